@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/core/math.h"
+
+/// One bar of each average that ATC uses. Some are carried as a multiple (3*WMA, 2*EMA), which saves operations in
+/// what is made of them.
+namespace wq::atc::inline WQ_LEVEL {
+
+/// Simple and linearly weighted mean of the last L values, by sliding:
+/// WMA' = WMA + 2/(L+1) * (x - SMA), from S1' = S1 + L*x - S0.
+template <class V>
+struct WindowMeans {
+  V sma, thrice_wma;
+
+  /// `window_sum`: of the last L values, x included. `six_over` = 6/(L+1), `one_over` = 1/L.
+  WQ_HD void step(V x, V window_sum, V six_over, V one_over) {
+    thrice_wma = thrice_wma + six_over * (x - sma);
+    sma = window_sum * one_over;
+  }
+  WQ_HD V wma() const { return thrice_wma * V(1.0 / 3.0); }
+  /// End point of the least-squares line: 3*WMA - 2*SMA.
+  WQ_HD V lsma() const { return thrice_wma - (sma + sma); }
+};
+
+/// The same for the short last pass of the Hull average, whose input is made on the way.
+template <class V>
+struct ShortMeans {
+  V sma, wma;
+
+  /// `oldest`: the value that leaves the window. `two_over` = 2/(q+1), `one_over` = 1/q.
+  WQ_HD void step(V x, V oldest, V two_over, V one_over) {
+    wma = wma + two_over * (x - sma);
+    sma = sma + one_over * (x - oldest);
+  }
+};
+
+/// Exponential smoothing in the form that leaves a flat series exactly flat.
+template <class V>
+WQ_HD V smooth(V value, V alpha, V x) {
+  return value + alpha * (x - value);
+}
+
+/// DEMA = 2*e1 - e2 with e2 the smoothing of e1; both carried doubled.
+template <class V>
+struct SecondSmoothing {
+  V twice_e2;
+
+  WQ_HD V step(V twice_e1, V alpha, V one_minus_alpha) {
+    const V gap = twice_e1 - twice_e2;
+    twice_e2 = twice_e2 + alpha * gap;
+    return twice_e1 + one_minus_alpha * gap;  // e1 + (e1 - e2), with the new e2
+  }
+};
+
+inline constexpr double kKamaFast = 0.666, kKamaSlow = 0.064;
+
+/// Kaufman's smoothing constant with ATC's numbers. `quiet`: a noise up to this counts as no movement at all.
+template <class V>
+WQ_HD V kama_rate(V change, V noise, V quiet) {
+  const V efficiency = div_if(gt(noise, quiet), abs(change), noise);
+  const V rate = efficiency * V(kKamaFast - kKamaSlow) + V(kKamaSlow);
+  return rate * rate;
+}
+
+}  // namespace wq::atc::inline WQ_LEVEL

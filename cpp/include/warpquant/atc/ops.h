@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "warpquant/atc/params.h"
+#include "warpquant/core/series.h"
+
+/// What the dispatch hands to the kernels of one instruction level.
+namespace wq::atc {
+
+/// Outputs that are one value per bar, in the order of `Group::out`.
+enum Output {
+  kAverage,
+  kTrend,
+  kDirection,
+  kSignal,                              // + family
+  kEquity = kSignal + kFamilies,        // + family
+  kOutputs = kEquity + kFamilies,
+};
+
+/// Outputs that are one value per bar and length, in the order of `Group::detail`.
+enum Detail { kDetailAverage, kDetailSignal, kDetailEquity, kDetails };
+
+inline constexpr int kMaxLanes = 8;
+
+/// What is the same for every symbol of a call.
+struct Run {
+  Params params;
+  const double* growth;  // one factor per bar, as long as the longest series
+  DType out_type;        // of the floating outputs; trend and direction are i8
+  bool last_only;        // sinks hold one value: that of the symbol's last bar
+  bool wants[kOutputs];
+  bool detail;
+};
+
+/// The symbols that one pass works on, one per lane. Lanes without a symbol repeat lane 0.
+struct Group {
+  int symbols;
+  bool gaps;          // values that are not finite occur; they count as missing bars
+  bool separate_src;  // averages follow `src`, otherwise `close`
+  DType close_type, src_type;
+  Series close[kMaxLanes], src[kMaxLanes];
+  Sink out[kOutputs][kMaxLanes];
+  Sink detail[kDetails][kFamilies][kMaxLanes];     // of length 0; length k starts k * detail_step bytes later
+  std::int64_t detail_step[kMaxLanes];
+};
+
+/// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in
+/// the lanes: several times faster than a pass with one lane in use, and the same bits.
+struct Kernels {
+  int lanes;
+  std::size_t (*scratch_bytes)(const Run&);
+  void (*symbols)(const Run&, const Group&, std::byte* scratch);
+  void (*single)(const Run&, const Group&, std::byte* scratch);
+};
+
+}  // namespace wq::atc

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/atc/params.h"
+#include "warpquant/core/math.h"
+
+/// From averages to the final signal: the crosses of layer 1, the votes of layer 2, the latched direction.
+namespace wq::atc::inline WQ_LEVEL {
+
+inline constexpr double kFloor = 0.25;  // of every equity
+
+/// The band around a close inside which an average counts as level with it. The close is above an average `a` if
+/// a < lower, below it if a >= upper.
+template <class V>
+struct Band {
+  V lower, upper;
+};
+
+template <class V>
+WQ_HD Band<V> band(V close, V rtol) {
+  const V slack = rtol * abs(close);
+  return {close - slack, next_up(close + slack)};
+}
+
+/// Latched cross of the close against one average: long after it crossed above, short after it crossed below,
+/// neither before the first cross. A cross needs a known, non-opposite previous bar, so a close that has been above
+/// (below) its average on every bar since the average became known cannot cross above (below) it.
+template <class M>
+struct Cross {
+  M is_long, is_short, always_above, always_below;
+
+  WQ_HD void step(M above, M below, M known) {
+    const M up = but_not(both(above, known), always_above);
+    const M down = but_not(both(below, known), always_below);
+    is_long = either(up, but_not(is_long, down));
+    is_short = either(down, but_not(is_short, up));
+    // An unknown bar makes the next one a first bar again.
+    always_above = either(both(always_above, above), negate(known));
+    always_below = either(both(always_below, below), negate(known));
+  }
+
+  /// From here on, while the average stays known, the signal is never 0 and one comparison a bar decides it.
+  WQ_HD bool settled() const {
+    return all(both(either(is_long, is_short), negate(either(always_above, always_below))));
+  }
+};
+
+/// Round a layer-1 signal to two decimals.
+template <class V>
+WQ_HD V round_signal(V value, Switches::Rounding rounding) {
+  const V zero(0.0), hundred(100.0);
+  if (rounding == Switches::Rounding::none) return value + zero;
+  if (rounding == Switches::Rounding::even) return rint(value * hundred) / hundred + zero;  // + 0: never -0
+  const V size = abs(value) * hundred;
+  const V whole = floor(size);
+  const V rounded = add_if(ge(size - whole, V(0.5 - 1e-10)), whole, V(1.0)) / hundred;
+  return select(lt(value, zero), zero - rounded, rounded) + zero;
+}
+
+/// Layer 1 of one family: the mean signal of its nine averages, weighted by their equities.
+/// `longs`, `active`, `all`: sums of the equities that are long, that have a signal, of all.
+template <class V>
+WQ_HD V weighted_signal(V longs, V active, V all) {
+  return ((longs + longs) - active) / all;
+}
+
+/// What layer 2 asks of a layer-1 signal, moved in front of the rounding: rounding is monotonic, so "the rounded
+/// signal is above x" is "the signal is at least y" for one y. Found once per call by `cuts_of`.
+struct Cuts {
+  double positive, negative;  // rounds above / below zero: decides the exposure of the next bar
+  double high, low;           // rounds above / below the cut level: decides the vote
+};
+
+/// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
+inline double first_above(double limit, Switches::Rounding rounding) {
+  const auto exceeds = [&](double v) { return round_signal(v, rounding) > limit; };
+  // Doubles in ascending order as consecutive integers, and back.
+  const auto rank = [](double v) {
+    const auto bits = __builtin_bit_cast(std::int64_t, v);
+    return bits ^ ((bits >> 63) & INT64_MAX);
+  };
+  const auto value = [](std::int64_t r) { return __builtin_bit_cast(double, r ^ ((r >> 63) & INT64_MAX)); };
+  if (!exceeds(1.5)) return HUGE_VAL;
+  if (exceeds(-1.5)) return -HUGE_VAL;
+  std::int64_t no = rank(-1.5), yes = rank(1.5);
+  while (yes - no > 1) {
+    const std::int64_t middle = no + (yes - no) / 2;
+    (exceeds(value(middle)) ? yes : no) = middle;
+  }
+  return value(yes);
+}
+
+inline Cuts cuts_of(const Params& p) {
+  const bool fixed = p.switches.cut == Switches::Cut::fixed;
+  const double high = fixed ? p.cut_level : p.long_threshold, low = fixed ? -p.cut_level : p.short_threshold;
+  const auto above = [&](double limit) { return first_above(limit, p.switches.rounding); };
+  // Rounding is odd: "rounds below x" is the mirror image of "rounds above -x".
+  return {above(0.0), -above(0.0), above(high), -above(-low)};
+}
+
+/// Layer 2 of one family.
+template <class V, class M>
+struct Vote {
+  V equity;
+  V kept;          // multiplier of the exposure held while the signal is 0
+  M is_long, is_short;  // of the previous bar
+
+  /// `multiplier` carries the equity over this bar; then the new signal is taken in and the vote counted.
+  WQ_HD void step(V multiplier, V signal, const Cuts& cuts, V& votes, V& weights) {
+    equity = max(equity * multiplier, V(kFloor));
+    is_long = ge(signal, V(cuts.positive));
+    is_short = le(signal, V(cuts.negative));
+    votes = add_if(ge(signal, V(cuts.high)), votes, equity);
+    votes = sub_if(le(signal, V(cuts.low)), votes, equity);
+    weights = weights + equity;
+  }
+};
+
+}  // namespace wq::atc::inline WQ_LEVEL

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace wq {
+
+/// Base of everything that warpquant throws. The bindings turn each type into the Python class of the same name.
+struct [[gnu::visibility("default")]] Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+struct [[gnu::visibility("default")]] ShapeError : Error { using Error::Error; };
+struct [[gnu::visibility("default")]] DTypeError : Error { using Error::Error; };
+struct [[gnu::visibility("default")]] LayoutError : Error { using Error::Error; };
+struct [[gnu::visibility("default")]] ParameterError : Error { using Error::Error; };
+struct [[gnu::visibility("default")]] InternalError : Error { using Error::Error; };
+
+/// No driver, no device, wrong driver: `reason` is a stable word a program can test.
+struct [[gnu::visibility("default")]] DeviceUnavailableError : Error {
+  DeviceUnavailableError(const std::string& what, std::string reason_word)
+      : Error(what), reason(std::move(reason_word)) {}
+  std::string reason;
+};
+
+/// The user pressed Ctrl-C: the Python error is already set, the bindings only have to let it through.
+struct [[gnu::visibility("default")]] Interrupted : Error {
+  Interrupted() : Error("interrupted") {}
+};
+
+}  // namespace wq
+
+#define WQ_EXPECT(condition, ErrorType, message) \
+  do {                                           \
+    if (!(condition)) throw ErrorType(message);  \
+  } while (false)

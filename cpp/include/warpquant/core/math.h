@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "warpquant/core/macros.h"
+
+/// The vocabulary of the element headers, for one `double`. `core/lanes.h` has the same names for packs of them,
+/// with the same result bit for bit: only correctly rounded operations, no contraction, the comparisons of IEEE 754.
+namespace wq::inline WQ_LEVEL {
+
+WQ_HD bool lt(double a, double b) { return a < b; }
+WQ_HD bool le(double a, double b) { return a <= b; }
+WQ_HD bool gt(double a, double b) { return a > b; }
+WQ_HD bool ge(double a, double b) { return a >= b; }
+WQ_HD bool eq(double a, double b) { return a == b; }
+WQ_HD bool ne(double a, double b) { return a != b; }
+WQ_HD bool is_nan(double a) { return a != a; }
+
+WQ_HD bool both(bool a, bool b) { return a && b; }
+WQ_HD bool either(bool a, bool b) { return a || b; }
+WQ_HD bool negate(bool a) { return !a; }
+WQ_HD bool but_not(bool a, bool b) { return a && !b; }
+WQ_HD bool any(bool a) { return a; }
+WQ_HD bool all(bool a) { return a; }
+
+WQ_HD double select(bool m, double yes, double no) { return m ? yes : no; }
+WQ_HD double keep_if(bool m, double a) { return m ? a : 0.0; }
+WQ_HD double add_if(bool m, double a, double b) { return m ? a + b : a; }
+WQ_HD double sub_if(bool m, double a, double b) { return m ? a - b : a; }
+WQ_HD double div_if(bool m, double a, double b) { return m ? a / b : 0.0; }
+
+/// `b` when either is NaN, like the x86 instruction.
+WQ_HD double max(double a, double b) { return a > b ? a : b; }
+WQ_HD double min(double a, double b) { return a < b ? a : b; }
+WQ_HD double abs(double a) { return std::fabs(a); }
+WQ_HD double floor(double a) { return std::floor(a); }
+/// Nearest integer, ties to even.
+WQ_HD double rint(double a) { return std::rint(a); }
+
+/// The smallest double greater than `a` (`a` finite).
+WQ_HD double next_up(double a) {
+  const auto bits = __builtin_bit_cast(std::int64_t, a + 0.0);  // -0 becomes +0
+  return __builtin_bit_cast(double, bits < 0 ? bits - 1 : bits + 1);
+}
+
+/// e^x, below 1 ulp, from additions and multiplications alone: the same bits on every machine, which the C
+/// library does not promise.
+WQ_HD double exp(double x) {
+  if (!(x > -708.0)) return x != x ? x : 0.0;
+  if (x > 709.0) return HUGE_VAL;
+  const double n = rint(x * 1.4426950408889634074);
+  // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
+  const double hi = x - n * 6.93147180369123816490e-01;
+  const double lo = n * 1.90821492927058770002e-10;
+  const double r = hi - lo;
+  const double taylor[] = {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
+                           1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,     1.0 / 120.0,
+                           1.0 / 24.0,        1.0 / 6.0,        0.5};
+  double p = 1.0 / 6227020800.0;
+  for (const double c : taylor) p = p * r + c;
+  const double tail = (hi - r) - lo;  // what r lost to rounding
+  const double y = 1.0 + (r + (r * r * p + tail));
+  const auto k = static_cast<std::int64_t>(n);
+  // Two factors, because 2^n alone overflows at the upper end.
+  const double half = __builtin_bit_cast(double, ((k >> 1) + 1023) << 52);
+  const double rest = __builtin_bit_cast(double, ((k - (k >> 1)) + 1023) << 52);
+  return y * half * rest;
+}
+
+}  // namespace wq::inline WQ_LEVEL

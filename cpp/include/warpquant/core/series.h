@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace wq {
+
+/// Element types that kernels read and write. Arithmetic is always in double.
+enum class DType : std::uint8_t { f64, f32, i8 };
+
+constexpr std::int64_t item_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
+
+/// One series in the caller's memory: `bars` values, `stride` bytes apart (any sign, any alignment).
+struct Series {
+  const std::byte* data = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t bars = 0;
+};
+
+/// Where a result goes: as `Series`, but writable.
+struct Sink {
+  std::byte* data = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t bars = 0;
+};
+
+}  // namespace wq

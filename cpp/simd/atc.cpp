@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <initializer_list>
+
+#include "atc_pass.h"
+
+namespace wq::atc::inline WQ_LEVEL {
+namespace {
+
+/// A group of symbols on its way through time.
+template <class Shape>
+class Passage {
+  static constexpr int W = Shape::kWidth;
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+
+ public:
+  Passage(const Run& run, const Group& group, std::byte* scratch)
+      : run_(run), params_(run.params), group_(group), cuts_(cuts_of(run.params)) {
+    start_work(scratch);
+    start_engines(scratch);
+    start_layers(scratch);
+    for (int j = 0; j < W; ++j) {
+      const int symbol = Shape::kOneSymbol ? 0 : j;
+      close_[j] = group.close[symbol];
+      src_[j] = group.separate_src ? group.src[symbol] : group.close[symbol];
+      bars_ = close_[j].bars > bars_ ? close_[j].bars : bars_;
+    }
+  }
+
+  static std::size_t scratch_bytes(const Run& run) {
+    // The fullest case: every family its own engine, all with the rows of the Hull average.
+    const std::size_t rows = history_of(run.params) + kSpan, raw = kBlock * Shape::kBlocks;
+    const std::size_t banks = kFamilies * (sizeof(Bank<WindowEngine<Shape, true, kHma>, Shape>) + kAlign);
+    const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths : 0;
+    return sizeof(Tile<W>) + kAlign + rows * (sizeof(Past<W>) + raw * sizeof(double[W])) + banks +
+           (kOutputs + detail) * sizeof(double[kTile][W]);
+  }
+
+  void run() {
+    for (std::int64_t bar = 0; bar < bars_; bar += kTile) {
+      work_.bar = bar;
+      work_.row = bar % kSpan;
+      work_.past = past_ + work_.row;
+      if (bar > 0 && work_.row == 0) shift();
+      if (bar > 0 && bar % kRebuild == 0) rebuild(-1, negate(M{}));
+      const int count = static_cast<int>(bars_ - bar < kTile ? bars_ - bar : kTile);
+      read(count);
+      prepare(count);
+      settle();
+      for (int begin = 0; begin < count;) {
+        int end = begin;
+        while (end < count && !work_.any_rough[end]) ++end;
+        work_.exact = end == begin;
+        end += work_.exact;
+        for (int e = 0; e < banks_; ++e) bank_[e].run(bank_[e].self, work_, layer1_, begin, end);
+        if (work_.exact) recover(begin, count);
+        begin = end;
+      }
+      vote(count);
+      write(count);
+    }
+  }
+
+ private:
+  // ------------------------------------------------------------------ setting up
+
+  static std::int64_t history_of(const Params& p) {
+    std::int64_t longest = 1;
+    for (const auto& family : p.length)
+      for (const std::int64_t n : family) longest = n > longest ? n : longest;
+    // The last pass of the Hull average looks sqrt(longest) bars further back.
+    return longest + static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(longest))) + 2;
+  }
+
+  void start_work(std::byte*& scratch) {
+    const Switches& s = params_.switches;
+    work_.history = history_of(params_);
+    work_.gaps = group_.gaps;
+    work_.lsma_previous = s.lsma == Switches::Lsma::previous;
+    work_.dema_seed_is_mean = s.dema_seed == Switches::DemaSeed::sma;
+    work_.kama_seed_is_zero = s.kama_seed == Switches::KamaSeed::zero;
+    work_.tile = take<Tile<W>>(1, scratch);
+    past_ = work_.template history_rows<Past<W>>(scratch);
+    for (auto& rows : out_) rows = take<double[W]>(kTile, scratch);
+    std::int64_t shortest = params_.length[0][0];
+    for (const auto& family : params_.length)
+      for (const std::int64_t n : family) {
+        shortest = n < shortest ? n : shortest;
+        longest_ = n > longest_ ? n : longest_;
+      }
+    shortest_ = shortest;
+    const double reach = static_cast<double>(kRebuild + work_.history);
+    rough_level_ = kRoughness * reach;
+    rough_noise_ = kRoughness * reach / static_cast<double>(shortest);
+  }
+
+  static constexpr std::size_t kAlign = 64;
+
+  template <class T>
+  static T* take(std::size_t count, std::byte*& scratch) {
+    auto* p = reinterpret_cast<T*>((reinterpret_cast<std::uintptr_t>(scratch) + kAlign - 1) / kAlign * kAlign);
+    scratch = reinterpret_cast<std::byte*>(p + count);
+    return p;
+  }
+
+  template <class Engine>
+  void add(Family first, std::byte*& scratch) {
+    auto* bank = take<Bank<Engine, Shape>>(1, scratch);
+    __builtin_memset(static_cast<void*>(bank), 0, sizeof *bank);
+    for (int b = 0; b < Shape::kBlocks; ++b)
+      for (int k = 0; k < kBlock; ++k)
+        Engine::start(work_, params_.length[first], b, k, bank->constants[b][k], bank->state[b][k], bank->seed[b][k],
+                      scratch);
+    bank_[banks_++] = AnyBank<Shape>::template make<Engine>(bank);
+  }
+
+  template <bool kHull>
+  void start_windows(std::byte*& scratch) {
+    const bool same_hma = params_.length[kHma][0] == params_.length[kWma][0];
+    const bool same_lsma = params_.length[kLsma][0] == params_.length[kWma][0];
+    if (same_hma && same_lsma) return add<WindowEngine<Shape, kHull, kHma, kWma, kLsma>>(kHma, scratch);
+    add<WindowEngine<Shape, kHull, kHma>>(kHma, scratch);
+    if (same_lsma) return add<WindowEngine<Shape, false, kWma, kLsma>>(kWma, scratch);
+    add<WindowEngine<Shape, false, kWma>>(kWma, scratch);
+    add<WindowEngine<Shape, false, kLsma>>(kLsma, scratch);
+  }
+
+  void start_engines(std::byte*& scratch) {
+    if (params_.switches.hma == Switches::Hma::hull)
+      start_windows<true>(scratch);
+    else
+      start_windows<false>(scratch);
+    if (params_.length[kEma][0] == params_.length[kDema][0]) {
+      add<SmoothingEngine<Shape, kEma, kDema>>(kEma, scratch);
+    } else {
+      add<SmoothingEngine<Shape, kEma>>(kEma, scratch);
+      add<SmoothingEngine<Shape, kDema>>(kDema, scratch);
+    }
+    add<KamaEngine<Shape>>(kKama, scratch);
+  }
+
+  void start_layers(std::byte*& scratch) {
+    const M every = negate(M{}), none{};
+    const V keep(1 - params_.de_per_bar);
+    __builtin_memset(static_cast<void*>(&layer1_), 0, sizeof layer1_);
+    for (int f = 0; f < kFamilies; ++f) {
+      for (int b = 0; b < Shape::kBlocks; ++b)
+        for (int k = 0; k < kBlock; ++k) {
+          layer1_.equity[f][b][k] = V(1.0);
+          layer1_.cross[f][b][k] = {none, none, every, every};
+          if (run_.detail)
+            for (auto& rows : layer1_.detail) rows[f][b][k] = take<double[W]>(kTile, scratch);
+        }
+      vote_[f] = {V(params_.weight[f]), keep, none, none};
+    }
+    direction_ = V(0.0);
+    level_ = V(0.0);
+    last_close_ = last_average_ = V(__builtin_nan(""));
+    last_x_ = V(0.0);
+    last_run_ = V(0.0);
+    delayed_average_ = V(average_fill());
+    started_ = none;
+  }
+
+  double average_fill() const {
+    return params_.switches.average_fill == Switches::AverageFill::nan ? __builtin_nan("") : 0.0;
+  }
+
+  // ------------------------------------------------------------------ the bars of a tile
+
+  void read(int count) {
+    const auto load = [&](DType type, const Series(&series)[W], double* rows) {
+      if (type == DType::f32)
+        load_rows<float, W>(series, work_.bar, count, rows);
+      else
+        load_rows<double, W>(series, work_.bar, count, rows);
+    };
+    load(group_.close_type, close_, work_.tile->close[0]);
+    if (group_.separate_src) load(group_.src_type, src_, work_.tile->twice_x[0]);
+  }
+
+  /// Everything about a bar that does not depend on a length.
+  void prepare(int count) {
+    const V zero(0.0), one(1.0), nan(__builtin_nan(""));
+    const V keep(1 - params_.de_per_bar), rtol(params_.cross_rtol);
+    Tile<W>& tile = *work_.tile;
+    V last_x = last_x_, last_close = last_close_, level = level_;
+    for (int i = 0; i < count; ++i) {
+      const std::int64_t bar = work_.bar + i;
+      Past<W>& past = work_.past[i];
+      V close = V::load(tile.close[i]), x = group_.separate_src ? V::load(tile.twice_x[i]) : close, move;
+      if (work_.gaps) {
+        // A missing value repeats the one before it, so that sums stay finite; `run` tells whom not to believe.
+        const M here = eq(x * zero, zero);
+        x = select(here, x, last_x);
+        move = keep_if(both(here, started_), abs(x - last_x));
+        started_ = either(started_, here);
+        last_run_ = keep_if(here, last_run_ + one);
+        last_run_.store(tile.run[i]);
+        close = select(eq(close * zero, zero), close, nan);
+      } else {
+        move = bar == 0 ? zero : abs(x - last_x);
+      }
+      last_x = x;
+      x.store(past.x);
+      (x + x).store(tile.twice_x[i]);
+      move.store(past.moves);
+      const V noise = V::load((&past - 1)->noise) + move;
+      noise.store(past.noise);
+      (V::load((&past - 1)->sum) + x).store(past.sum);
+      level = level + abs(x);
+      find_rough(i, x, noise, level);
+
+      const Band<V> b = band(close, rtol);
+      b.lower.store(tile.lower[0][i]);
+      b.upper.store(tile.upper[0][i]);
+      (b.lower + b.lower).store(tile.lower[1][i]);
+      (b.upper + b.upper).store(tile.upper[1][i]);
+
+      const bool active = bar > params_.cutout;
+      const V r = equity::simple_return(close, last_close) * V(run_.growth[bar]);
+      const equity::Exposure<V> e = equity::exposure(r, keep);
+      (active ? e.if_long : one).store(tile.if_long[i]);
+      (active ? e.if_short : one).store(tile.if_short[i]);
+      tile.if_flat[i] = active ? 1 - params_.de_per_bar : 1.0;
+      last_close = close;
+    }
+    last_x_ = last_x;
+    last_close_ = last_close;
+    level_ = level;
+  }
+
+  /// Running sums lose digits when a window turns much quieter than what they have seen since they were rebuilt.
+  /// Nothing is lost on a bar where that is not so in any window, the shortest being the first to turn quiet.
+  WQ_HD void find_rough(int i, V x, V noise, V level) {
+    const V recent = noise - V::load(work_.past[i - shortest_ + 1].noise);
+    work_.rough[i] = either(gt(level, V(rough_level_) * (abs(x) + recent)), gt(noise, V(rough_noise_) * recent));
+    work_.any_rough[i] = any(work_.rough[i]);
+  }
+
+  /// Rebuild the sums of the lanes that bar `i` found rough, and redo what the later bars took from them.
+  void recover(int i, int count) {
+    const M lanes = work_.rough[i];
+    rebuild(i, lanes);
+    for (int n = i + 1; n < count; ++n) {
+      Past<W>&before = work_.past[n - 1], &past = work_.past[n];
+      const V x = V::load(past.x);
+      select(lanes, V::load(before.noise) + V::load(past.moves), V::load(past.noise)).store(past.noise);
+      select(lanes, V::load(before.sum) + x, V::load(past.sum)).store(past.sum);
+      level_ = add_if(lanes, level_, abs(x));
+      const M others = but_not(work_.rough[n], lanes);
+      find_rough(n, x, V::load(past.noise), level_);
+      work_.rough[n] = either(others, both(work_.rough[n], lanes));
+      work_.any_rough[n] = any(work_.rough[n]);
+    }
+  }
+
+  /// Recompute the running sums of some lanes from the rows up to bar `i` of the tile.
+  void rebuild(int i, M lanes) {
+    V sum(0.0), noise(0.0), level(0.0);
+    for (Past<W>* past = &work_.past[i] - work_.history + 1; past <= &work_.past[i]; ++past) {
+      const V x = V::load(past->x);
+      sum = sum + x;
+      noise = noise + V::load(past->moves);
+      level = level + abs(x);
+      select(lanes, sum, V::load(past->sum)).store(past->sum);
+      select(lanes, noise, V::load(past->noise)).store(past->noise);
+    }
+    level_ = select(lanes, level, level_);
+    for (int e = 0; e < banks_; ++e) bank_[e].rebuild(bank_[e].self, work_, i, lanes);
+  }
+
+  void shift() {
+    work_.shift_rows(past_);
+    for (int e = 0; e < banks_; ++e) bank_[e].shift(bank_[e].self, work_);
+  }
+
+  /// Note which blocks of signals have settled for good.
+  void settle() {
+    const bool possible = !work_.gaps && !run_.detail && work_.bar >= longest_;
+    for (int f = 0; f < kFamilies; ++f) {
+      const bool never = f == kLsma && work_.lsma_previous;
+      bool all_settled = true;
+      for (int b = 0; b < Shape::kBlocks; ++b) {
+        bool& settled = layer1_.settled[f][b];
+        if (possible && !never && !settled) {
+          settled = true;
+          for (const Cross<M>& cross : layer1_.cross[f][b]) settled &= cross.settled();
+        }
+        all_settled &= settled;
+      }
+      layer1_.all_settled[f] = all_settled;
+    }
+  }
+
+  // ------------------------------------------------------------------ layer 2 and the outputs
+
+  void vote(int count) {
+    const V zero(0.0), one(1.0), fill(average_fill()), nan(__builtin_nan(""));
+    const V long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
+    const Tile<W>& tile = *work_.tile;
+    const bool sticky = params_.switches.neutral == Switches::Neutral::sticky;
+    for (int i = 0; i < count; ++i) {
+      const auto at = [&](int output) { return out_[output][i]; };
+      const std::int64_t bar = work_.bar + i;
+      V average = fill;
+      if (bar >= params_.cutout) {
+        const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);
+        const V if_flat(tile.if_flat[i]);
+        V votes = zero, weights = zero;
+        for (int f = 0; f < kFamilies; ++f) {
+          Vote<V, M>& vote = vote_[f];
+          const V all = Shape::total(tile.all[f][i]);
+          const V active = layer1_.all_settled[f] ? all : Shape::total(tile.active[f][i]);
+          const V signal = weighted_signal(Shape::total(tile.longs[f][i]), active, all);
+          const V idle = sticky ? vote.kept : if_flat;
+          vote.kept = select(vote.is_long, if_long, select(vote.is_short, if_short, idle));
+          vote.step(bar == params_.cutout ? one : vote.kept, signal, cuts_, votes, weights);
+          if (run_.wants[kSignal + f]) round_signal(signal, params_.switches.rounding).store(at(kSignal + f));
+          if (run_.wants[kEquity + f]) vote.equity.store(at(kEquity + f));
+        }
+        average = votes / weights;
+        average = select(eq(average * zero, zero), average, fill);
+      } else {
+        for (int f = 0; f < kFamilies; ++f) {
+          nan.store(at(kSignal + f));
+          nan.store(at(kEquity + f));
+        }
+      }
+      if (params_.strategy_mode) {
+        const V delayed = delayed_average_;
+        delayed_average_ = average;
+        average = delayed;
+      }
+      average.store(at(kAverage));
+      select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)).store(at(kTrend));
+      const M up = both(gt(average, long_threshold), le(last_average_, long_threshold));
+      const M down = both(lt(average, short_threshold), ge(last_average_, short_threshold));
+      direction_ = select(down, zero - one, select(up, one, direction_));
+      direction_.store(at(kDirection));
+      last_average_ = average;
+    }
+  }
+
+  void write(int count) {
+    for (int o = 0; o < kOutputs; ++o) {
+      if (!run_.wants[o]) continue;
+      Sink sinks[W];
+      for (int j = 0; j < W; ++j) sinks[j] = group_.out[o][Shape::kOneSymbol ? 0 : j];
+      const DType type = o == kTrend || o == kDirection ? DType::i8 : run_.out_type;
+      if (run_.last_only)
+        write_last(type, sinks, count, out_[o][0]);
+      else
+        write_rows(type, sinks, count, out_[o][0]);
+    }
+    if (!run_.detail) return;
+    for (int d = 0; d < kDetails; ++d)
+      for (int f = 0; f < kFamilies; ++f)
+        for (int b = 0; b < Shape::kBlocks; ++b)
+          for (int k = 0; k < kBlock; ++k) write_detail(static_cast<Detail>(d), f, b, k, count);
+  }
+
+  void write_detail(Detail d, int f, int b, int k, int count) {
+    double(*rows)[W] = layer1_.detail[d][f][b][k];
+    if (d == kDetailEquity)
+      for (std::int64_t i = 0; i < count && work_.bar + i < params_.cutout; ++i)
+        V(__builtin_nan("")).store(rows[i]);
+    Sink sinks[W];
+    for (int j = 0; j < W; ++j) {
+      const int symbol = Shape::kOneSymbol ? 0 : j;
+      int block = b;
+      if constexpr (Shape::kOneSymbol) block = Shape::block_of(j);
+      sinks[j] = group_.detail[d][f][symbol];
+      sinks[j].data += (block * kBlock + k) * group_.detail_step[symbol];
+    }
+    write_rows(run_.out_type, sinks, count, rows[0]);
+  }
+
+  void write_rows(DType type, const Sink (&sinks)[W], int count, const double* rows) {
+    switch (type) {
+      case DType::f64: return store_rows<double, W>(sinks, work_.bar, count, rows);
+      case DType::f32: return store_rows<float, W>(sinks, work_.bar, count, rows);
+      case DType::i8: return store_rows<std::int8_t, W>(sinks, work_.bar, count, rows);
+    }
+  }
+
+  void write_last(DType type, const Sink (&sinks)[W], int count, const double* rows) {
+    for (int j = 0; j < W; ++j) {
+      const std::int64_t i = close_[j].bars - 1 - work_.bar;
+      if (i < 0 || i >= count) continue;
+      const double value = rows[i * W + j];
+      switch (type) {
+        case DType::f64: store_value<double>(sinks[j].data, value); break;
+        case DType::f32: store_value<float>(sinks[j].data, value); break;
+        case DType::i8: store_value<std::int8_t>(sinks[j].data, value); break;
+      }
+    }
+  }
+
+  /// Sums are rebuilt when what they hold is this many times louder, per bar, than the shortest window.
+  static constexpr double kRoughness = 32;
+
+  const Run& run_;
+  const Params& params_;
+  const Group& group_;
+  const Cuts cuts_;
+  Series close_[W], src_[W];
+  std::int64_t bars_ = 0, longest_ = 1, shortest_ = 1;
+  double rough_level_, rough_noise_;
+  Work<Shape> work_;
+  Layer1<Shape> layer1_;
+  Vote<V, M> vote_[kFamilies];
+  Past<W>* past_;
+  AnyBank<Shape> bank_[kFamilies];
+  int banks_ = 0;
+  double (*out_[kOutputs])[W];
+  V last_close_, last_x_, last_run_, level_;
+  M started_;
+  V last_average_, delayed_average_, direction_;
+};
+
+template <class Shape>
+void run_group(const Run& run, const Group& group, std::byte* scratch) {
+  Passage<Shape>(run, group, scratch).run();
+}
+
+std::size_t scratch_bytes(const Run& run) {
+  const std::size_t symbols = Passage<SymbolLanes<kLanes>>::scratch_bytes(run);
+  const std::size_t single = Passage<LengthLanes>::scratch_bytes(run);
+  return symbols > single ? symbols : single;
+}
+
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {kLanes, scratch_bytes, run_group<SymbolLanes<kLanes>>, run_group<LengthLanes>};
+
+}  // namespace wq::atc::inline WQ_LEVEL

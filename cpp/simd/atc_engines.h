@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <type_traits>
+
+#include "atc_work.h"
+#include "warpquant/atc/averages.h"
+
+/// The averages of ATC for one length per lane. An engine owns what its families share (with equal lengths SMA, WMA
+/// and LSMA are one engine, EMA and DEMA another): per length a few `Constants`, a `State` that a pass keeps in
+/// registers, and, where a seed needs more, a `Seed` that stays in memory.
+///
+/// `step` is the bare recurrence. `first_bars` also knows seeds, warm-up, missing bars and lost digits; on bars
+/// without any of these it makes the same values.
+namespace wq::atc::inline WQ_LEVEL {
+
+struct Nothing {};
+
+/// An average of one bar is that bar, free of the rounding of the sums. (It never crosses, so it never settles, and
+/// `first_bars` is all that ever computes it.)
+template <class V>
+WQ_HD V itself_if_one(V length, V x, V average) {
+  return select(eq(length, V(1.0)), x, average);
+}
+
+/// SMA, WMA, LSMA and, with `kHull`, the Hull average in the place of the SMA.
+template <class Shape, bool kHull, Family... kMembers>
+struct WindowEngine {
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+  static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
+  static constexpr Family kFamily[] = {kMembers...};
+  static constexpr int kScale = 1;  // how much `step` magnifies an average
+  struct Row { double v[W]; };
+
+  struct HullConstants {
+    Lag<Shape> half_lag, root_lag;
+    V half_one_over, half_six_over, root_one_over, root_two_over;
+    Row* raw;  // rows of 2 * WMA_half - WMA, the input of the last Hull pass
+  };
+  struct HullState {
+    WindowMeans<V> half;
+    ShortMeans<V> root;
+  };
+  struct Constants {
+    Lag<Shape> lag;
+    V one_over, six_over;
+    [[no_unique_address]] std::conditional_t<kHull, HullConstants, Nothing> hull;
+  };
+  struct State {
+    WindowMeans<V> means;
+    [[no_unique_address]] std::conditional_t<kHull, HullState, Nothing> hull;
+  };
+  struct Seed {
+    V length, half, root, hull_known;
+  };
+
+  WQ_HD static void step(const Work<Shape>& work, int i, const Constants& c, State& s, V (&average)[kCount]) {
+    const double* sums = work.past[i].sum;
+    const V x = V::load(work.past[i].x), sum = V::load(sums);
+    s.means.step(x, sum - c.lag.template before<kStep>(sums), c.six_over, c.one_over);
+    if constexpr (kHull) {
+      s.hull.half.step(x, sum - c.hull.half_lag.template before<kStep>(sums), c.hull.half_six_over,
+                       c.hull.half_one_over);
+      double* raw = c.hull.raw[work.row + i].v;
+      const V difference = hull_input(s);
+      difference.store(raw);
+      s.hull.root.step(difference, c.hull.root_lag.template before<W>(raw), c.hull.root_two_over, c.hull.root_one_over);
+    }
+    averages(s, average);
+  }
+
+  WQ_HD static V hull_input(const State& s) {
+    const V twice_half = s.hull.half.thrice_wma + s.hull.half.thrice_wma;
+    return (twice_half - s.means.thrice_wma) * V(1.0 / 3.0);
+  }
+
+  WQ_HD static void averages(const State& s, V (&average)[kCount]) {
+#pragma GCC unroll 3
+    for (int f = 0; f < kCount; ++f) {
+      if (kFamily[f] == kWma) average[f] = s.means.wma();
+      if (kFamily[f] == kLsma) average[f] = s.means.lsma();
+      if constexpr (kHull) {
+        if (kFamily[f] == kHma) average[f] = s.hull.root.wma;
+      } else {
+        if (kFamily[f] == kHma) average[f] = s.means.sma;
+      }
+    }
+  }
+
+  WQ_HD static void first_bars(const Work<Shape>& work, int i, const Constants& c, State& s, Seed& seed,
+                               V (&average)[kCount], M (&known)[kCount]) {
+    // Windows reach back into rows of zeros before the first bar, so sliding is right from the start.
+    step(work, i, c, s, average);
+    if (work.exact) {
+      rebuild(work, i, c, s, seed, work.rough[i]);
+      averages(s, average);
+    }
+    const V run = work.run_at(i), x = V::load(work.past[i].x), length = seed.length;
+#pragma GCC unroll 3
+    for (int f = 0; f < kCount; ++f) {
+      known[f] = ge(run, kHull && kFamily[f] == kHma ? seed.hull_known : length);
+      if (kFamily[f] == kLsma && work.lsma_previous) {
+        // One bar before the end of the fitted line: SMA + 3 (L-3)/(L-1) (WMA - SMA).
+        const V sma = s.means.sma, one(1.0), three(3.0);
+        const V lead = div_if(gt(length, one), three * (length - three), length - one);
+        average[f] = sma + lead * (s.means.wma() - sma);
+      }
+      average[f] = itself_if_one(length, x, average[f]);
+    }
+  }
+
+  /// Recompute the sliding state of some lanes from the windows that end at bar `i` of the tile.
+  static void rebuild(const Work<Shape>& work, int i, const Constants& c, State& s, const Seed& seed, M lanes) {
+    refresh(work, i, c.lag, seed.length, c.one_over, s.means, lanes);
+    if constexpr (kHull) {
+      refresh(work, i, c.hull.half_lag, seed.half, c.hull.half_one_over, s.hull.half, lanes);
+      double* raw = c.hull.raw[work.row + i].v;
+      select(lanes, hull_input(s), V::load(raw)).store(raw);
+      V sum, weighted;
+      window<W>(raw, c.hull.root_lag, seed.root, sum, weighted);
+      s.hull.root.sma = select(lanes, sum * c.hull.root_one_over, s.hull.root.sma);
+      s.hull.root.wma = select(lanes, weighted * c.hull.root_one_over * c.hull.root_two_over, s.hull.root.wma);
+    }
+  }
+
+  static void refresh(const Work<Shape>& work, int i, const Lag<Shape>& lag, V length, V one_over,
+                      WindowMeans<V>& means, M lanes) {
+    V sum, weighted;
+    window<kStep>(work.past[i].x, lag, length, sum, weighted);
+    means.sma = select(lanes, sum * one_over, means.sma);
+    means.thrice_wma = select(lanes, weighted * (V(6.0) / (length * (length + V(1.0)))), means.thrice_wma);
+  }
+
+  /// Plain and linearly weighted sum of the `length` rows that end at `column`, newest first.
+  template <int kRowStep>
+  WQ_HD static void window(const double* column, const Lag<Shape>& lag, V length, V& sum, V& weighted) {
+    sum = weighted = V(0.0);
+    for (std::int64_t m = 0; m < lag.longest(); ++m) {
+      const V weight = max(length - V(static_cast<double>(m)), V(0.0)), x = V::load(column - m * kRowStep);
+      sum = add_if(gt(weight, V(0.0)), sum, x);
+      weighted = weighted + weight * x;
+    }
+  }
+
+  static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c,
+                    State&, Seed& seed, std::byte*& scratch) {
+    const auto each = [&](auto f) { return Shape::per_length(lengths, b, k, f); };
+    const auto whole = [](double n) { return n; };
+    const auto half = [](double n) { return n < 2 ? 1.0 : __builtin_floor(n / 2); };
+    const auto root = [](double n) { return __builtin_floor(__builtin_sqrt(n)); };
+    c.lag.set(lengths, b, k, whole);
+    c.one_over = each([](double n) { return 1 / n; });
+    c.six_over = each([](double n) { return 6 / (n + 1); });
+    seed.length = each(whole);
+    if constexpr (kHull) {
+      c.hull.half_lag.set(lengths, b, k, half);
+      c.hull.root_lag.set(lengths, b, k, root);
+      c.hull.half_one_over = each([&](double n) { return 1 / half(n); });
+      c.hull.half_six_over = each([&](double n) { return 6 / (half(n) + 1); });
+      c.hull.root_one_over = each([&](double n) { return 1 / root(n); });
+      c.hull.root_two_over = each([&](double n) { return 2 / (root(n) + 1); });
+      c.hull.raw = work.template history_rows<Row>(scratch);
+      seed.half = each(half);
+      seed.root = each(root);
+      seed.hull_known = each([&](double n) { return n + root(n) - 1; });
+    }
+  }
+
+  static void shift(const Work<Shape>& work, const Constants& c) {
+    if constexpr (kHull) work.shift_rows(c.hull.raw);
+  }
+};
+
+/// EMA and DEMA.
+template <class Shape, Family... kMembers>
+struct SmoothingEngine {
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+  static constexpr int kCount = sizeof...(kMembers);
+  static constexpr Family kFamily[] = {kMembers...};
+  static constexpr bool kDouble = ((kMembers == kDema) || ...);
+  static constexpr int kScale = 2;
+
+  struct Constants {
+    V alpha, one_minus_alpha;
+  };
+  struct State {
+    V twice_ema;
+    SecondSmoothing<V> second;
+  };
+  struct Seed {
+    V length;
+    V sum, bars;                // of what is present among the first `length` bars
+    V second_sum, second_bars;  // of the EMA
+    V age;                      // weight that a run of missing bars has left to the state
+  };
+
+  WQ_HD static void step(const Work<Shape>& work, int i, const Constants& c, State& s, V (&average)[kCount]) {
+    s.twice_ema = smooth(s.twice_ema, c.alpha, V::load(work.tile->twice_x[i]));
+    V dema(0.0);
+    if constexpr (kDouble) dema = s.second.step(s.twice_ema, c.alpha, c.one_minus_alpha);
+#pragma GCC unroll 3
+    for (int f = 0; f < kCount; ++f) average[f] = kFamily[f] == kDema ? dema : s.twice_ema;
+  }
+
+  WQ_HD static void first_bars(const Work<Shape>& work, int i, const Constants& c, State& s, Seed& seed,
+                               V (&average)[kCount], M (&known)[kCount]) {
+    const V one(1.0), nan(__builtin_nan("")), bar = V(static_cast<double>(work.bar + i));
+    const V twice_x = V::load(work.tile->twice_x[i]), seed_bar = seed.length - one;
+    const M here = gt(work.run_at(i), V(0.0)), seeding = le(bar, seed_bar);
+
+    // Seed: the mean of what is present among the first bars; if nothing is, the first value that comes.
+    seed.sum = add_if(both(here, seeding), seed.sum, twice_x);
+    seed.bars = add_if(both(here, seeding), seed.bars, one);
+    const V mean = select(gt(seed.bars, V(0.0)), seed.sum / seed.bars, nan);
+
+    // A missing bar repeats the state and ages it.
+    const V aged = seed.age * c.one_minus_alpha;
+    const V regular = smooth(s.twice_ema, c.alpha, twice_x);
+    const V late = (aged * s.twice_ema + c.alpha * twice_x) / (aged + c.alpha);
+    V next = select(eq(aged, c.one_minus_alpha), regular, late);
+    next = select(is_nan(s.twice_ema), twice_x, next);
+    next = select(here, next, s.twice_ema);
+    seed.age = select(either(either(here, seeding), is_nan(s.twice_ema)), one, aged);
+    s.twice_ema = select(lt(bar, seed_bar), nan, select(eq(bar, seed_bar), mean, next));
+
+    V dema = s.twice_ema;
+    if constexpr (kDouble) {
+      const M ema_known = negate(is_nan(s.twice_ema));
+      seed.second_sum = add_if(ema_known, seed.second_sum, s.twice_ema);
+      seed.second_bars = add_if(ema_known, seed.second_bars, one);
+      const V needed = work.dema_seed_is_mean ? seed.length : one;
+      const V start = work.dema_seed_is_mean ? seed.second_sum / seed.length : s.twice_ema;
+      const M starting = both(ema_known, eq(seed.second_bars, needed));
+      dema = s.second.step(s.twice_ema, c.alpha, c.one_minus_alpha);
+      dema = select(starting, s.twice_ema + (s.twice_ema - start), dema);
+      s.second.twice_e2 = select(starting, start, s.second.twice_e2);
+      s.second.twice_e2 = select(lt(seed.second_bars, needed), nan, s.second.twice_e2);
+    }
+#pragma GCC unroll 3
+    for (int f = 0; f < kCount; ++f) {
+      average[f] = kFamily[f] == kDema ? dema : s.twice_ema;
+      known[f] = negate(is_nan(average[f]));
+      average[f] = itself_if_one(seed.length, twice_x, average[f]);
+    }
+  }
+
+  static void start(const Work<Shape>&, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c, State&,
+                    Seed& seed, std::byte*&) {
+    const auto each = [&](auto f) { return Shape::per_length(lengths, b, k, f); };
+    c.alpha = each([](double n) { return 2 / (n + 1); });
+    c.one_minus_alpha = each([](double n) { return 1 - 2 / (n + 1); });
+    seed.length = each([](double n) { return n; });
+    seed.age = V(1.0);
+  }
+  static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
+  static void shift(const Work<Shape>&, const Constants&) {}
+};
+
+/// KAMA.
+template <class Shape>
+struct KamaEngine {
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+  static constexpr int kCount = 1, kStep = Work<Shape>::kPastStep;
+  static constexpr Family kFamily[] = {kKama};
+  static constexpr int kScale = 1;
+
+  struct Constants {
+    Lag<Shape> lag;
+    V quiet;
+  };
+  struct State {
+    V kama;
+  };
+  struct Seed {
+    V length;
+  };
+
+  WQ_HD static V noise(const Work<Shape>& work, int i, const Constants& c) {
+    return V::load(work.past[i].noise) - c.lag.template before<kStep>(work.past[i].noise);
+  }
+  WQ_HD static V rate(const Work<Shape>& work, int i, const Constants& c, V noise) {
+    const double* x = work.past[i].x;
+    return kama_rate(V::load(x) - c.lag.template before<kStep>(x), noise, c.quiet);
+  }
+
+  WQ_HD static void step(const Work<Shape>& work, int i, const Constants& c, State& s, V (&average)[1]) {
+    s.kama = smooth(s.kama, rate(work, i, c, noise(work, i, c)), V::load(work.past[i].x));
+    average[0] = s.kama;
+  }
+
+  WQ_HD static void first_bars(const Work<Shape>& work, int i, const Constants& c, State& s, Seed& seed,
+                               V (&average)[1], M (&known)[1]) {
+    const V nan(__builtin_nan("")), bar = V(static_cast<double>(work.bar + i)), run = work.run_at(i);
+    const M here = gt(run, V(0.0)), early = lt(bar, seed.length), whole = gt(run, seed.length);
+    const V x = select(here, V::load(work.past[i].x), nan);
+    const V regular = rate(work, i, c, work.exact ? exact_noise(work, i, c, seed) : noise(work, i, c));
+    if (work.kama_seed_is_zero) {
+      // Without a whole window the efficiency counts as 0; only after the first bars can a lost state restart.
+      const V pace = select(both(whole, negate(early)), regular, V(kKamaSlow * kKamaSlow));
+      s.kama = smooth(select(but_not(is_nan(s.kama), early), x, s.kama), pace, x);
+    } else {
+      const V next = select(whole, smooth(select(is_nan(s.kama), x, s.kama), regular, x), nan);
+      s.kama = select(early, select(eq(bar, V(0.0)), x, s.kama), next);
+    }
+    average[0] = s.kama;
+    known[0] = negate(is_nan(s.kama));
+  }
+
+  /// The noise, summed afresh in the lanes whose running sum has lost digits.
+  static V exact_noise(const Work<Shape>& work, int i, const Constants& c, const Seed& seed) {
+    V sum(0.0);
+    for (std::int64_t m = 0; m < c.lag.longest(); ++m)
+      sum = add_if(gt(seed.length, V(static_cast<double>(m))), sum, V::load(work.past[i - m].moves));
+    return select(work.rough[i], sum, noise(work, i, c));
+  }
+
+  static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c,
+                    State&, Seed& seed, std::byte*&) {
+    const auto length = [](double n) { return n; };
+    c.lag.set(lengths, b, k, length);
+    c.quiet = V(work.kama_seed_is_zero ? 1e-10 : 0.0);
+    seed.length = Shape::per_length(lengths, b, k, length);
+  }
+  static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
+  static void shift(const Work<Shape>&, const Constants&) {}
+};
+
+}  // namespace wq::atc::inline WQ_LEVEL

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "atc_engines.h"
+
+/// Layer 1: averages, crosses and equities of three lengths through (part of) a tile.
+namespace wq::atc::inline WQ_LEVEL {
+
+template <class Shape>
+struct Layer1 {
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+  V equity[kFamilies][Shape::kBlocks][kBlock];
+  Cross<M> cross[kFamilies][Shape::kBlocks][kBlock];
+  bool settled[kFamilies][Shape::kBlocks];
+  bool all_settled[kFamilies];  // at the start of the tile; `active` then equals `all` and is not written
+  double (*detail[kDetails][kFamilies][Shape::kBlocks][kBlock])[Shape::kWidth];  // tile rows, null if not wanted
+};
+
+/// An engine with the state of its nine lengths.
+template <class Engine_, class Shape>
+struct Bank {
+  using Engine = Engine_;
+  typename Engine::Constants constants[Shape::kBlocks][kBlock];
+  typename Engine::State state[Shape::kBlocks][kBlock];
+  typename Engine::Seed seed[Shape::kBlocks][kBlock];
+};
+
+/// How a pass runs. Bits are the same in all three.
+enum class Mode {
+  first_bars,  // averages may be unknown, signals 0, running sums in need of care
+  settled,     // every signal of the block is long or short for good
+  mixed,       // the same, in a tile where other blocks of the family have not settled
+};
+
+template <Mode mode, class Engine, class Shape>
+[[gnu::noinline]] void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work, Layer1<Shape>& layer, int b,
+                                int begin, int end) {
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+  constexpr int F = Engine::kCount;
+  typename Engine::Constants constants[kBlock];
+  typename Engine::State state[kBlock];
+  V equity[F][kBlock];
+  M is_long[F][kBlock];
+#pragma GCC unroll 3
+  for (int k = 0; k < kBlock; ++k) {
+    constants[k] = bank.constants[b][k];
+    state[k] = bank.state[b][k];
+#pragma GCC unroll 3
+    for (int f = 0; f < F; ++f) {
+      equity[f][k] = layer.equity[Engine::kFamily[f]][b][k];
+      is_long[f][k] = layer.cross[Engine::kFamily[f]][b][k].is_long;
+    }
+  }
+  Tile<Shape::kWidth>& tile = *work.tile;
+  const V floor(kFloor);
+
+  for (int i = begin; i < end; ++i) {
+    const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);
+    const V lower = V::load(tile.lower[Engine::kScale - 1][i]), upper = V::load(tile.upper[Engine::kScale - 1][i]);
+    V all[F], longs[F], active[F];
+#pragma GCC unroll 3
+    for (int k = 0; k < kBlock; ++k) {
+      V average[F];
+      M known[F];
+      if constexpr (mode == Mode::first_bars)
+        Engine::first_bars(work, i, constants[k], state[k], bank.seed[b][k], average, known);
+      else
+        Engine::step(work, i, constants[k], state[k], average);
+#pragma GCC unroll 3
+      for (int f = 0; f < F; ++f) {
+        V& e = equity[f][k];
+        M has_signal;
+        if constexpr (mode == Mode::first_bars) {
+          Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k];
+          e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))),
+                               floor);
+          // A missing close has NaN for its band.
+          cross.step(lt(average[f], lower), ge(average[f], upper), but_not(known[f], is_nan(lower)));
+          is_long[f][k] = cross.is_long;
+          has_signal = either(cross.is_long, cross.is_short);
+          if (layer.detail[0][Engine::kFamily[f]][b][k] != nullptr) {
+            const auto row = [&](Detail d) { return layer.detail[d][Engine::kFamily[f]][b][k][i]; };
+            const V one(1.0), zero(0.0);
+            select(known[f], average[f] / V(Engine::kScale), V(__builtin_nan(""))).store(row(kDetailAverage));
+            select(cross.is_long, one, select(cross.is_short, zero - one, zero)).store(row(kDetailSignal));
+            e.store(row(kDetailEquity));
+          }
+        } else {
+          e = equity::compound(e, select(is_long[f][k], if_long, if_short), floor);
+          is_long[f][k] = lt(average[f], select(is_long[f][k], upper, lower));
+        }
+        all[f] = k == 0 ? e : all[f] + e;
+        longs[f] = k == 0 ? keep_if(is_long[f][k], e) : add_if(is_long[f][k], longs[f], e);
+        if constexpr (mode == Mode::first_bars)
+          active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
+        if constexpr (mode == Mode::mixed) active[f] = all[f];
+      }
+    }
+    const auto accumulate = [&](double* row, V value) { (b == 0 ? value : V::load(row) + value).store(row); };
+#pragma GCC unroll 3
+    for (int f = 0; f < F; ++f) {
+      accumulate(tile.all[Engine::kFamily[f]][i], all[f]);
+      accumulate(tile.longs[Engine::kFamily[f]][i], longs[f]);
+      if constexpr (mode != Mode::settled) accumulate(tile.active[Engine::kFamily[f]][i], active[f]);
+    }
+  }
+
+#pragma GCC unroll 3
+  for (int k = 0; k < kBlock; ++k) {
+    bank.state[b][k] = state[k];
+#pragma GCC unroll 3
+    for (int f = 0; f < F; ++f) {
+      Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k];
+      layer.equity[Engine::kFamily[f]][b][k] = equity[f][k];
+      if constexpr (mode != Mode::first_bars) {
+        cross.is_long = is_long[f][k];
+        cross.is_short = negate(is_long[f][k]);
+      }
+    }
+  }
+}
+
+/// The banks of different engines behind one face. A call covers a whole tile, so the indirection costs nothing.
+template <class Shape>
+struct AnyBank {
+  using M = typename Shape::M;
+  void* self;
+  /// All blocks through bars [begin, end) of the tile.
+  void (*run)(void* self, const Work<Shape>&, Layer1<Shape>&, int begin, int end);
+  /// Recompute what slides, in some lanes, from the windows that end at bar `i`.
+  void (*rebuild)(void* self, const Work<Shape>&, int i, M lanes);
+  void (*shift)(void* self, const Work<Shape>&);
+
+  template <class Engine>
+  static AnyBank make(Bank<Engine, Shape>* bank) {
+    return {bank, run_bank<Engine>, rebuild_bank<Engine>, shift_bank<Engine>};
+  }
+
+ private:
+  template <class Engine>
+  static void run_bank(void* self, const Work<Shape>& work, Layer1<Shape>& layer, int begin, int end) {
+    auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
+    for (int b = 0; b < Shape::kBlocks; ++b) {
+      bool settled = true, all_settled = true;
+      for (const Family f : Engine::kFamily) {
+        settled &= layer.settled[f][b];
+        all_settled &= layer.all_settled[f];
+      }
+      const auto pass = !settled || work.exact ? run_pass<Mode::first_bars, Engine, Shape>
+                        : all_settled          ? run_pass<Mode::settled, Engine, Shape>
+                                               : run_pass<Mode::mixed, Engine, Shape>;
+      pass(bank, work, layer, b, begin, end);
+    }
+  }
+  template <class Engine>
+  static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {
+    auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
+    for (int b = 0; b < Shape::kBlocks; ++b)
+      for (int k = 0; k < kBlock; ++k)
+        Engine::rebuild(work, i, bank.constants[b][k], bank.state[b][k], bank.seed[b][k], lanes);
+  }
+  template <class Engine>
+  static void shift_bank(void* self, const Work<Shape>& work) {
+    for (const auto& block : static_cast<Bank<Engine, Shape>*>(self)->constants)
+      for (const auto& constants : block) Engine::shift(work, constants);
+  }
+};
+
+}  // namespace wq::atc::inline WQ_LEVEL

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/atc/ops.h"
+#include "warpquant/atc/signals.h"
+#include "warpquant/core/lane_io.h"
+#include "warpquant/equity/curve.h"
+
+/// The working set of one pass over a group of symbols: rows of one value per lane, one row per bar, few enough for
+/// the first-level cache. Time advances in tiles; averages of one length run through a whole tile with their state
+/// in registers before the next length starts.
+namespace wq::atc::inline WQ_LEVEL {
+
+inline constexpr int kBlock = 3;      // lengths that a pass steps together
+inline constexpr int kTile = 16;      // bars per tile
+inline constexpr int kSpan = 64;      // bars between two shifts of the history
+inline constexpr int kRebuild = 128;  // bars after which sliding sums are recomputed; a rule of the results
+static_assert(kSpan % kTile == 0 && kRebuild % kTile == 0);
+
+/// Lanes are symbols; the nine lengths follow each other in three blocks.
+template <int kWidth_>
+struct SymbolLanes {
+  static constexpr int kWidth = kWidth_, kBlocks = 3;
+  static constexpr bool kOneSymbol = false;
+  using V = Pack<kWidth>;
+  using M = PackMask<kWidth>;
+
+  template <class F>
+  WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int block, int k, F f) {
+    return V(f(static_cast<double>(lengths[block * kBlock + k])));
+  }
+  /// Sum over the nine lengths, from a row that already holds the sum over the blocks.
+  WQ_HD static V total(const double* row) { return V::load(row); }
+};
+
+/// Lanes are the three blocks of lengths of one symbol (the fourth lane repeats the third). Rows that depend on the
+/// symbol alone hold the same value in every lane, so the code that makes them is the same.
+struct LengthLanes {
+  static constexpr int kWidth = 4, kBlocks = 1;
+  static constexpr bool kOneSymbol = true;
+  using V = Pack<4>;
+  using M = PackMask<4>;
+
+  WQ_HD static int block_of(int lane) { return lane < 2 ? lane : 2; }
+  template <class F>
+  WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int, int k, F f) {
+    V v;
+    for (int j = 0; j < kWidth; ++j) v.v[j] = f(static_cast<double>(lengths[block_of(j) * kBlock + k]));
+    return v;
+  }
+  /// The order of additions of `SymbolLanes`, where the blocks are added one after the other.
+  WQ_HD static V total(const double* row) { return V(row[0]) + V(row[1]) + V(row[2]); }
+};
+
+/// Rows that averages look back on.
+template <int W>
+struct Past {
+  double x[W];      // source of the averages
+  double moves[W];  // |x - previous x|
+  double sum[W];    // running sum of x
+  double noise[W];  // running sum of moves
+};
+
+/// Rows of the current tile.
+template <int W>
+struct Tile {
+  double twice_x[kTile][W], close[kTile][W];
+  double run[kTile][W];                            // bars present without a break up to this one
+  double lower[2][kTile][W], upper[2][kTile][W];   // band around the close, as it is and doubled
+  double if_long[kTile][W], if_short[kTile][W], if_flat[kTile];
+  double all[kFamilies][kTile][W], longs[kFamilies][kTile][W], active[kFamilies][kTile][W];  // equities: all, long,
+};                                                                                           // with a signal
+
+/// How many bars back a lane looks.
+template <class Shape>
+struct Lag {
+  static constexpr int W = Shape::kWidth, kLags = Shape::kOneSymbol ? W : 1;
+  std::int64_t bars[kLags];
+
+  template <class F>
+  void set(const std::int64_t (&lengths)[kLengths], int block, int k, F f) {
+    const typename Shape::V v = Shape::per_length(lengths, block, k, f);
+    for (int j = 0; j < kLags; ++j) bars[j] = static_cast<std::int64_t>(v.v[j]);
+  }
+  /// The value that `column` of `row` had that many rows (of `kStep` doubles) before.
+  template <int kStep>
+  WQ_HD typename Shape::V before(const double* column) const {
+    if constexpr (Shape::kOneSymbol) {
+      const auto lane = [&](int j) { return column[j - bars[j] * kStep]; };
+      return typename Shape::V::Raw{lane(0), lane(1), lane(2), lane(3)};
+    } else {
+      return Shape::V::load(column - bars[0] * kStep);
+    }
+  }
+  WQ_HD std::int64_t longest() const {
+    std::int64_t most = bars[0];
+    for (int j = 1; j < kLags; ++j) most = bars[j] > most ? bars[j] : most;
+    return most;
+  }
+};
+
+template <class Shape>
+struct Work {
+  static constexpr int W = Shape::kWidth;
+  static constexpr int kPastStep = sizeof(Past<W>) / sizeof(double);
+  using V = typename Shape::V;
+  using M = typename Shape::M;
+
+  std::int64_t history;  // rows kept before the current span
+  std::int64_t bar;      // number of the first bar of the tile
+  Past<W>* past;         // of that bar
+  Tile<W>* tile;
+  std::int64_t row;      // of that bar within the span
+  bool gaps;
+  bool lsma_previous, dema_seed_is_mean, kama_seed_is_zero;
+
+  // Lanes whose running sums hold values so much larger than the latest ones that too many digits are gone:
+  M rough[kTile];
+  bool any_rough[kTile];
+  bool exact;  // this pass is one such bar: sum windows afresh in those lanes
+
+  WQ_HD V run_at(int i) const { return gaps ? V::load(tile->run[i]) : V(static_cast<double>(bar + i + 1)); }
+
+  /// Zeroed rows with history; returns row 0 of the span. `shift_rows` makes the end of a full span the history of
+  /// the next one.
+  template <class Row>
+  Row* history_rows(std::byte*& scratch) const {
+    auto* rows = reinterpret_cast<Row*>(scratch);
+    __builtin_memset(rows, 0, sizeof(Row) * (history + kSpan));
+    scratch += sizeof(Row) * (history + kSpan);
+    return rows + history;
+  }
+  template <class Row>
+  void shift_rows(Row* rows) const {
+    __builtin_memmove(rows - history, rows + kSpan - history, sizeof(Row) * history);
+  }
+};
+
+}  // namespace wq::atc::inline WQ_LEVEL
