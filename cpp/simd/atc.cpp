@@ -57,6 +57,7 @@ class Passage {
         begin = end;
       }
       vote(count);
+      classify(count);
       write(count);
     }
   }
@@ -74,24 +75,21 @@ class Passage {
 
   void start_work(std::byte*& scratch) {
     const Switches& s = params_.switches;
+    shortest_ = params_.length[0][0];
+    for (const auto& family : params_.length)
+      for (const std::int64_t n : family) shortest_ = n < shortest_ ? n : shortest_;
     work_.history = history_of(params_);
     work_.gaps = group_.gaps;
+    work_.regular = !group_.gaps && !run_.detail && s.lsma == Switches::Lsma::end && shortest_ > 1;
     work_.lsma_previous = s.lsma == Switches::Lsma::previous;
     work_.dema_seed_is_mean = s.dema_seed == Switches::DemaSeed::sma;
     work_.kama_seed_is_zero = s.kama_seed == Switches::KamaSeed::zero;
     work_.tile = take<Tile<W>>(1, scratch);
     past_ = work_.template history_rows<Past<W>>(scratch);
     for (auto& rows : out_) rows = take<double[W]>(kTile, scratch);
-    std::int64_t shortest = params_.length[0][0];
-    for (const auto& family : params_.length)
-      for (const std::int64_t n : family) {
-        shortest = n < shortest ? n : shortest;
-        longest_ = n > longest_ ? n : longest_;
-      }
-    shortest_ = shortest;
     const double reach = static_cast<double>(kRebuild + work_.history);
     rough_level_ = kRoughness * reach;
-    rough_noise_ = kRoughness * reach / static_cast<double>(shortest);
+    rough_noise_ = kRoughness * reach / static_cast<double>(shortest_);
   }
 
   static constexpr std::size_t kAlign = 64;
@@ -111,6 +109,9 @@ class Passage {
       for (int k = 0; k < kBlock; ++k)
         Engine::start(work_, params_.length[first], b, k, bank->constants[b][k], bank->state[b][k], bank->seed[b][k],
                       scratch);
+    std::int64_t longest = 1;
+    for (const std::int64_t n : params_.length[first]) longest = n > longest ? n : longest;
+    bank->seeded = Engine::seeded(work_, longest);
     bank_[banks_++] = AnyBank<Shape>::template make<Engine>(bank);
   }
 
@@ -141,7 +142,6 @@ class Passage {
 
   void start_layers(std::byte*& scratch) {
     const M every = negate(M{}), none{};
-    const V keep(1 - params_.de_per_bar);
     __builtin_memset(static_cast<void*>(&layer1_), 0, sizeof layer1_);
     for (int f = 0; f < kFamilies; ++f) {
       for (int b = 0; b < Shape::kBlocks; ++b)
@@ -151,7 +151,7 @@ class Passage {
           if (run_.detail)
             for (auto& rows : layer1_.detail) rows[f][b][k] = take<double[W]>(kTile, scratch);
         }
-      vote_[f] = {V(params_.weight[f]), keep, none, none};
+      vote_[f] = {V(params_.weight[f]), V(__builtin_nan("")), V(1 - params_.de_per_bar)};
     }
     direction_ = V(0.0);
     level_ = V(0.0);
@@ -160,6 +160,7 @@ class Passage {
     last_run_ = V(0.0);
     delayed_average_ = V(average_fill());
     started_ = none;
+    for (int o = kSignal; o < kOutputs; ++o) wants_layers_ |= run_.wants[o];
   }
 
   double average_fill() const {
@@ -171,16 +172,16 @@ class Passage {
   void read(int count) {
     const auto load = [&](DType type, const Series(&series)[W], double* rows) {
       if (type == DType::f32)
-        load_rows<float, W>(series, work_.bar, count, rows);
+        LaneReader<float, W>(series).rows(work_.bar, count, rows);
       else
-        load_rows<double, W>(series, work_.bar, count, rows);
+        LaneReader<double, W>(series).rows(work_.bar, count, rows);
     };
     load(group_.close_type, close_, work_.tile->close[0]);
     if (group_.separate_src) load(group_.src_type, src_, work_.tile->twice_x[0]);
   }
 
   /// Everything about a bar that does not depend on a length.
-  void prepare(int count) {
+  [[gnu::noinline]] void prepare(int count) {
     const V zero(0.0), one(1.0), nan(__builtin_nan(""));
     const V keep(1 - params_.de_per_bar), rtol(params_.cross_rtol);
     Tile<W>& tile = *work_.tile;
@@ -275,20 +276,17 @@ class Passage {
     for (int e = 0; e < banks_; ++e) bank_[e].shift(bank_[e].self, work_);
   }
 
-  /// Note which blocks of signals have settled for good.
+  /// Note which signals have settled for good.
   void settle() {
-    const bool possible = !work_.gaps && !run_.detail && work_.bar >= longest_;
+    if (!work_.regular) return;
     for (int f = 0; f < kFamilies; ++f) {
-      const bool never = f == kLsma && work_.lsma_previous;
       bool all_settled = true;
-      for (int b = 0; b < Shape::kBlocks; ++b) {
-        bool& settled = layer1_.settled[f][b];
-        if (possible && !never && !settled) {
-          settled = true;
-          for (const Cross<M>& cross : layer1_.cross[f][b]) settled &= cross.settled();
+      for (int b = 0; b < Shape::kBlocks; ++b)
+        for (int k = 0; k < kBlock; ++k) {
+          bool& settled = layer1_.settled[f][b][k];
+          settled = settled || layer1_.cross[f][b][k].settled();
+          all_settled &= settled;
         }
-        all_settled &= settled;
-      }
       layer1_.all_settled[f] = all_settled;
     }
   }
@@ -296,48 +294,68 @@ class Passage {
   // ------------------------------------------------------------------ layer 2 and the outputs
 
   void vote(int count) {
-    const V zero(0.0), one(1.0), fill(average_fill()), nan(__builtin_nan(""));
-    const V long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
-    const Tile<W>& tile = *work_.tile;
     const bool sticky = params_.switches.neutral == Switches::Neutral::sticky;
+    const auto run = wants_layers_ ? (sticky ? &Passage::vote_as<true, true> : &Passage::vote_as<true, false>)
+                                   : (sticky ? &Passage::vote_as<false, true> : &Passage::vote_as<false, false>);
+    (this->*run)(count);
+  }
+
+  template <bool kWantsLayers, bool kSticky>
+  void vote_as(int count) {
+    const V zero(0.0), one(1.0), fill(average_fill()), nan(__builtin_nan(""));
+    const Cuts<V> cuts = {V(cuts_.positive), V(cuts_.negative), V(cuts_.high), V(cuts_.low)};
+    const Tile<W>& tile = *work_.tile;
+    const double (*active[kFamilies])[W];
+    Vote<V> vote[kFamilies];
+#pragma GCC unroll 6
+    for (int f = 0; f < kFamilies; ++f) {
+      vote[f] = vote_[f];
+      active[f] = layer1_.all_settled[f] ? tile.all[f] : tile.active[f];
+    }
     for (int i = 0; i < count; ++i) {
-      const auto at = [&](int output) { return out_[output][i]; };
       const std::int64_t bar = work_.bar + i;
-      V average = fill;
-      if (bar >= params_.cutout) {
-        const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);
-        const V if_flat(tile.if_flat[i]);
-        V votes = zero, weights = zero;
-        for (int f = 0; f < kFamilies; ++f) {
-          Vote<V, M>& vote = vote_[f];
-          const V all = Shape::total(tile.all[f][i]);
-          const V active = layer1_.all_settled[f] ? all : Shape::total(tile.active[f][i]);
-          const V signal = weighted_signal(Shape::total(tile.longs[f][i]), active, all);
-          const V idle = sticky ? vote.kept : if_flat;
-          vote.kept = select(vote.is_long, if_long, select(vote.is_short, if_short, idle));
-          vote.step(bar == params_.cutout ? one : vote.kept, signal, cuts_, votes, weights);
-          if (run_.wants[kSignal + f]) round_signal(signal, params_.switches.rounding).store(at(kSignal + f));
-          if (run_.wants[kEquity + f]) vote.equity.store(at(kEquity + f));
-        }
-        average = votes / weights;
-        average = select(eq(average * zero, zero), average, fill);
-      } else {
-        for (int f = 0; f < kFamilies; ++f) {
-          nan.store(at(kSignal + f));
-          nan.store(at(kEquity + f));
+      if (bar < params_.cutout) {
+        fill.store(out_[kAverage][i]);
+        for (int o = kSignal; o < kOutputs; ++o) nan.store(out_[o][i]);
+        continue;
+      }
+      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
+      V votes = zero, weights = zero;
+#pragma GCC unroll 6
+      for (int f = 0; f < kFamilies; ++f) {
+        const V signal = weighted_signal(Shape::total(tile.longs[f][i]), Shape::total(active[f][i]),
+                                         Shape::total(tile.all[f][i]));
+        const V multiplier = vote[f].multiplier(exposure, cuts, kSticky);
+        vote[f].step(bar == params_.cutout ? one : multiplier, signal, cuts, votes, weights);
+        if constexpr (kWantsLayers) {
+          round_signal(signal, params_.switches.rounding).store(out_[kSignal + f][i]);
+          vote[f].equity.store(out_[kEquity + f][i]);
         }
       }
+      const V average = votes / weights;
+      select(eq(average * zero, zero), average, fill).store(out_[kAverage][i]);
+    }
+#pragma GCC unroll 6
+    for (int f = 0; f < kFamilies; ++f) vote_[f] = vote[f];
+  }
+
+  /// What follows from the average: the delay of strategy mode, its sign, the latched direction.
+  void classify(int count) {
+    if (!params_.strategy_mode && !run_.wants[kTrend] && !run_.wants[kDirection]) return;
+    const V zero(0.0), one(1.0), long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
+    for (int i = 0; i < count; ++i) {
+      V average = V::load(out_[kAverage][i]);
       if (params_.strategy_mode) {
         const V delayed = delayed_average_;
         delayed_average_ = average;
         average = delayed;
+        average.store(out_[kAverage][i]);
       }
-      average.store(at(kAverage));
-      select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)).store(at(kTrend));
+      select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)).store(out_[kTrend][i]);
       const M up = both(gt(average, long_threshold), le(last_average_, long_threshold));
       const M down = both(lt(average, short_threshold), ge(last_average_, short_threshold));
       direction_ = select(down, zero - one, select(up, one, direction_));
-      direction_.store(at(kDirection));
+      direction_.store(out_[kDirection][i]);
       last_average_ = average;
     }
   }
@@ -378,9 +396,9 @@ class Passage {
 
   void write_rows(DType type, const Sink (&sinks)[W], int count, const double* rows) {
     switch (type) {
-      case DType::f64: return store_rows<double, W>(sinks, work_.bar, count, rows);
-      case DType::f32: return store_rows<float, W>(sinks, work_.bar, count, rows);
-      case DType::i8: return store_rows<std::int8_t, W>(sinks, work_.bar, count, rows);
+      case DType::f64: return LaneWriter<double, W>(sinks).rows(work_.bar, count, rows);
+      case DType::f32: return LaneWriter<float, W>(sinks).rows(work_.bar, count, rows);
+      case DType::i8: return LaneWriter<std::int8_t, W>(sinks).rows(work_.bar, count, rows);
     }
   }
 
@@ -403,17 +421,18 @@ class Passage {
   const Run& run_;
   const Params& params_;
   const Group& group_;
-  const Cuts cuts_;
+  const Cuts<double> cuts_;
   Series close_[W], src_[W];
-  std::int64_t bars_ = 0, longest_ = 1, shortest_ = 1;
+  std::int64_t bars_ = 0, shortest_;
   double rough_level_, rough_noise_;
   Work<Shape> work_;
   Layer1<Shape> layer1_;
-  Vote<V, M> vote_[kFamilies];
+  Vote<V> vote_[kFamilies];
   Past<W>* past_;
   AnyBank<Shape> bank_[kFamilies];
   int banks_ = 0;
   double (*out_[kOutputs])[W];
+  bool wants_layers_ = false;
   V last_close_, last_x_, last_run_, level_;
   M started_;
   V last_average_, delayed_average_, direction_;

@@ -16,8 +16,7 @@ namespace wq::atc::inline WQ_LEVEL {
 
 struct Nothing {};
 
-/// An average of one bar is that bar, free of the rounding of the sums. (It never crosses, so it never settles, and
-/// `first_bars` is all that ever computes it.)
+/// An average of one bar is that bar, free of the rounding of the sums. 
 template <class V>
 WQ_HD V itself_if_one(V length, V x, V average) {
   return select(eq(length, V(1.0)), x, average);
@@ -31,11 +30,14 @@ struct WindowEngine {
   static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
   static constexpr Family kFamily[] = {kMembers...};
   static constexpr int kScale = 1;  // how much `step` magnifies an average
+  /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
+  /// 2*WMA_half - WMA, are then one or two operations.
+  static constexpr double kWhole = 3, kHalf = 6;
   struct Row { double v[W]; };
 
   struct HullConstants {
     Lag<Shape> half_lag, root_lag;
-    V half_one_over, half_six_over, root_one_over, root_two_over;
+    V half_one_over, half_pace, root_one_over, root_two_over;
     Row* raw;  // rows of 2 * WMA_half - WMA, the input of the last Hull pass
   };
   struct HullState {
@@ -44,7 +46,7 @@ struct WindowEngine {
   };
   struct Constants {
     Lag<Shape> lag;
-    V one_over, six_over;
+    V one_over, pace;
     [[no_unique_address]] std::conditional_t<kHull, HullConstants, Nothing> hull;
   };
   struct State {
@@ -58,10 +60,9 @@ struct WindowEngine {
   WQ_HD static void step(const Work<Shape>& work, int i, const Constants& c, State& s, V (&average)[kCount]) {
     const double* sums = work.past[i].sum;
     const V x = V::load(work.past[i].x), sum = V::load(sums);
-    s.means.step(x, sum - c.lag.template before<kStep>(sums), c.six_over, c.one_over);
+    s.means.step(x, sum - c.lag.template before<kStep>(sums), c.pace, c.one_over);
     if constexpr (kHull) {
-      s.hull.half.step(x, sum - c.hull.half_lag.template before<kStep>(sums), c.hull.half_six_over,
-                       c.hull.half_one_over);
+      s.hull.half.step(x, sum - c.hull.half_lag.template before<kStep>(sums), c.hull.half_pace, c.hull.half_one_over);
       double* raw = c.hull.raw[work.row + i].v;
       const V difference = hull_input(s);
       difference.store(raw);
@@ -71,15 +72,14 @@ struct WindowEngine {
   }
 
   WQ_HD static V hull_input(const State& s) {
-    const V twice_half = s.hull.half.thrice_wma + s.hull.half.thrice_wma;
-    return (twice_half - s.means.thrice_wma) * V(1.0 / 3.0);
+    return (s.hull.half.wma_multiple - s.means.wma_multiple) * V(1 / kWhole);
   }
 
   WQ_HD static void averages(const State& s, V (&average)[kCount]) {
 #pragma GCC unroll 3
     for (int f = 0; f < kCount; ++f) {
-      if (kFamily[f] == kWma) average[f] = s.means.wma();
-      if (kFamily[f] == kLsma) average[f] = s.means.lsma();
+      if (kFamily[f] == kWma) average[f] = s.means.wma_multiple * V(1 / kWhole);
+      if (kFamily[f] == kLsma) average[f] = s.means.wma_multiple - (s.means.sma + s.means.sma);
       if constexpr (kHull) {
         if (kFamily[f] == kHma) average[f] = s.hull.root.wma;
       } else {
@@ -102,9 +102,9 @@ struct WindowEngine {
       known[f] = ge(run, kHull && kFamily[f] == kHma ? seed.hull_known : length);
       if (kFamily[f] == kLsma && work.lsma_previous) {
         // One bar before the end of the fitted line: SMA + 3 (L-3)/(L-1) (WMA - SMA).
-        const V sma = s.means.sma, one(1.0), three(3.0);
+        const V sma = s.means.sma, wma = s.means.wma_multiple * V(1 / kWhole), one(1.0), three(3.0);
         const V lead = div_if(gt(length, one), three * (length - three), length - one);
-        average[f] = sma + lead * (s.means.wma() - sma);
+        average[f] = sma + lead * (wma - sma);
       }
       average[f] = itself_if_one(length, x, average[f]);
     }
@@ -112,9 +112,9 @@ struct WindowEngine {
 
   /// Recompute the sliding state of some lanes from the windows that end at bar `i` of the tile.
   static void rebuild(const Work<Shape>& work, int i, const Constants& c, State& s, const Seed& seed, M lanes) {
-    refresh(work, i, c.lag, seed.length, c.one_over, s.means, lanes);
+    refresh(work, i, c.lag, seed.length, c.one_over, kWhole, s.means, lanes);
     if constexpr (kHull) {
-      refresh(work, i, c.hull.half_lag, seed.half, c.hull.half_one_over, s.hull.half, lanes);
+      refresh(work, i, c.hull.half_lag, seed.half, c.hull.half_one_over, kHalf, s.hull.half, lanes);
       double* raw = c.hull.raw[work.row + i].v;
       select(lanes, hull_input(s), V::load(raw)).store(raw);
       V sum, weighted;
@@ -125,11 +125,12 @@ struct WindowEngine {
   }
 
   static void refresh(const Work<Shape>& work, int i, const Lag<Shape>& lag, V length, V one_over,
-                      WindowMeans<V>& means, M lanes) {
+                      double multiple, WindowMeans<V>& means, M lanes) {
     V sum, weighted;
     window<kStep>(work.past[i].x, lag, length, sum, weighted);
     means.sma = select(lanes, sum * one_over, means.sma);
-    means.thrice_wma = select(lanes, weighted * (V(6.0) / (length * (length + V(1.0)))), means.thrice_wma);
+    const V scale = V(2 * multiple) / (length * (length + V(1.0)));
+    means.wma_multiple = select(lanes, weighted * scale, means.wma_multiple);
   }
 
   /// Plain and linearly weighted sum of the `length` rows that end at `column`, newest first.
@@ -151,13 +152,13 @@ struct WindowEngine {
     const auto root = [](double n) { return __builtin_floor(__builtin_sqrt(n)); };
     c.lag.set(lengths, b, k, whole);
     c.one_over = each([](double n) { return 1 / n; });
-    c.six_over = each([](double n) { return 6 / (n + 1); });
+    c.pace = each([](double n) { return kWhole * 2 / (n + 1); });
     seed.length = each(whole);
     if constexpr (kHull) {
       c.hull.half_lag.set(lengths, b, k, half);
       c.hull.root_lag.set(lengths, b, k, root);
       c.hull.half_one_over = each([&](double n) { return 1 / half(n); });
-      c.hull.half_six_over = each([&](double n) { return 6 / (half(n) + 1); });
+      c.hull.half_pace = each([&](double n) { return kHalf * 2 / (half(n) + 1); });
       c.hull.root_one_over = each([&](double n) { return 1 / root(n); });
       c.hull.root_two_over = each([&](double n) { return 2 / (root(n) + 1); });
       c.hull.raw = work.template history_rows<Row>(scratch);
@@ -167,6 +168,7 @@ struct WindowEngine {
     }
   }
 
+  static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return kHull ? 2 * longest : longest; }
   static void shift(const Work<Shape>& work, const Constants& c) {
     if constexpr (kHull) work.shift_rows(c.hull.raw);
   }
@@ -210,37 +212,46 @@ struct SmoothingEngine {
     const V twice_x = V::load(work.tile->twice_x[i]), seed_bar = seed.length - one;
     const M here = gt(work.run_at(i), V(0.0)), seeding = le(bar, seed_bar);
 
-    // Seed: the mean of what is present among the first bars; if nothing is, the first value that comes.
-    seed.sum = add_if(both(here, seeding), seed.sum, twice_x);
-    seed.bars = add_if(both(here, seeding), seed.bars, one);
-    const V mean = select(gt(seed.bars, V(0.0)), seed.sum / seed.bars, nan);
+    V next = smooth(s.twice_ema, c.alpha, twice_x);
+    if (work.gaps) {
+      // A missing bar repeats the state and ages it; an unknown state starts with the first value that comes.
+      const V aged = seed.age * c.one_minus_alpha;
+      const V late = (aged * s.twice_ema + c.alpha * twice_x) / (aged + c.alpha);
+      next = select(eq(aged, c.one_minus_alpha), next, late);
+      next = select(is_nan(s.twice_ema), twice_x, next);
+      next = select(here, next, s.twice_ema);
+      seed.age = select(either(either(here, seeding), is_nan(s.twice_ema)), one, aged);
+    }
+    if (any(seeding)) {
+      // Seed: the mean of what is present among the first bars.
+      seed.sum = add_if(both(here, seeding), seed.sum, twice_x);
+      seed.bars = add_if(both(here, seeding), seed.bars, one);
+      next = select(seeding, nan, next);
+      if (any(eq(bar, seed_bar))) {
+        const V mean = select(gt(seed.bars, V(0.0)), seed.sum / seed.bars, nan);
+        next = select(eq(bar, seed_bar), mean, next);
+      }
+    }
+    s.twice_ema = next;
 
-    // A missing bar repeats the state and ages it.
-    const V aged = seed.age * c.one_minus_alpha;
-    const V regular = smooth(s.twice_ema, c.alpha, twice_x);
-    const V late = (aged * s.twice_ema + c.alpha * twice_x) / (aged + c.alpha);
-    V next = select(eq(aged, c.one_minus_alpha), regular, late);
-    next = select(is_nan(s.twice_ema), twice_x, next);
-    next = select(here, next, s.twice_ema);
-    seed.age = select(either(either(here, seeding), is_nan(s.twice_ema)), one, aged);
-    s.twice_ema = select(lt(bar, seed_bar), nan, select(eq(bar, seed_bar), mean, next));
-
-    V dema = s.twice_ema;
+    V dema = next;
     if constexpr (kDouble) {
-      const M ema_known = negate(is_nan(s.twice_ema));
-      seed.second_sum = add_if(ema_known, seed.second_sum, s.twice_ema);
-      seed.second_bars = add_if(ema_known, seed.second_bars, one);
+      dema = s.second.step(next, c.alpha, c.one_minus_alpha);
       const V needed = work.dema_seed_is_mean ? seed.length : one;
-      const V start = work.dema_seed_is_mean ? seed.second_sum / seed.length : s.twice_ema;
-      const M starting = both(ema_known, eq(seed.second_bars, needed));
-      dema = s.second.step(s.twice_ema, c.alpha, c.one_minus_alpha);
-      dema = select(starting, s.twice_ema + (s.twice_ema - start), dema);
-      s.second.twice_e2 = select(starting, start, s.second.twice_e2);
-      s.second.twice_e2 = select(lt(seed.second_bars, needed), nan, s.second.twice_e2);
+      const M second_seeding = lt(seed.second_bars, needed);
+      if (any(second_seeding)) {
+        const M counts = both(second_seeding, negate(is_nan(next)));
+        seed.second_sum = add_if(counts, seed.second_sum, next);
+        seed.second_bars = add_if(counts, seed.second_bars, one);
+        const M starting = both(counts, ge(seed.second_bars, needed));
+        const V start = work.dema_seed_is_mean ? seed.second_sum / seed.length : next;
+        s.second.twice_e2 = select(starting, start, select(second_seeding, nan, s.second.twice_e2));
+        dema = select(starting, next + (next - start), select(second_seeding, nan, dema));
+      }
     }
 #pragma GCC unroll 3
     for (int f = 0; f < kCount; ++f) {
-      average[f] = kFamily[f] == kDema ? dema : s.twice_ema;
+      average[f] = kFamily[f] == kDema ? dema : next;
       known[f] = negate(is_nan(average[f]));
       average[f] = itself_if_one(seed.length, twice_x, average[f]);
     }
@@ -253,6 +264,9 @@ struct SmoothingEngine {
     c.one_minus_alpha = each([](double n) { return 1 - 2 / (n + 1); });
     seed.length = each([](double n) { return n; });
     seed.age = V(1.0);
+  }
+  static std::int64_t seeded(const Work<Shape>& work, std::int64_t longest) {
+    return kDouble && work.dema_seed_is_mean ? 2 * longest : longest;
   }
   static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
   static void shift(const Work<Shape>&, const Constants&) {}
@@ -324,6 +338,7 @@ struct KamaEngine {
     c.quiet = V(work.kama_seed_is_zero ? 1e-10 : 0.0);
     seed.length = Shape::per_length(lengths, b, k, length);
   }
+  static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return longest + 1; }
   static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
   static void shift(const Work<Shape>&, const Constants&) {}
 };

@@ -12,7 +12,7 @@ struct Layer1 {
   using M = typename Shape::M;
   V equity[kFamilies][Shape::kBlocks][kBlock];
   Cross<M> cross[kFamilies][Shape::kBlocks][kBlock];
-  bool settled[kFamilies][Shape::kBlocks];
+  bool settled[kFamilies][Shape::kBlocks][kBlock];
   bool all_settled[kFamilies];  // at the start of the tile; `active` then equals `all` and is not written
   double (*detail[kDetails][kFamilies][Shape::kBlocks][kBlock])[Shape::kWidth];  // tile rows, null if not wanted
 };
@@ -21,16 +21,17 @@ struct Layer1 {
 template <class Engine_, class Shape>
 struct Bank {
   using Engine = Engine_;
+  std::int64_t seeded;  // first bar from which `step` alone will do
   typename Engine::Constants constants[Shape::kBlocks][kBlock];
   typename Engine::State state[Shape::kBlocks][kBlock];
   typename Engine::Seed seed[Shape::kBlocks][kBlock];
 };
 
-/// How a pass runs. Bits are the same in all three.
+/// How much a pass has to look after. Bits are the same in all three.
 enum class Mode {
-  first_bars,  // averages may be unknown, signals 0, running sums in need of care
-  settled,     // every signal of the block is long or short for good
-  mixed,       // the same, in a tile where other blocks of the family have not settled
+  first_bars,  // averages may be unknown, running sums in need of care
+  unsettled,   // signals may still be 0, or those of other blocks of the family
+  settled,     // every signal of the family is long or short for good
 };
 
 template <Mode mode, class Engine, class Shape>
@@ -43,6 +44,7 @@ template <Mode mode, class Engine, class Shape>
   typename Engine::State state[kBlock];
   V equity[F][kBlock];
   M is_long[F][kBlock];
+  bool settled[F][kBlock];
 #pragma GCC unroll 3
   for (int k = 0; k < kBlock; ++k) {
     constants[k] = bank.constants[b][k];
@@ -51,10 +53,12 @@ template <Mode mode, class Engine, class Shape>
     for (int f = 0; f < F; ++f) {
       equity[f][k] = layer.equity[Engine::kFamily[f]][b][k];
       is_long[f][k] = layer.cross[Engine::kFamily[f]][b][k].is_long;
+      settled[f][k] = layer.settled[Engine::kFamily[f]][b][k];
     }
   }
   Tile<Shape::kWidth>& tile = *work.tile;
   const V floor(kFloor);
+  const M every = negate(M{});
 
   for (int i = begin; i < end; ++i) {
     const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);
@@ -72,30 +76,38 @@ template <Mode mode, class Engine, class Shape>
       for (int f = 0; f < F; ++f) {
         V& e = equity[f][k];
         M has_signal;
-        if constexpr (mode == Mode::first_bars) {
+        if (mode == Mode::settled || (mode == Mode::unsettled && settled[f][k])) {
+          e = equity::compound(e, select(is_long[f][k], if_long, if_short), floor);
+          is_long[f][k] = lt(average[f], select(is_long[f][k], upper, lower));
+          has_signal = every;
+        } else {
           Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k];
           e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))),
                                floor);
-          // A missing close has NaN for its band.
-          cross.step(lt(average[f], lower), ge(average[f], upper), but_not(known[f], is_nan(lower)));
+          const M above = lt(average[f], lower), below = ge(average[f], upper);
+          if constexpr (mode == Mode::unsettled) {
+            cross.step(above, below);
+          } else {
+            // A missing close has NaN for its band. Before an average is first known there is nothing to do.
+            const M seen = but_not(known[f], is_nan(lower));
+            if (work.gaps || any(seen)) cross.step(above, below, seen);
+          }
           is_long[f][k] = cross.is_long;
           has_signal = either(cross.is_long, cross.is_short);
+        }
+        if constexpr (mode == Mode::first_bars) {
           if (layer.detail[0][Engine::kFamily[f]][b][k] != nullptr) {
             const auto row = [&](Detail d) { return layer.detail[d][Engine::kFamily[f]][b][k][i]; };
             const V one(1.0), zero(0.0);
             select(known[f], average[f] / V(Engine::kScale), V(__builtin_nan(""))).store(row(kDetailAverage));
-            select(cross.is_long, one, select(cross.is_short, zero - one, zero)).store(row(kDetailSignal));
+            select(is_long[f][k], one, select(has_signal, zero - one, zero)).store(row(kDetailSignal));
             e.store(row(kDetailEquity));
           }
-        } else {
-          e = equity::compound(e, select(is_long[f][k], if_long, if_short), floor);
-          is_long[f][k] = lt(average[f], select(is_long[f][k], upper, lower));
         }
         all[f] = k == 0 ? e : all[f] + e;
         longs[f] = k == 0 ? keep_if(is_long[f][k], e) : add_if(is_long[f][k], longs[f], e);
-        if constexpr (mode == Mode::first_bars)
+        if constexpr (mode != Mode::settled)
           active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
-        if constexpr (mode == Mode::mixed) active[f] = all[f];
       }
     }
     const auto accumulate = [&](double* row, V value) { (b == 0 ? value : V::load(row) + value).store(row); };
@@ -114,7 +126,7 @@ template <Mode mode, class Engine, class Shape>
     for (int f = 0; f < F; ++f) {
       Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k];
       layer.equity[Engine::kFamily[f]][b][k] = equity[f][k];
-      if constexpr (mode != Mode::first_bars) {
+      if (mode == Mode::settled || (mode == Mode::unsettled && settled[f][k])) {
         cross.is_long = is_long[f][k];
         cross.is_short = negate(is_long[f][k]);
       }
@@ -142,17 +154,12 @@ struct AnyBank {
   template <class Engine>
   static void run_bank(void* self, const Work<Shape>& work, Layer1<Shape>& layer, int begin, int end) {
     auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
-    for (int b = 0; b < Shape::kBlocks; ++b) {
-      bool settled = true, all_settled = true;
-      for (const Family f : Engine::kFamily) {
-        settled &= layer.settled[f][b];
-        all_settled &= layer.all_settled[f];
-      }
-      const auto pass = !settled || work.exact ? run_pass<Mode::first_bars, Engine, Shape>
-                        : all_settled          ? run_pass<Mode::settled, Engine, Shape>
-                                               : run_pass<Mode::mixed, Engine, Shape>;
-      pass(bank, work, layer, b, begin, end);
-    }
+    bool settled = true;
+    for (const Family f : Engine::kFamily) settled &= layer.all_settled[f];
+    const auto pass = !work.regular || work.exact || work.bar < bank.seeded ? run_pass<Mode::first_bars, Engine, Shape>
+                      : settled                   ? run_pass<Mode::settled, Engine, Shape>
+                                                  : run_pass<Mode::unsettled, Engine, Shape>;
+    for (int b = 0; b < Shape::kBlocks; ++b) pass(bank, work, layer, b, begin, end);
   }
   template <class Engine>
   static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {

@@ -12,8 +12,8 @@
 namespace wq::atc::inline WQ_LEVEL {
 
 inline constexpr int kBlock = 3;      // lengths that a pass steps together
-inline constexpr int kTile = 16;      // bars per tile
-inline constexpr int kSpan = 64;      // bars between two shifts of the history
+inline constexpr int kTile = 32;      // bars per tile
+inline constexpr int kSpan = 128;      // bars between two shifts of the history
 inline constexpr int kRebuild = 128;  // bars after which sliding sums are recomputed; a rule of the results
 static_assert(kSpan % kTile == 0 && kRebuild % kTile == 0);
 
@@ -112,6 +112,7 @@ struct Work {
   Tile<W>* tile;
   std::int64_t row;      // of that bar within the span
   bool gaps;
+  bool regular;  // nothing but seeds needs care: no missing bars, no output per length, no rarely used rule
   bool lsma_previous, dema_seed_is_mean, kama_seed_is_zero;
 
   // Lanes whose running sums hold values so much larger than the latest ones that too many digits are gone:

@@ -8,19 +8,16 @@
 namespace wq::atc::inline WQ_LEVEL {
 
 /// Simple and linearly weighted mean of the last L values, by sliding:
-/// WMA' = WMA + 2/(L+1) * (x - SMA), from S1' = S1 + L*x - S0.
+/// WMA' = WMA + 2/(L+1) * (x - SMA), from S1' = S1 + L*x - S0. The weighted mean may be carried as a multiple.
 template <class V>
 struct WindowMeans {
-  V sma, thrice_wma;
+  V sma, wma_multiple;
 
-  /// `window_sum`: of the last L values, x included. `six_over` = 6/(L+1), `one_over` = 1/L.
-  WQ_HD void step(V x, V window_sum, V six_over, V one_over) {
-    thrice_wma = thrice_wma + six_over * (x - sma);
+  /// `window_sum`: of the last L values, x included. `pace` = multiple * 2/(L+1), `one_over` = 1/L.
+  WQ_HD void step(V x, V window_sum, V pace, V one_over) {
+    wma_multiple = wma_multiple + pace * (x - sma);
     sma = window_sum * one_over;
   }
-  WQ_HD V wma() const { return thrice_wma * V(1.0 / 3.0); }
-  /// End point of the least-squares line: 3*WMA - 2*SMA.
-  WQ_HD V lsma() const { return thrice_wma - (sma + sma); }
 };
 
 /// The same for the short last pass of the Hull average, whose input is made on the way.

@@ -3,6 +3,7 @@
 
 #include "warpquant/atc/params.h"
 #include "warpquant/core/math.h"
+#include "warpquant/equity/curve.h"
 
 /// From averages to the final signal: the crosses of layer 1, the votes of layer 2, the latched direction.
 namespace wq::atc::inline WQ_LEVEL {
@@ -29,14 +30,19 @@ template <class M>
 struct Cross {
   M is_long, is_short, always_above, always_below;
 
-  WQ_HD void step(M above, M below, M known) {
-    const M up = but_not(both(above, known), always_above);
-    const M down = but_not(both(below, known), always_below);
+  WQ_HD void step(M above, M below) {
+    const M up = but_not(above, always_above), down = but_not(below, always_below);
     is_long = either(up, but_not(is_long, down));
     is_short = either(down, but_not(is_short, up));
-    // An unknown bar makes the next one a first bar again.
-    always_above = either(both(always_above, above), negate(known));
-    always_below = either(both(always_below, below), negate(known));
+    always_above = both(always_above, above);
+    always_below = both(always_below, below);
+  }
+
+  /// Where the average is not known the signal stays, and the next bar is a first bar again.
+  WQ_HD void step(M above, M below, M known) {
+    step(both(above, known), both(below, known));
+    always_above = either(always_above, negate(known));
+    always_below = either(always_below, negate(known));
   }
 
   /// From here on, while the average stays known, the signal is never 0 and one comparison a bar decides it.
@@ -66,9 +72,10 @@ WQ_HD V weighted_signal(V longs, V active, V all) {
 
 /// What layer 2 asks of a layer-1 signal, moved in front of the rounding: rounding is monotonic, so "the rounded
 /// signal is above x" is "the signal is at least y" for one y. Found once per call by `cuts_of`.
+template <class V>
 struct Cuts {
-  double positive, negative;  // rounds above / below zero: decides the exposure of the next bar
-  double high, low;           // rounds above / below the cut level: decides the vote
+  V positive, negative;  // rounds above / below zero: decides the exposure of the next bar
+  V high, low;           // rounds above / below the cut level: decides the vote
 };
 
 /// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
@@ -90,7 +97,7 @@ inline double first_above(double limit, Switches::Rounding rounding) {
   return value(yes);
 }
 
-inline Cuts cuts_of(const Params& p) {
+inline Cuts<double> cuts_of(const Params& p) {
   const bool fixed = p.switches.cut == Switches::Cut::fixed;
   const double high = fixed ? p.cut_level : p.long_threshold, low = fixed ? -p.cut_level : p.short_threshold;
   const auto above = [&](double limit) { return first_above(limit, p.switches.rounding); };
@@ -99,19 +106,25 @@ inline Cuts cuts_of(const Params& p) {
 }
 
 /// Layer 2 of one family.
-template <class V, class M>
+template <class V>
 struct Vote {
   V equity;
-  V kept;          // multiplier of the exposure held while the signal is 0
-  M is_long, is_short;  // of the previous bar
+  V signal;  // of layer 1 on the previous bar; NaN before the first
+  V held;    // what the last exposure does to the equity, for the rule that keeps it while the signal is 0
 
-  /// `multiplier` carries the equity over this bar; then the new signal is taken in and the vote counted.
-  WQ_HD void step(V multiplier, V signal, const Cuts& cuts, V& votes, V& weights) {
-    equity = max(equity * multiplier, V(kFloor));
-    is_long = ge(signal, V(cuts.positive));
-    is_short = le(signal, V(cuts.negative));
-    votes = add_if(ge(signal, V(cuts.high)), votes, equity);
-    votes = sub_if(le(signal, V(cuts.low)), votes, equity);
+  /// What this bar does to the equity, by the signal of the previous one.
+  WQ_HD V multiplier(const equity::Exposure<V>& bar, const Cuts<V>& cuts, bool sticky) {
+    const V idle = sticky ? held : bar.if_flat;
+    held = select(ge(signal, cuts.positive), bar.if_long, select(le(signal, cuts.negative), bar.if_short, idle));
+    return held;
+  }
+
+  /// Carry the equity over the bar, take in its signal and count the vote.
+  WQ_HD void step(V multiplier, V new_signal, const Cuts<V>& cuts, V& votes, V& weights) {
+    equity = equity::compound(equity, multiplier, V(kFloor));
+    signal = new_signal;
+    votes = add_if(ge(signal, cuts.high), votes, equity);
+    votes = sub_if(le(signal, cuts.low), votes, equity);
     weights = weights + equity;
   }
 };

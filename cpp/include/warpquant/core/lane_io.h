@@ -4,8 +4,8 @@
 #include "warpquant/core/lanes.h"
 #include "warpquant/core/series.h"
 
-/// Between series in the caller's memory and lane-major rows: row r holds bar `from + r` of W series side by side.
-/// Series that run along time go through W x W transposes, series that lie side by side are read a row at a time,
+/// Between series in the caller's memory and lane-major rows: row r holds one bar of W series side by side.
+/// Series that run along time go through W x W transposes, series that lie side by side are moved a row at a time,
 /// every other layout value by value.
 namespace wq::inline WQ_LEVEL {
 
@@ -41,78 +41,99 @@ WQ_HD std::int64_t clamp(std::int64_t i, std::int64_t low, std::int64_t high) {
   return i < low ? low : i > high ? high : i;
 }
 
-/// Read bars [from, from + count) of W series into `rows`. Bars before a series repeat its first value, bars after
-/// it its last, so a lane always holds numbers of its own series (none may be empty). Returns one value per lane:
-/// zero, or NaN if a value that is not finite was read.
-template <class T, int W>
-WQ_HD Pack<W> load_rows(const Series (&series)[W], std::int64_t from, std::int64_t count, double* rows) {
-  std::int64_t shortest = series[0].bars;
+/// How W series lie in memory.
+template <class T, int W, class S>
+struct Lanes {
+  S series[W];
   bool along_time = true, side_by_side = true;
-  for (int j = 0; j < W; ++j) {
-    shortest = series[j].bars < shortest ? series[j].bars : shortest;
-    along_time &= series[j].stride == sizeof(T);
-    side_by_side &= series[j].stride == series[0].stride && series[j].data == series[0].data + j * sizeof(T);
-  }
-  const Pack<W> zero(0.0);
-  Pack<W> seen = zero;
-  const auto one_by_one = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      for (int j = 0; j < W; ++j)
-        rows[r * W + j] = load_value<T>(series[j].data + clamp(from + r, 0, series[j].bars - 1) * series[j].stride);
-      seen = seen + Pack<W>::load(rows + r * W) * zero;
-    }
-  };
-  std::int64_t r = clamp(-from, 0, count);  // rows [r, end) exist in every series
-  const std::int64_t end = clamp(shortest - from, r, count);
-  one_by_one(0, r);
-  if (along_time) {
-    for (; r + W <= end; r += W) {
-      Pack<W> block[W];
-      for (int j = 0; j < W; ++j) {
-        block[j] = load_values<T, W>(series[j].data + (from + r) * sizeof(T));
-        seen = seen + block[j] * zero;
-      }
-      transpose(block);  // lane j's W bars become lane j of W rows
-      for (int j = 0; j < W; ++j) block[j].store(rows + (r + j) * W);
-    }
-  } else if (side_by_side) {
-    for (; r < end; ++r) {
-      const Pack<W> row = load_values<T, W>(series[0].data + (from + r) * series[0].stride);
-      seen = seen + row * zero;
-      row.store(rows + r * W);
-    }
-  }
-  one_by_one(r, count);
-  return seen;
-}
+  std::int64_t shortest;
 
-/// Write `rows` to bars [from, from + count) of W sinks, each only as far as it reaches.
-template <class T, int W>
-WQ_HD void store_rows(const Sink (&sinks)[W], std::int64_t from, std::int64_t count, const double* rows) {
-  std::int64_t shortest = sinks[0].bars;
-  bool along_time = true, side_by_side = true;
-  for (int j = 0; j < W; ++j) {
-    shortest = sinks[j].bars < shortest ? sinks[j].bars : shortest;
-    along_time &= sinks[j].stride == sizeof(T);
-    side_by_side &= sinks[j].stride == sinks[0].stride && sinks[j].data == sinks[0].data + j * sizeof(T);
-  }
-  std::int64_t r = 0;
-  const std::int64_t end = clamp(shortest - from, 0, count);
-  if (along_time) {
-    for (; r + W <= end; r += W) {
-      Pack<W> block[W];
-      for (int j = 0; j < W; ++j) block[j] = Pack<W>::load(rows + (r + j) * W);
-      transpose(block);
-      for (int j = 0; j < W; ++j) store_values<T>(sinks[j].data + (from + r) * sizeof(T), block[j]);
+  explicit Lanes(const S (&s)[W]) : shortest(s[0].bars) {
+    for (int j = 0; j < W; ++j) {
+      series[j] = s[j];
+      shortest = s[j].bars < shortest ? s[j].bars : shortest;
+      along_time &= s[j].stride == static_cast<std::int64_t>(sizeof(T));
+      side_by_side &= s[j].stride == s[0].stride && s[j].data == s[0].data + j * sizeof(T);
     }
-  } else if (side_by_side) {
-    for (; r < end; ++r)
-      store_values<T>(sinks[0].data + (from + r) * sinks[0].stride, Pack<W>::load(rows + r * W));
   }
-  for (; r < count; ++r)
+};
+
+template <class T, int W>
+struct LaneReader : Lanes<T, W, Series> {
+  using Lanes<T, W, Series>::Lanes;
+  using Lanes<T, W, Series>::series;
+
+  /// Bars [bar, bar + W), which every series must have.
+  WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
+    if (this->along_time) {
+      for (int j = 0; j < W; ++j)
+        rows[j] = load_values<T, W>(series[j].data + bar * static_cast<std::int64_t>(sizeof(T)));
+      transpose(rows);
+    } else if (this->side_by_side) {
+      for (int r = 0; r < W; ++r) rows[r] = load_values<T, W>(series[0].data + (bar + r) * series[0].stride);
+    } else {
+      for (int r = 0; r < W; ++r)
+        for (int j = 0; j < W; ++j) rows[r].v[j] = load_value<T>(series[j].data + (bar + r) * series[j].stride);
+    }
+  }
+
+  /// One bar. Bars before the start of a series repeat its first value, bars after it its last, so that a lane always holds
+  /// numbers of its own series (none may be empty).
+  WQ_HD Pack<W> row(std::int64_t bar) const {
+    Pack<W> r;
     for (int j = 0; j < W; ++j)
-      if (from + r < sinks[j].bars)
-        store_value<T>(sinks[j].data + (from + r) * sinks[j].stride, rows[r * W + j]);
-}
+      r.v[j] =
+          load_value<T>(series[j].data + clamp(bar, -series[j].before, series[j].bars - 1) * series[j].stride);
+    return r;
+  }
+
+  /// Bars [from, from + count) into memory.
+  WQ_HD void rows(std::int64_t from, std::int64_t count, double* out) const {
+    std::int64_t r = 0, begin = 0;
+    for (int j = 0; j < W; ++j) begin = -series[j].before > begin || j == 0 ? -series[j].before : begin;
+    for (; r < count && from + r < begin; ++r) row(from + r).store(out + r * W);
+    for (; r + W <= count && from + r + W <= this->shortest; r += W) {
+      Pack<W> values[W];
+      block(from + r, values);
+      for (int j = 0; j < W; ++j) values[j].store(out + (r + j) * W);
+    }
+    for (; r < count; ++r) row(from + r).store(out + r * W);
+  }
+};
+
+template <class T, int W>
+struct LaneWriter : Lanes<T, W, Sink> {
+  using Lanes<T, W, Sink>::Lanes;
+  using Lanes<T, W, Sink>::series;
+
+  WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
+    if (this->along_time) {
+      transpose(rows);
+      for (int j = 0; j < W; ++j) store_values<T>(series[j].data + bar * static_cast<std::int64_t>(sizeof(T)), rows[j]);
+    } else if (this->side_by_side) {
+      for (int r = 0; r < W; ++r) store_values<T>(series[0].data + (bar + r) * series[0].stride, rows[r]);
+    } else {
+      for (int r = 0; r < W; ++r)
+        for (int j = 0; j < W; ++j) store_value<T>(series[j].data + (bar + r) * series[j].stride, rows[r].v[j]);
+    }
+  }
+
+  /// One bar, to the series that reach so far.
+  WQ_HD void row(std::int64_t bar, Pack<W> r) const {
+    for (int j = 0; j < W; ++j)
+      if (bar < series[j].bars) store_value<T>(series[j].data + bar * series[j].stride, r.v[j]);
+  }
+
+  /// Bars [from, from + count) from memory.
+  WQ_HD void rows(std::int64_t from, std::int64_t count, const double* in) const {
+    std::int64_t r = 0;
+    for (; r + W <= count && from + r + W <= this->shortest; r += W) {
+      Pack<W> values[W];
+      for (int j = 0; j < W; ++j) values[j] = Pack<W>::load(in + (r + j) * W);
+      block(from + r, values);
+    }
+    for (; r < count; ++r) row(from + r, Pack<W>::load(in + r * W));
+  }
+};
 
 }  // namespace wq::inline WQ_LEVEL

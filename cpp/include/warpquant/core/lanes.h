@@ -214,6 +214,12 @@ WQ_HD Pack<W> next_up(Pack<W> a) {
   return (typename Pack<W>::Raw)(bits + 1 + ((bits >> 63) << 1));  // away from zero below it
 }
 
+template <int W>
+WQ_HD Pack<W> pow2(Pack<W> n) {
+  using I64 = typename RawPack<W>::I64;
+  return (typename Pack<W>::Raw)((I64)(n.v + (6755399441055744.0 + 1023.0)) << 52);
+}
+
 /// Exchange rows and columns of a W x W block held in W packs.
 template <int W>
 WQ_HD void transpose(Pack<W> (&m)[W]) {

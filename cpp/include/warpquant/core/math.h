@@ -45,28 +45,33 @@ WQ_HD double next_up(double a) {
   return __builtin_bit_cast(double, bits < 0 ? bits - 1 : bits + 1);
 }
 
-/// e^x, below 1 ulp, from additions and multiplications alone: the same bits on every machine, which the C
-/// library does not promise.
-WQ_HD double exp(double x) {
-  if (!(x > -708.0)) return x != x ? x : 0.0;
-  if (x > 709.0) return HUGE_VAL;
-  const double n = rint(x * 1.4426950408889634074);
+/// 2^n for an integer n in [-1022, 1023].
+WQ_HD double pow2(double n) {
+  // 1.5 * 2^52 moves the integer into the low bits.
+  const auto bits = __builtin_bit_cast(std::int64_t, n + (6755399441055744.0 + 1023.0));
+  return __builtin_bit_cast(double, bits << 52);
+}
+
+/// e^x, below 1 ulp, from additions and multiplications alone: the same bits on every machine, which the C library
+/// does not promise.
+template <class V>
+WQ_HD V exp(V x) {
+  const V n = rint(max(min(x, V(710.0)), V(-746.0)) * V(1.4426950408889634074));
   // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
-  const double hi = x - n * 6.93147180369123816490e-01;
-  const double lo = n * 1.90821492927058770002e-10;
-  const double r = hi - lo;
+  const V hi = x - n * V(6.93147180369123816490e-01);
+  const V lo = n * V(1.90821492927058770002e-10);
+  const V r = hi - lo;
   const double taylor[] = {1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
                            1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,     1.0 / 120.0,
                            1.0 / 24.0,        1.0 / 6.0,        0.5};
-  double p = 1.0 / 6227020800.0;
-  for (const double c : taylor) p = p * r + c;
-  const double tail = (hi - r) - lo;  // what r lost to rounding
-  const double y = 1.0 + (r + (r * r * p + tail));
-  const auto k = static_cast<std::int64_t>(n);
-  // Two factors, because 2^n alone overflows at the upper end.
-  const double half = __builtin_bit_cast(double, ((k >> 1) + 1023) << 52);
-  const double rest = __builtin_bit_cast(double, ((k - (k >> 1)) + 1023) << 52);
-  return y * half * rest;
+  V p(1.0 / 6227020800.0);
+  for (const double c : taylor) p = p * r + V(c);
+  const V tail = (hi - r) - lo;  // what r lost to rounding
+  const V y = V(1.0) + (r + (r * r * p + tail));
+  // Two factors, because 2^n alone leaves the range of a double at both ends.
+  const V half = floor(n * V(0.5));
+  const V value = y * pow2(half) * pow2(n - half);
+  return select(gt(x, V(709.782712893384)), V(HUGE_VAL), select(lt(x, V(-745.2)), V(0.0), value));
 }
 
 }  // namespace wq::inline WQ_LEVEL

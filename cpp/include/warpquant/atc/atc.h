@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "warpquant/atc/ops.h"
+#include "warpquant/core/parallel.h"
+
+/// Adaptive trend classification: what the bindings call.
+namespace wq::atc {
+
+enum class NanPolicy {
+  skip,       // a missing bar is no bar
+  propagate,  // the rules of docs/atc.md for each formula
+  raise,      // ParameterError naming symbol and bar
+};
+
+struct Request {
+  Params params;
+  NanPolicy nan;
+  DType close_type = DType::f64, src_type = DType::f64, out_type = DType::f64;
+  bool separate_src = false;
+  bool last_only = false;
+  std::array<bool, kOutputs> wants{};
+  bool detail = false;
+};
+
+/// One symbol. Sinks that nobody asked for stay empty.
+struct Item {
+  std::string name;  // for messages
+  Series close, src;
+  std::array<Sink, kOutputs> out;
+  std::array<std::array<Sink, kFamilies>, kDetails> detail;  // of length 0
+  std::int64_t detail_step = 0;                              // bytes from one length to the next
+};
+
+void run(const Request& request, std::span<const Item> items, const Execution& execution);
+
+}  // namespace wq::atc

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "warpquant/core/levels.h"
+
+namespace wq {
+
+/// How a call is to run on the CPU. None of it changes a result.
+struct Execution {
+  Level level = best_level();
+  int threads = 0;  // 0: as many as the process may use
+};
+
+/// Processors this process may use: its affinity mask, cut to the quota of its control group.
+int usable_processors();
+
+/// Call `task(i, worker)` for i in [0, tasks), on up to `threads` threads, the caller among them; `worker` is below
+/// `threads` and no two concurrent calls share one. Runs on the caller alone when that is all there is to gain: inside
+/// a task, or while another thread's call has the pool. The first exception a task throws is rethrown here, after
+/// all tasks under way have ended; no new ones are started.
+///
+/// The pool starts with the first call that needs it, and afresh in a forked child.
+void parallel_for(int threads, std::int64_t tasks, const std::function<void(std::int64_t task, int worker)>& task);
+
+/// Asked now and then by the thread that called `parallel_for`, between its tasks; true stops the run with
+/// `Interrupted`. Set once, by whoever owns signals.
+void set_interrupt_check(bool (*check)());
+
+/// Memory of the calling thread, at least `bytes`, aligned to a cache line. Valid until its next call; reused.
+std::byte* thread_scratch(std::size_t bytes);
+
+}  // namespace wq

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "warpquant/core/parallel.h"
+#include "warpquant/equity/ops.h"
+
+/// Equity curves of a signal: what the bindings call.
+namespace wq::equity {
+
+struct Item {
+  Series in, signal;
+  Sink out;
+};
+
+struct Request {
+  Params params;
+  double growth_per_bar;
+  DType in_type = DType::f64, signal_type = DType::f64, out_type = DType::f64;
+};
+
+void curve(const Request& request, std::span<const Item> items, const Execution& execution);
+
+/// exp(rate * (i - origin)) for i in [0, bars): depends on the bar alone, so one table serves every series.
+std::vector<double> growth_table(double rate, std::int64_t origin, std::int64_t bars, Level level);
+
+}  // namespace wq::equity

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/ma/wma.h"
+
+namespace wq::ma::inline WQ_LEVEL {
+
+/// Hull moving average in one pass: the two inner averages slide over the prices, the outer one over a small ring of
+/// their differences.
+struct Hma {
+  static constexpr Info info = {"hma",
+                                "Hull moving average",
+                                "HMA_i = WMA_{floor(sqrt L)}( 2 WMA_{floor(L/2)} - WMA_L )",
+                                "Both lengths are rounded down. The first ``length - 1 + floor(sqrt(length)) - 1`` "
+                                "bars are NaN.",
+                                false,
+                                false,
+                                false};
+  WeightedWindow whole, half, root;
+
+  explicit Hma(const Spec& spec)
+      : whole(spec.length),
+        half(spec.length < 2 ? 1 : spec.length / 2),
+        root(static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(spec.length)))) {}
+
+  std::int64_t warmup() const { return whole.length - 1 + root.length - 1; }
+  std::int64_t span() const { return whole.length + root.length; }
+  std::int64_t ring() const { return root.length; }
+
+  template <class V>
+  struct State {
+    V anchor;
+    WeightedMeans<V> whole, half, root;
+    V* ring;  // the last `root.length` values of 2 WMA_half - WMA_whole
+    std::int64_t next;
+  };
+
+  template <class V>
+  WQ_HD void open(State<V>& s, Window<V> x) const {
+    s.anchor = x[0];
+    const Window<V> start = x.ago(root.length);
+    whole.open(s.whole, [&](std::int64_t k) { return start[k] - s.anchor; });
+    half.open(s.half, [&](std::int64_t k) { return start[k] - s.anchor; });
+    for (std::int64_t k = root.length - 1; k >= 0; --k) s.ring[root.length - 1 - k] = difference(s, x.ago(k));
+    root.open(s.root, [&](std::int64_t k) { return s.ring[root.length - 1 - k]; });
+    s.next = 0;
+  }
+
+  template <class V>
+  WQ_HD V step(State<V>& s, Window<V> x) const {
+    const V d = difference(s, x);
+    root.step(s.root, d, s.ring[s.next]);
+    s.ring[s.next] = d;
+    s.next = s.next + 1 == root.length ? 0 : s.next + 1;
+    return s.anchor + s.root.wma;
+  }
+
+  template <class V>
+  WQ_HD V difference(State<V>& s, Window<V> x) const {
+    const V now = x[0] - s.anchor;
+    whole.step(s.whole, now, x[whole.length] - s.anchor);
+    half.step(s.half, now, x[half.length] - s.anchor);
+    return (s.half.wma + s.half.wma) - s.whole.wma;
+  }
+};
+
+}  // namespace wq::ma::inline WQ_LEVEL

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/ma/ema.h"
+#include "warpquant/ma/hma.h"
+#include "warpquant/ma/kama.h"
+#include "warpquant/ma/lsma.h"
+#include "warpquant/ma/roc.h"
+#include "warpquant/ma/sma.h"
+#include "warpquant/ma/wma.h"
+
+namespace wq::ma::inline WQ_LEVEL {
+
+template <class... K>
+struct Kinds {
+  static constexpr int kCount = sizeof...(K);
+  static constexpr Info info[] = {K::info...};
+
+  /// Call `f` with the kind at `index`, made from `spec`.
+  template <class F>
+  static void visit(int index, const Spec& spec, F f) {
+    int i = 0;
+    (void)((i++ == index && (f(K(spec)), true)) || ...);
+  }
+};
+
+/// The registry: a kind that stands here has its CPU loops, its streams, its Python function, tests and docs.
+using AllKinds = Kinds<Sma, Ema, Wma, Hma, Dema, Tema, Kama, Lsma, Rma, Roc>;
+
+}  // namespace wq::ma::inline WQ_LEVEL

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/atc/atc.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "warpquant/core/error.h"
+#include "warpquant/core/levels.h"
+#include "warpquant/equity/equity.h"
+
+WQ_KERNEL_TABLE(atc)
+
+namespace wq::atc {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+template <class T>
+bool all_present(const Series& s) {
+  // x * 0 is NaN for what is not finite; a sum of them needs no branch per value.
+  T sum = 0;
+  for (std::int64_t bar = 0; bar < s.bars; ++bar) {
+    T x;
+    std::memcpy(&x, s.data + bar * s.stride, sizeof x);
+    sum += x * T(0);
+  }
+  return sum == T(0);
+}
+
+bool all_present(const Series& s, DType type) {
+  return type == DType::f32 ? all_present<float>(s) : all_present<double>(s);
+}
+
+double read(const Series& s, DType type, std::int64_t bar) {
+  const std::byte* p = s.data + bar * s.stride;
+  if (type == DType::f32) {
+    float v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  double v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+void write(const Sink& s, DType type, std::int64_t bar, double value) {
+  std::byte* p = s.data + bar * s.stride;
+  switch (type) {
+    case DType::f64: std::memcpy(p, &value, sizeof value); break;
+    case DType::f32: {
+      const auto v = static_cast<float>(value);
+      std::memcpy(p, &v, sizeof v);
+      break;
+    }
+    case DType::i8: *reinterpret_cast<std::int8_t*>(p) = static_cast<std::int8_t>(value); break;
+  }
+}
+
+bool is_class(int output) { return output == kTrend || output == kDirection; }
+
+class Computation {
+ public:
+  Computation(const Request& request, std::span<const Item> items, const Execution& execution)
+      : request_(request), items_(items), execution_(execution), kernels_(kernels_at(execution.level)) {
+    for (const Item& item : items) longest_ = std::max(longest_, item.close.bars);
+    growth_ = equity::growth_table(request.params.la_per_bar, request.params.cutout, longest_, execution.level);
+    run_.params = request.params;
+    run_.growth = growth_.data();
+    run_.out_type = request.out_type;
+    run_.last_only = request.last_only;
+    std::copy(request.wants.begin(), request.wants.end(), run_.wants);
+    run_.detail = request.detail;
+    scratch_ = kernels_.scratch_bytes(run_);
+  }
+
+  void run() {
+    // Whole series first, then those with holes; within each, neighbours in length share a pass.
+    std::vector<char> whole(items_.size());
+    parallel_for(execution_.threads, tasks(kScan), [&](std::int64_t task, int) {
+      for (std::int64_t i = task * kScan; i < std::min((task + 1) * kScan, count()); ++i)
+        whole[i] = all_present(items_[i].close, request_.close_type) &&
+                   (!request_.separate_src || all_present(items_[i].src, request_.src_type));
+    });
+    if (request_.nan == NanPolicy::raise)
+      for (std::int64_t i = 0; i < count(); ++i)
+        if (!whole[i]) refuse(items_[i]);
+
+    std::vector<std::int64_t> clean, holes;
+    for (std::int64_t i = 0; i < count(); ++i) (whole[i] ? clean : holes).push_back(i);
+    for (auto* list : {&clean, &holes})
+      std::stable_sort(list->begin(), list->end(),
+                       [&](std::int64_t a, std::int64_t b) { return items_[a].close.bars > items_[b].close.bars; });
+
+    std::vector<std::span<const std::int64_t>> groups;
+    const auto clean_groups = split(clean, groups);
+    split(holes, groups);
+    parallel_for(execution_.threads, static_cast<std::int64_t>(groups.size()), [&](std::int64_t g, int) {
+      if (g < clean_groups)
+        run_whole(groups[g]);
+      else if (request_.nan == NanPolicy::propagate)
+        run_group(groups[g], [&](Group& group) { group.gaps = true; });
+      else
+        run_present(groups[g]);
+    });
+  }
+
+ private:
+  static constexpr std::int64_t kScan = 64;  // symbols per task of the search for holes
+
+  std::int64_t count() const { return static_cast<std::int64_t>(items_.size()); }
+  std::int64_t tasks(std::int64_t size) const { return (count() + size - 1) / size; }
+
+  [[noreturn]] void refuse(const Item& item) const {
+    std::int64_t bar = 0;
+    while (std::isfinite(read(item.close, request_.close_type, bar)) &&
+           (!request_.separate_src || std::isfinite(read(item.src, request_.src_type, bar))))
+      ++bar;
+    throw ParameterError("prices: " + item.name + " is missing (NaN or infinite) at bar " + std::to_string(bar) +
+                         ", and nan_policy='raise' accepts present values only");
+  }
+
+  /// Cut a list into groups for one pass each. A few symbols left over go one by one: a pass with its lanes mostly
+  /// empty takes as long as a full one.
+  std::int64_t split(const std::vector<std::int64_t>& list, std::vector<std::span<const std::int64_t>>& groups) const {
+    const std::span all(list);
+    const std::size_t lanes = kernels_.lanes, threads = execution_.threads > 0 ? execution_.threads : usable_processors();
+    std::size_t i = 0;
+    while (i < all.size()) {
+      std::size_t size = std::min(lanes, all.size() - i);
+      // A full pass costs about as much as half its lanes one by one.
+      if (size <= lanes / 2 || (all.size() < lanes && size <= threads * 2)) size = 1;
+      groups.push_back(all.subspan(i, size));
+      i += size;
+    }
+    return static_cast<std::int64_t>(groups.size());
+  }
+
+  template <class Adapt>
+  void run_group(std::span<const std::int64_t> symbols, Adapt adapt) {
+    Group group{};
+    group.symbols = static_cast<int>(symbols.size());
+    group.separate_src = request_.separate_src;
+    group.close_type = request_.close_type;
+    group.src_type = request_.src_type;
+    for (int lane = 0; lane < kernels_.lanes; ++lane) {
+      const Item& item = items_[symbols[lane < group.symbols ? lane : 0]];
+      group.close[lane] = item.close;
+      group.src[lane] = item.src;
+      for (int o = 0; o < kOutputs; ++o) group.out[o][lane] = item.out[o];
+      for (int d = 0; d < kDetails; ++d)
+        for (int f = 0; f < kFamilies; ++f) group.detail[d][f][lane] = item.detail[d][f];
+      group.detail_step[lane] = item.detail_step;
+    }
+    adapt(group);
+    const auto kernel = symbols.size() == 1 ? kernels_.single : kernels_.symbols;
+    kernel(run_, group, thread_scratch(scratch_));
+  }
+
+  void run_whole(std::span<const std::int64_t> symbols) {
+    run_group(symbols, [](Group&) {});
+  }
+
+  /// Missing bars are no bars: run on copies of the present ones, then spread the results.
+  void run_present(std::span<const std::int64_t> symbols) {
+    std::vector<std::vector<double>> close(symbols.size()), src(symbols.size());
+    std::vector<std::vector<std::int64_t>> present(symbols.size());
+    std::vector<std::int64_t> enough;
+    std::vector<std::size_t> place;
+    for (std::size_t i = 0; i < symbols.size(); ++i) {
+      const Item& item = items_[symbols[i]];
+      for (std::int64_t bar = 0; bar < item.close.bars; ++bar) {
+        const double c = read(item.close, request_.close_type, bar);
+        const double s = request_.separate_src ? read(item.src, request_.src_type, bar) : c;
+        if (!std::isfinite(c) || !std::isfinite(s)) continue;
+        close[i].push_back(c);
+        if (request_.separate_src) src[i].push_back(s);
+        present[i].push_back(bar);
+      }
+      if (static_cast<std::int64_t>(close[i].size()) > request_.params.cutout) {
+        enough.push_back(symbols[i]);
+        place.push_back(i);
+      } else {
+        spread(item, {});
+      }
+    }
+    if (enough.empty()) return;
+    run_group(enough, [&](Group& group) {
+      group.close_type = group.src_type = DType::f64;
+      for (int lane = 0; lane < kernels_.lanes; ++lane) {
+        const std::size_t i = place[lane < group.symbols ? lane : 0];
+        const auto bars = static_cast<std::int64_t>(close[i].size());
+        const auto series = [&](const std::vector<double>& v) {
+          return Series{reinterpret_cast<const std::byte*>(v.data()), sizeof(double), bars, 0};
+        };
+        group.close[lane] = series(close[i]);
+        if (request_.separate_src) group.src[lane] = series(src[i]);
+        for (auto& out : group.out)
+          if (!run_.last_only) out[lane].bars = bars;
+        for (auto& kind : group.detail)
+          for (auto& out : kind) out[lane].bars = bars;
+      }
+    });
+    for (std::size_t k = 0; k < enough.size(); ++k) spread(items_[enough[k]], present[place[k]]);
+  }
+
+  /// Results of the present bars stand at the front; move them to where the bars are. At missing bars floats are NaN
+  /// and classes repeat.
+  void spread(const Item& item, const std::vector<std::int64_t>& present) const {
+    const bool computed = !present.empty();
+    for (int o = 0; o < kOutputs; ++o) {
+      if (!run_.wants[o]) continue;
+      const DType type = is_class(o) ? DType::i8 : run_.out_type;
+      if (!run_.last_only)
+        spread(item.out[o], type, present);
+      else if (!computed)
+        write(item.out[o], type, 0, is_class(o) ? 0 : kNaN);
+      else if (present.back() != item.close.bars - 1 && !is_class(o))
+        write(item.out[o], type, 0, kNaN);  // the last bar is missing
+    }
+    if (!run_.detail) return;
+    for (const auto& kind : item.detail)
+      for (Sink out : kind)
+        for (int k = 0; k < kLengths; ++k, out.data += item.detail_step) spread(out, run_.out_type, present);
+  }
+
+  static void spread(const Sink& out, DType type, const std::vector<std::int64_t>& present) {
+    const auto size = static_cast<std::size_t>(item_size(type));
+    auto value = static_cast<std::int64_t>(present.size());
+    // Last first, so that nothing is overwritten before it has moved.
+    for (std::int64_t bar = out.bars - 1; bar >= 0; --bar) {
+      if (value > 0 && present[value - 1] == bar)
+        std::memmove(out.data + bar * out.stride, out.data + --value * out.stride, size);
+      else if (type != DType::i8)
+        write(out, type, bar, kNaN);
+      else if (value == 0)
+        write(out, type, bar, 0);
+      else
+        std::memmove(out.data + bar * out.stride, out.data + (value - 1) * out.stride, size);
+    }
+  }
+
+  const Request& request_;
+  const std::span<const Item> items_;
+  const Execution& execution_;
+  const Kernels& kernels_;
+  std::int64_t longest_ = 0;
+  std::vector<double> growth_;
+  Run run_{};
+  std::size_t scratch_;
+};
+
+}  // namespace
+
+void run(const Request& request, std::span<const Item> items, const Execution& execution) {
+  if (items.empty()) return;
+  Computation(request, items, execution).run();
+}
+
+}  // namespace wq::atc

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/equity/equity.h"
+
+#include <algorithm>
+
+#include "warpquant/core/levels.h"
+
+WQ_KERNEL_TABLE(equity)
+
+namespace wq::equity {
+
+void curve(const Request& request, std::span<const Item> items, const Execution& execution) {
+  const Kernels& kernels = kernels_at(execution.level);
+  std::int64_t longest = 0;
+  for (const Item& item : items) longest = std::max(longest, item.in.bars);
+  const auto growth = growth_table(request.growth_per_bar, request.params.cutout, longest, execution.level);
+  const auto count = static_cast<std::int64_t>(items.size());
+  parallel_for(execution.threads, (count + kernels.lanes - 1) / kernels.lanes, [&](std::int64_t task, int) {
+    Group group{};
+    group.in_type = request.in_type;
+    group.signal_type = request.signal_type;
+    group.out_type = request.out_type;
+    for (std::int64_t i = task * kernels.lanes; i < std::min((task + 1) * kernels.lanes, count); ++i) {
+      if (items[i].in.bars == 0) continue;
+      group.in[group.lanes] = items[i].in;
+      group.signal[group.lanes] = items[i].signal;
+      group.out[group.lanes++] = items[i].out;
+    }
+    if (group.lanes > 0)
+      kernels.curve(request.params, growth.data(), group, thread_scratch(kernels.scratch_bytes));
+  });
+}
+
+std::vector<double> growth_table(double rate, std::int64_t origin, std::int64_t bars, Level level) {
+  std::vector<double> growth(static_cast<std::size_t>(bars));
+  kernels_at(level).growth(rate, origin, bars, growth.data());
+  return growth;
+}
+
+}  // namespace wq::equity
