@@ -28,21 +28,21 @@ class Passage {
   }
 
   static std::size_t scratch_bytes(const Run& run) {
-    // The fullest case: every family its own engine, all with the rows of the Hull average.
-    const std::size_t rows = history_of(run.params) + kSpan, raw = kBlock * Shape::kBlocks;
+    // The fullest case: every family its own engine, with the rows of the Hull average.
+    const std::size_t lag = most_lag(run), root = hull_root(lag), raw = kBlock * Shape::kBlocks;
     const std::size_t banks = kFamilies * (sizeof(Bank<WindowEngine<Shape, true, kHma>, Shape>) + kAlign);
     const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths : 0;
-    return sizeof(Tile<W>) + kAlign + rows * (sizeof(Past<W>) + raw * sizeof(double[W])) + banks +
-           (kOutputs + detail) * sizeof(double[kTile][W]);
+    const std::size_t history = lag + root + 1, span = span_of(history);
+    return sizeof(Tile<W>) + kAlign + (history + span) * sizeof(Past<W>) + raw * (root + 1 + span) * sizeof(double[W]) + banks + (kOutputs + detail) * sizeof(double[kTile][W]);
   }
 
   void run() {
     for (std::int64_t bar = 0; bar < bars_; bar += kTile) {
       work_.bar = bar;
-      work_.row = bar % kSpan;
+      work_.row = bar % work_.span;
       work_.past = past_ + work_.row;
       if (bar > 0 && work_.row == 0) shift();
-      if (bar > 0 && bar % kRebuild == 0) rebuild(-1, negate(M{}));
+      if (bar > 0 && bar % rebuild_ == 0) rebuild(-1, negate(M{}));
       const int count = static_cast<int>(bars_ - bar < kTile ? bars_ - bar : kTile);
       read(count);
       prepare(count);
@@ -65,12 +65,19 @@ class Passage {
  private:
   // ------------------------------------------------------------------ setting up
 
-  static std::int64_t history_of(const Params& p) {
-    std::int64_t longest = 1;
+  static std::int64_t longest(const Params& p) {
+    std::int64_t most = 1;
     for (const auto& family : p.length)
-      for (const std::int64_t n : family) longest = n > longest ? n : longest;
-    // The last pass of the Hull average looks sqrt(longest) bars further back.
-    return longest + static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(longest))) + 2;
+      for (const std::int64_t n : family) most = n > most ? n : most;
+    return most;
+  }
+  static std::int64_t most_lag(const Run& run) {
+    const std::int64_t most = longest(run.params);
+    return most < run.bars + 1 ? most : run.bars + 1;
+  }
+  /// The last pass of the Hull average looks that much further back.
+  static std::int64_t hull_root(std::int64_t length) {
+    return static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(length))) + 1;
   }
 
   void start_work(std::byte*& scratch) {
@@ -78,16 +85,21 @@ class Passage {
     shortest_ = params_.length[0][0];
     for (const auto& family : params_.length)
       for (const std::int64_t n : family) shortest_ = n < shortest_ ? n : shortest_;
-    work_.history = history_of(params_);
+    work_.most_lag = most_lag(run_);
+    work_.history = work_.most_lag + hull_root(work_.most_lag) + 1;
+    work_.span = span_of(work_.history);
     work_.gaps = group_.gaps;
     work_.regular = !group_.gaps && !run_.detail && s.lsma == Switches::Lsma::end && shortest_ > 1;
     work_.lsma_previous = s.lsma == Switches::Lsma::previous;
     work_.dema_seed_is_mean = s.dema_seed == Switches::DemaSeed::sma;
     work_.kama_seed_is_zero = s.kama_seed == Switches::KamaSeed::zero;
     work_.tile = take<Tile<W>>(1, scratch);
-    past_ = work_.template history_rows<Past<W>>(scratch);
+    past_ = work_.template history_rows<Past<W>>(work_.history, scratch);
     for (auto& rows : out_) rows = take<double[W]>(kTile, scratch);
-    const double reach = static_cast<double>(kRebuild + work_.history);
+    // From the lengths alone, not from how much of them fits: rounding must not depend on how many bars there are.
+    const std::int64_t most = longest(params_);
+    rebuild_ = rebuild_bars(most);
+    const double reach = static_cast<double>(rebuild_ + most + hull_root(most));
     rough_level_ = kRoughness * reach;
     rough_noise_ = kRoughness * reach / static_cast<double>(shortest_);
   }
@@ -234,7 +246,8 @@ class Passage {
   /// Running sums lose digits when a window turns much quieter than what they have seen since they were rebuilt.
   /// Nothing is lost on a bar where that is not so in any window, the shortest being the first to turn quiet.
   WQ_HD void find_rough(int i, V x, V noise, V level) {
-    const V recent = noise - V::load(work_.past[i - shortest_ + 1].noise);
+    const std::int64_t moves = shortest_ - 1 < work_.most_lag ? shortest_ - 1 : work_.most_lag;
+    const V recent = noise - V::load(work_.past[i - moves].noise);
     work_.rough[i] = either(gt(level, V(rough_level_) * (abs(x) + recent)), gt(noise, V(rough_noise_) * recent));
     work_.any_rough[i] = any(work_.rough[i]);
   }
@@ -272,7 +285,7 @@ class Passage {
   }
 
   void shift() {
-    work_.shift_rows(past_);
+    work_.shift_rows(work_.history, past_);
     for (int e = 0; e < banks_; ++e) bank_[e].shift(bank_[e].self, work_);
   }
 
@@ -389,7 +402,7 @@ class Passage {
       int block = b;
       if constexpr (Shape::kOneSymbol) block = Shape::block_of(j);
       sinks[j] = group_.detail[d][f][symbol];
-      sinks[j].data += (block * kBlock + k) * group_.detail_step[symbol];
+      sinks[j].data += (block * kBlock + k) * group_.detail_step[d][f][symbol];
     }
     write_rows(run_.out_type, sinks, count, rows[0]);
   }
@@ -423,7 +436,7 @@ class Passage {
   const Group& group_;
   const Cuts<double> cuts_;
   Series close_[W], src_[W];
-  std::int64_t bars_ = 0, shortest_;
+  std::int64_t bars_ = 0, shortest_, rebuild_;
   double rough_level_, rough_noise_;
   Work<Shape> work_;
   Layer1<Shape> layer1_;
@@ -452,6 +465,8 @@ std::size_t scratch_bytes(const Run& run) {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {kLanes, scratch_bytes, run_group<SymbolLanes<kLanes>>, run_group<LengthLanes>};
+// Registers of two lanes gain nothing from spreading the lengths of one symbol over four.
+const Kernels kernels = {kLanes, scratch_bytes, run_group<SymbolLanes<kLanes>>,
+                         kLanes < 4 ? run_group<SymbolLanes<kLanes>> : run_group<LengthLanes>};
 
 }  // namespace wq::atc::inline WQ_LEVEL

@@ -150,18 +150,18 @@ struct WindowEngine {
     const auto whole = [](double n) { return n; };
     const auto half = [](double n) { return n < 2 ? 1.0 : __builtin_floor(n / 2); };
     const auto root = [](double n) { return __builtin_floor(__builtin_sqrt(n)); };
-    c.lag.set(lengths, b, k, whole);
+    c.lag.set(lengths, b, k, work.most_lag, whole);
     c.one_over = each([](double n) { return 1 / n; });
     c.pace = each([](double n) { return kWhole * 2 / (n + 1); });
     seed.length = each(whole);
     if constexpr (kHull) {
-      c.hull.half_lag.set(lengths, b, k, half);
-      c.hull.root_lag.set(lengths, b, k, root);
+      c.hull.half_lag.set(lengths, b, k, work.most_lag, half);
+      c.hull.root_lag.set(lengths, b, k, work.most_lag, root);
       c.hull.half_one_over = each([&](double n) { return 1 / half(n); });
       c.hull.half_pace = each([&](double n) { return kHalf * 2 / (half(n) + 1); });
       c.hull.root_one_over = each([&](double n) { return 1 / root(n); });
       c.hull.root_two_over = each([&](double n) { return 2 / (root(n) + 1); });
-      c.hull.raw = work.template history_rows<Row>(scratch);
+      c.hull.raw = work.template history_rows<Row>(c.hull.root_lag.longest() + 1, scratch);
       seed.half = each(half);
       seed.root = each(root);
       seed.hull_known = each([&](double n) { return n + root(n) - 1; });
@@ -170,7 +170,7 @@ struct WindowEngine {
 
   static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return kHull ? 2 * longest : longest; }
   static void shift(const Work<Shape>& work, const Constants& c) {
-    if constexpr (kHull) work.shift_rows(c.hull.raw);
+    if constexpr (kHull) work.shift_rows(c.hull.root_lag.longest() + 1, c.hull.raw);
   }
 };
 
@@ -334,7 +334,7 @@ struct KamaEngine {
   static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c,
                     State&, Seed& seed, std::byte*&) {
     const auto length = [](double n) { return n; };
-    c.lag.set(lengths, b, k, length);
+    c.lag.set(lengths, b, k, work.most_lag, length);
     c.quiet = V(work.kama_seed_is_zero ? 1e-10 : 0.0);
     seed.length = Shape::per_length(lengths, b, k, length);
   }

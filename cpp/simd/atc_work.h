@@ -11,11 +11,16 @@
 /// in registers before the next length starts.
 namespace wq::atc::inline WQ_LEVEL {
 
-inline constexpr int kBlock = 3;      // lengths that a pass steps together
-inline constexpr int kTile = 32;      // bars per tile
-inline constexpr int kSpan = 128;      // bars between two shifts of the history
-inline constexpr int kRebuild = 128;  // bars after which sliding sums are recomputed; a rule of the results
-static_assert(kSpan % kTile == 0 && kRebuild % kTile == 0);
+inline constexpr int kBlock = 3;   // lengths that a pass steps together
+inline constexpr int kTile = 32;   // bars per tile
+static_assert(rebuild_bars(1) % kTile == 0);
+
+/// Bars between two shifts of the history, so many that shifting stays cheap.
+inline constexpr std::int64_t span_of(std::int64_t history) {
+  std::int64_t span = 128;
+  while (span < history) span *= 2;
+  return span;
+}
 
 /// Lanes are symbols; the nine lengths follow each other in three blocks.
 template <int kWidth_>
@@ -77,10 +82,11 @@ struct Lag {
   static constexpr int W = Shape::kWidth, kLags = Shape::kOneSymbol ? W : 1;
   std::int64_t bars[kLags];
 
+  /// `most`: no lane looks further back; a longer window is never complete anyway.
   template <class F>
-  void set(const std::int64_t (&lengths)[kLengths], int block, int k, F f) {
+  void set(const std::int64_t (&lengths)[kLengths], int block, int k, std::int64_t most, F f) {
     const typename Shape::V v = Shape::per_length(lengths, block, k, f);
-    for (int j = 0; j < kLags; ++j) bars[j] = static_cast<std::int64_t>(v.v[j]);
+    for (int j = 0; j < kLags; ++j) bars[j] = v.v[j] < static_cast<double>(most) ? static_cast<std::int64_t>(v.v[j]) : most;
   }
   /// The value that `column` of `row` had that many rows (of `kStep` doubles) before.
   template <int kStep>
@@ -106,7 +112,9 @@ struct Work {
   using V = typename Shape::V;
   using M = typename Shape::M;
 
-  std::int64_t history;  // rows kept before the current span
+  std::int64_t most_lag;  // furthest that any lane looks back
+  std::int64_t history;   // rows kept before the current span
+  std::int64_t span;      // rows of a span
   std::int64_t bar;      // number of the first bar of the tile
   Past<W>* past;         // of that bar
   Tile<W>* tile;
@@ -125,15 +133,15 @@ struct Work {
   /// Zeroed rows with history; returns row 0 of the span. `shift_rows` makes the end of a full span the history of
   /// the next one.
   template <class Row>
-  Row* history_rows(std::byte*& scratch) const {
+  Row* history_rows(std::int64_t history_bars, std::byte*& scratch) const {
     auto* rows = reinterpret_cast<Row*>(scratch);
-    __builtin_memset(rows, 0, sizeof(Row) * (history + kSpan));
-    scratch += sizeof(Row) * (history + kSpan);
-    return rows + history;
+    __builtin_memset(rows, 0, sizeof(Row) * (history_bars + span));
+    scratch += sizeof(Row) * (history_bars + span);
+    return rows + history_bars;
   }
   template <class Row>
-  void shift_rows(Row* rows) const {
-    __builtin_memmove(rows - history, rows + kSpan - history, sizeof(Row) * history);
+  void shift_rows(std::int64_t history_bars, Row* rows) const {
+    __builtin_memmove(rows - history_bars, rows + span - history_bars, sizeof(Row) * history_bars);
   }
 };
 

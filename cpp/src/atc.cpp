@@ -69,6 +69,7 @@ class Computation {
     for (const Item& item : items) longest_ = std::max(longest_, item.close.bars);
     growth_ = equity::growth_table(request.params.la_per_bar, request.params.cutout, longest_, execution.level);
     run_.params = request.params;
+    run_.bars = longest_;
     run_.growth = growth_.data();
     run_.out_type = request.out_type;
     run_.last_only = request.last_only;
@@ -90,7 +91,12 @@ class Computation {
         if (!whole[i]) refuse(items_[i]);
 
     std::vector<std::int64_t> clean, holes;
-    for (std::int64_t i = 0; i < count(); ++i) (whole[i] ? clean : holes).push_back(i);
+    for (std::int64_t i = 0; i < count(); ++i) {
+      if (items_[i].close.bars == 0)
+        spread(items_[i], {});
+      else
+        (whole[i] ? clean : holes).push_back(i);
+    }
     for (auto* list : {&clean, &holes})
       std::stable_sort(list->begin(), list->end(),
                        [&](std::int64_t a, std::int64_t b) { return items_[a].close.bars > items_[b].close.bars; });
@@ -152,8 +158,10 @@ class Computation {
       group.src[lane] = item.src;
       for (int o = 0; o < kOutputs; ++o) group.out[o][lane] = item.out[o];
       for (int d = 0; d < kDetails; ++d)
-        for (int f = 0; f < kFamilies; ++f) group.detail[d][f][lane] = item.detail[d][f];
-      group.detail_step[lane] = item.detail_step;
+        for (int f = 0; f < kFamilies; ++f) {
+          group.detail[d][f][lane] = item.detail[d][f];
+          group.detail_step[d][f][lane] = item.detail_step[d][f];
+        }
     }
     adapt(group);
     const auto kernel = symbols.size() == 1 ? kernels_.single : kernels_.symbols;
@@ -222,9 +230,11 @@ class Computation {
         write(item.out[o], type, 0, kNaN);  // the last bar is missing
     }
     if (!run_.detail) return;
-    for (const auto& kind : item.detail)
-      for (Sink out : kind)
-        for (int k = 0; k < kLengths; ++k, out.data += item.detail_step) spread(out, run_.out_type, present);
+    for (int d = 0; d < kDetails; ++d)
+      for (int f = 0; f < kFamilies; ++f) {
+        Sink out = item.detail[d][f];
+        for (int k = 0; k < kLengths; ++k, out.data += item.detail_step[d][f]) spread(out, run_.out_type, present);
+      }
   }
 
   static void spread(const Sink& out, DType type, const std::vector<std::int64_t>& present) {

@@ -33,8 +33,8 @@ struct Item {
   std::string name;  // for messages
   Series close, src;
   std::array<Sink, kOutputs> out;
-  std::array<std::array<Sink, kFamilies>, kDetails> detail;  // of length 0
-  std::int64_t detail_step = 0;                              // bytes from one length to the next
+  std::array<std::array<Sink, kFamilies>, kDetails> detail;               // of length 0
+  std::array<std::array<std::int64_t, kFamilies>, kDetails> detail_step;  // bytes from one length to the next
 };
 
 void run(const Request& request, std::span<const Item> items, const Execution& execution);

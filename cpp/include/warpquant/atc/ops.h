@@ -25,10 +25,19 @@ enum Detail { kDetailAverage, kDetailSignal, kDetailEquity, kDetails };
 
 inline constexpr int kMaxLanes = 8;
 
+/// Bars after which sliding sums are recomputed from their windows: a rule of the results, so that panels, single
+/// series, streams and devices agree to the last bit. The cost stays a few operations per bar however long the windows.
+inline constexpr std::int64_t rebuild_bars(std::int64_t longest_length) {
+  std::int64_t bars = 128;
+  while (4 * bars < longest_length) bars *= 2;
+  return bars;
+}
+
 /// What is the same for every symbol of a call.
 struct Run {
   Params params;
-  const double* growth;  // one factor per bar, as long as the longest series
+  std::int64_t bars;     // of the longest series
+  const double* growth;  // one factor per bar
   DType out_type;        // of the floating outputs; trend and direction are i8
   bool last_only;        // sinks hold one value: that of the symbol's last bar
   bool wants[kOutputs];
@@ -43,8 +52,8 @@ struct Group {
   DType close_type, src_type;
   Series close[kMaxLanes], src[kMaxLanes];
   Sink out[kOutputs][kMaxLanes];
-  Sink detail[kDetails][kFamilies][kMaxLanes];     // of length 0; length k starts k * detail_step bytes later
-  std::int64_t detail_step[kMaxLanes];
+  Sink detail[kDetails][kFamilies][kMaxLanes];  // of length 0; length k starts k * detail_step bytes later
+  std::int64_t detail_step[kDetails][kFamilies][kMaxLanes];
 };
 
 /// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in

@@ -32,7 +32,7 @@ struct Cascade {
       for (V& value : s.stage) value = x[0];
       return;
     }
-    V sum[kStages];
+    V sum[kStages] = {};
     const std::int64_t bars = warmup() + 1;
     for (std::int64_t i = 0; i < bars; ++i) {
       V input = x[bars - 1 - i];

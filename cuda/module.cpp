@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pybind11/pybind11.h>
+
+#include "core/devices.h"
+
+PYBIND11_MODULE(_cuda, m) {
+  m.doc() = "CUDA side of warpquant. Private: loaded at the first question about devices.";
+  m.attr("architectures") = WQ_CUDA_ARCHITECTURES;
+  m.def(
+      "table",
+      [] {
+        static const wq::BackendTable table = {wq::cuda::status, wq::cuda::device};
+        return pybind11::capsule(&table, wq::kBackendCapsule);
+      },
+      "Function table for the core module.");
+}

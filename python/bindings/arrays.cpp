@@ -1,0 +1,606 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arrays.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <limits>
+
+#include "dlpack.h"
+#include "warpquant/core/buffer_pool.h"
+#include "warpquant/core/error.h"
+
+namespace wq {
+namespace {
+
+constexpr const char* kAccepted =
+    "accepted are NumPy arrays, anything with the buffer protocol, DLPack or __array__, and lists of numbers";
+
+enum Copied { kIntegers, kSequence, kArrayMethod, kMixedTypes, kCopyReasons };
+constexpr const char* kCopyNames[] = {"integers", "sequence", "array_method", "mixed_types"};
+std::atomic<std::int64_t> copies[kCopyReasons];
+
+void count_copy(Copied reason) { copies[reason].fetch_add(1, std::memory_order_relaxed); }
+
+std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
+
+[[noreturn]] void refuse_dtype(const std::string& name, const std::string& what) {
+  throw DTypeError(name + ": " + what + " values are not accepted; accepted are float64, float32 and integers");
+}
+
+/// A copy as float64, row by row; the copy replaces what `a` borrowed.
+template <class T>
+std::shared_ptr<double[]> widen(const HostArray& a) {
+  std::int64_t count = 1;
+  for (const std::int64_t n : a.shape) count *= n;
+  std::shared_ptr<double[]> values(new double[static_cast<std::size_t>(count)]);
+  std::vector<std::int64_t> index(a.shape.size(), 0);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::byte* p = a.data;
+    for (std::size_t d = 0; d < index.size(); ++d) p += index[d] * a.strides[d];
+    T v;
+    std::memcpy(&v, p, sizeof v);
+    values[i] = static_cast<double>(v);
+    for (std::size_t d = index.size(); d-- > 0;) {
+      if (++index[d] < a.shape[d]) break;
+      index[d] = 0;
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+/// Finds the memory behind an object; the order of attempts is that of docs/core.md.
+class Resolver {
+ public:
+  Resolver(py::handle object, const std::string& name, bool writable)
+      : object_(object), name_(name), writable_(writable) {}
+
+  HostArray resolve() {
+    if (from_buffer() || from_exchange() || from_dlpack()) return std::move(result_);
+    if (!writable_ && (from_array_method() || from_sequence())) return std::move(result_);
+    throw DTypeError(name_ + ": cannot read numbers from " + type_name(object_) + "; " + kAccepted);
+  }
+
+ private:
+  // ---------------------------------------------------------------- buffer protocol
+
+  bool from_buffer() {
+    if (!PyObject_CheckBuffer(object_.ptr()) || PyBytes_Check(object_.ptr()) || PyByteArray_Check(object_.ptr()))
+      return false;
+    auto view = std::make_unique<Py_buffer>();
+    if (PyObject_GetBuffer(object_.ptr(), view.get(), writable_ ? PyBUF_RECORDS : PyBUF_RECORDS_RO) != 0) {
+      py::error_already_set error;
+      if (writable_ && PyObject_GetBuffer(object_.ptr(), view.get(), PyBUF_RECORDS_RO) == 0) {
+        PyBuffer_Release(view.get());
+        throw LayoutError(name_ + ": is read-only, but the result is to be written to it");
+      }
+      PyErr_Clear();
+      if (py::isinstance<py::array>(object_))
+        refuse_dtype(name_, py::str(object_.attr("dtype")));  // datetime64 and the like have no buffer
+      throw LayoutError(name_ + ": " + error.what());
+    }
+    Py_buffer* raw = view.release();
+    result_.keep_ = std::shared_ptr<void>(raw, [](void* p) {
+      PyBuffer_Release(static_cast<Py_buffer*>(p));
+      delete static_cast<Py_buffer*>(p);
+    });
+    result_.data = static_cast<const std::byte*>(raw->buf);
+    result_.shape.assign(raw->shape, raw->shape + raw->ndim);
+    result_.strides.assign(raw->strides, raw->strides + raw->ndim);
+    result_.writable = raw->readonly == 0;
+    const std::string format = raw->format == nullptr ? "B" : raw->format;
+    set_format(format, raw->itemsize);
+    return true;
+  }
+
+  void set_format(std::string format, std::int64_t item_bytes) {
+    const bool foreign_order = (format[0] == '>' || format[0] == '!') && item_bytes > 1;
+    if (std::strchr("@=<>!", format[0]) != nullptr) format.erase(0, 1);
+    if (format.size() == 1 && foreign_order)
+      throw DTypeError(name_ + ": values are big-endian; convert them first, for example with .astype('=f8')");
+    if (format == "?") refuse_dtype(name_, "bool");
+    if (format == "e") refuse_dtype(name_, "float16");
+    if (format == "Zf" || format == "Zd" || format == "Zg") refuse_dtype(name_, "complex");
+    if (format == "O") refuse_dtype(name_, "object");
+    if (format == "g" && item_bytes != 8) refuse_dtype(name_, "long double");
+    if (format == "d" || format == "g") return set_float(8);
+    if (format == "f") return set_float(4);
+    if (format.size() == 1 && std::strchr("bhilqn", format[0]) != nullptr) return set_integer(true, item_bytes);
+    if (format.size() == 1 && std::strchr("BHILQN", format[0]) != nullptr) return set_integer(false, item_bytes);
+    refuse_dtype(name_, "'" + format + "'");
+  }
+
+  void set_float(std::int64_t item_bytes) { result_.type = item_bytes == 8 ? DType::f64 : DType::f32; }
+
+  void set_integer(bool is_signed, std::int64_t item_bytes) {
+    if (writable_) throw DTypeError(name_ + ": holds integers, but the result is floating point");
+    std::shared_ptr<double[]> values;
+    switch (item_bytes) {
+      case 1: values = is_signed ? widen<std::int8_t>(result_) : widen<std::uint8_t>(result_); break;
+      case 2: values = is_signed ? widen<std::int16_t>(result_) : widen<std::uint16_t>(result_); break;
+      case 4: values = is_signed ? widen<std::int32_t>(result_) : widen<std::uint32_t>(result_); break;
+      case 8: values = is_signed ? widen<std::int64_t>(result_) : widen<std::uint64_t>(result_); break;
+      default: refuse_dtype(name_, std::to_string(8 * item_bytes) + "-bit integer");
+    }
+    result_.data = reinterpret_cast<const std::byte*>(values.get());
+    result_.keep_ = values;
+    result_.type = DType::f64;
+    set_compact();
+    count_copy(kIntegers);
+  }
+
+  void set_compact() {
+    result_.strides.resize(result_.shape.size());
+    std::int64_t step = item_size(result_.type);
+    for (std::size_t d = result_.shape.size(); d-- > 0;) {
+      result_.strides[d] = step;
+      step *= std::max<std::int64_t>(result_.shape[d], 1);
+    }
+  }
+
+  // ---------------------------------------------------------------- DLPack
+
+  bool from_exchange() {
+    auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object_.ptr()));
+    if (!PyObject_HasAttrString(type, "__dlpack_c_exchange_api__")) return false;
+    const py::object capsule = py::reinterpret_steal<py::object>(
+        PyObject_GetAttrString(type, "__dlpack_c_exchange_api__"));
+    if (!capsule || !PyCapsule_IsValid(capsule.ptr(), dlpack::kExchangeName)) {
+      PyErr_Clear();
+      return false;
+    }
+    auto* api = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kExchangeName));
+    while (api != nullptr && api->version.major != dlpack::kMajor) api = api->previous;
+    if (api == nullptr || api->managed_from_object == nullptr) return false;
+    // The owning form also tells whether the memory may be written to.
+    dlpack::Managed* managed = nullptr;
+    if (api->managed_from_object(object_.ptr(), &managed) != 0) throw_producer_error();
+    take(managed);
+    return true;
+  }
+
+  bool from_dlpack() {
+    if (!py::hasattr(object_, "__dlpack__") || !py::hasattr(object_, "__dlpack_device__")) return false;
+    const auto device = py::cast<std::pair<std::int32_t, std::int32_t>>(object_.attr("__dlpack_device__")());
+    check_device(device.first, device.second);
+    const py::object method = object_.attr("__dlpack__");
+    py::object capsule;
+    try {
+      capsule = method(py::arg("max_version") = py::make_tuple(dlpack::kMajor, dlpack::kMinor));
+    } catch (py::error_already_set& error) {
+      if (error.matches(PyExc_TypeError)) {
+        capsule = call_legacy(method);
+      } else if (error.matches(PyExc_BufferError)) {
+        throw LayoutError(name_ + ": " + error.what());
+      } else {
+        throw;
+      }
+    }
+    if (PyCapsule_IsValid(capsule.ptr(), dlpack::kVersionedName)) {
+      auto* managed = static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kVersionedName));
+      PyCapsule_SetName(capsule.ptr(), dlpack::kVersionedUsedName);
+      take(managed);
+    } else if (PyCapsule_IsValid(capsule.ptr(), dlpack::kLegacyName)) {
+      auto* managed = static_cast<dlpack::LegacyManaged*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kLegacyName));
+      PyCapsule_SetName(capsule.ptr(), dlpack::kLegacyUsedName);
+      result_.keep_ = owner(managed);
+      result_.writable = true;
+      set_tensor(managed->tensor);
+    } else {
+      throw LayoutError(name_ + ": __dlpack__ of " + type_name(object_) +
+                        " gave no unused capsule named 'dltensor' or 'dltensor_versioned'");
+    }
+    return true;
+  }
+
+  py::object call_legacy(const py::object& method) {
+    try {
+      return method();
+    } catch (py::error_already_set& error) {
+      if (error.matches(PyExc_BufferError)) throw LayoutError(name_ + ": " + error.what());
+      throw;
+    }
+  }
+
+  [[noreturn]] void throw_producer_error() {
+    py::error_already_set error;
+    if (error.matches(PyExc_BufferError)) throw LayoutError(name_ + ": " + error.what());
+    throw error;
+  }
+
+  /// Calls the deleter once, whatever happens from here on.
+  template <class Tensor>
+  static std::shared_ptr<void> owner(Tensor* managed) {
+    return std::shared_ptr<void>(managed, [](void* p) {
+      auto* tensor = static_cast<Tensor*>(p);
+      if (tensor->deleter != nullptr) tensor->deleter(tensor);
+    });
+  }
+
+  void take(dlpack::Managed* managed) {
+    result_.keep_ = owner(managed);
+    if (managed->version.major != dlpack::kMajor)
+      throw LayoutError(name_ + ": DLPack version " + std::to_string(managed->version.major) +
+                        " is unknown; versions 0 and 1 are accepted");
+    result_.writable = (managed->flags & dlpack::kReadOnly) == 0;
+    set_tensor(managed->tensor);
+  }
+
+  void check_device(std::int32_t type, std::int32_t id) const {
+    if (type == dlpack::kCpu || type == dlpack::kCudaHost) return;
+    if (type == dlpack::kCuda || type == dlpack::kCudaManaged)
+      throw DeviceUnavailableError(name_ + ": lives on cuda:" + std::to_string(id) +
+                                       ", and this version has no kernels for CUDA; move it to the host first",
+                                   "no_kernels");
+    throw DeviceUnavailableError(name_ + ": lives on a device of DLPack type " + std::to_string(type) +
+                                     "; only host memory is accepted",
+                                 "unknown_device");
+  }
+
+  void set_tensor(const dlpack::Tensor& t) {
+    check_device(t.device.type, t.device.id);
+    if (t.ndim < 0 || t.ndim > 8) throw ShapeError(name_ + ": has " + std::to_string(t.ndim) + " dimensions");
+    if (t.ndim > 0 && t.shape == nullptr) throw LayoutError(name_ + ": DLPack tensor without a shape");
+    if (t.dtype.lanes != 1) refuse_dtype(name_, "vector");
+    std::int64_t count = 1;
+    for (int d = 0; d < t.ndim; ++d) {
+      if (t.shape[d] < 0) throw ShapeError(name_ + ": dimension " + std::to_string(d) + " is negative");
+      if (__builtin_mul_overflow(count, t.shape[d], &count)) throw ShapeError(name_ + ": is larger than memory");
+    }
+    if (t.data == nullptr && count > 0) throw LayoutError(name_ + ": DLPack tensor without data");
+    result_.shape.assign(t.shape, t.shape + t.ndim);
+    result_.data = static_cast<const std::byte*>(t.data) + t.byte_offset;
+
+    const std::int64_t bytes = t.dtype.bits / 8;
+    const auto set_strides = [&] {
+      if (t.strides == nullptr) {
+        std::int64_t step = bytes;
+        result_.strides.resize(t.ndim);
+        for (int d = t.ndim; d-- > 0;) {
+          result_.strides[d] = step;
+          step *= std::max<std::int64_t>(t.shape[d], 1);
+        }
+        return;
+      }
+      for (int d = 0; d < t.ndim; ++d) {
+        std::int64_t stride, reach;
+        if (__builtin_mul_overflow(t.strides[d], bytes, &stride) ||
+            __builtin_mul_overflow(stride, std::max<std::int64_t>(t.shape[d], 1), &reach))
+          throw ShapeError(name_ + ": stride of dimension " + std::to_string(d) + " leaves the address space");
+        result_.strides.push_back(stride);
+      }
+    };
+    switch (t.dtype.code) {
+      case dlpack::kFloat:
+        if (t.dtype.bits != 64 && t.dtype.bits != 32) refuse_dtype(name_, "float" + std::to_string(t.dtype.bits));
+        set_strides();
+        return set_float(bytes);
+      case dlpack::kInt:
+      case dlpack::kUInt: set_strides(); return set_integer(t.dtype.code == dlpack::kInt, bytes);
+      case dlpack::kBool: refuse_dtype(name_, "bool");
+      default: refuse_dtype(name_, "DLPack type " + std::to_string(t.dtype.code));
+    }
+  }
+
+  // ---------------------------------------------------------------- what has to be copied
+
+  bool from_array_method() {
+    if (py::hasattr(object_, "__cuda_array_interface__"))
+      throw DeviceUnavailableError(
+          name_ + ": lives on a CUDA device, and this version has no kernels for CUDA; move it to the host first",
+          "no_kernels");
+    if (!py::hasattr(object_, "__array__") || py::isinstance<py::array>(object_)) return false;
+    return from_copy(py::array(object_.attr("__array__")()), kArrayMethod);
+  }
+
+  bool from_sequence() {
+    if (!PySequence_Check(object_.ptr()) || PyUnicode_Check(object_.ptr()) || PyBytes_Check(object_.ptr()) ||
+        PyByteArray_Check(object_.ptr()) || PyDict_Check(object_.ptr()))
+      return false;
+    py::object array;
+    try {
+      array = py::module_::import("numpy").attr("asarray")(object_);
+    } catch (py::error_already_set& error) {
+      if (error.matches(PyExc_ValueError))
+        throw ShapeError(name_ + ": is a sequence of sequences of different lengths; pass a dict of arrays for series "
+                                 "of different lengths");
+      throw;
+    }
+    return from_copy(array, kSequence);
+  }
+
+  bool from_copy(const py::object& array, Copied reason) {
+    result_ = Resolver(array, name_, false).resolve();
+    // The array lives only through this reference.
+    const auto owner = std::make_shared<std::pair<std::shared_ptr<void>, py::object>>(result_.keep_, array);
+    result_.keep_ = owner;
+    count_copy(reason);
+    return true;
+  }
+
+  py::handle object_;
+  const std::string& name_;
+  const bool writable_;
+  HostArray result_;
+};
+
+// ------------------------------------------------------------------------------------------------ HostArray
+
+HostArray HostArray::input(py::handle object, const std::string& name) { return Resolver(object, name, false).resolve(); }
+
+HostArray HostArray::output(py::handle object, const std::string& name, DType type) {
+  HostArray a = Resolver(object, name, true).resolve();
+  if (!a.writable) throw LayoutError(name + ": is read-only, but the result is to be written to it");
+  const auto text = [](DType t) { return t == DType::f64 ? "float64" : "float32"; };
+  if (a.type != type)
+    throw DTypeError(name + ": holds " + text(a.type) + " values, but the result is " + text(type));
+  for (std::size_t d = 0; d < a.shape.size(); ++d)
+    if (a.strides[d] == 0 && a.shape[d] > 1)
+      throw LayoutError(name + ": several elements share one place (a stride is 0), so results would be lost");
+  return a;
+}
+
+std::string HostArray::shape_text() const {
+  std::string text = "(";
+  for (std::size_t d = 0; d < shape.size(); ++d) text += (d > 0 ? ", " : "") + std::to_string(shape[d]);
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::pair<const std::byte*, const std::byte*> HostArray::extent() const {
+  const std::byte *low = data, *high = data + item_size(type);
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    if (shape[d] == 0) return {data, data};
+    const std::int64_t reach = (shape[d] - 1) * strides[d];
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
+}
+
+bool overlap(const HostArray& a, const HostArray& b) {
+  const auto [a_low, a_high] = a.extent();
+  const auto [b_low, b_high] = b.extent();
+  return a_low < b_high && b_low < a_high;
+}
+
+py::dict copy_counts() {
+  py::dict counts;
+  for (int i = 0; i < kCopyReasons; ++i) counts[kCopyNames[i]] = copies[i].load();
+  return counts;
+}
+
+// ------------------------------------------------------------------------------------------------ Panel
+
+Panel Panel::of_array(py::handle object, const std::string& name, int time_axis) {
+  Panel p;
+  p.arrays_.push_back(HostArray::input(object, name));
+  const HostArray& a = p.arrays_[0];
+  if (a.ndim() != 1 && a.ndim() != 2)
+    throw ShapeError(name + ": has shape " + a.shape_text() + "; accepted are one dimension (bars) or two");
+  if (time_axis < -a.ndim() || time_axis >= a.ndim())
+    throw ParameterError("axis: " + std::to_string(time_axis) + " is out of range for " + name + " of shape " +
+                         a.shape_text());
+  p.time_axis_ = time_axis < 0 ? time_axis + a.ndim() : time_axis;
+  p.count_ = a.ndim() == 1 ? 1 : a.shape[1 - p.time_axis_];
+  p.type_ = a.type;
+  return p;
+}
+
+Panel Panel::of_columns(const py::list& columns, const std::string& name, const std::vector<std::string>& labels) {
+  Panel p;
+  p.columns_ = true;
+  p.count_ = static_cast<std::int64_t>(columns.size());
+  p.labels_ = labels;
+  bool mixed = false;
+  for (std::int64_t i = 0; i < p.count_; ++i) {
+    const std::string column = name + ": " + p.label(i);
+    p.arrays_.push_back(HostArray::input(columns[i], column));
+    const HostArray& a = p.arrays_.back();
+    if (a.ndim() != 1) throw ShapeError(column + " has shape " + a.shape_text() + "; accepted is one dimension (bars)");
+    mixed |= a.type != p.arrays_[0].type;
+  }
+  p.type_ = mixed || p.arrays_.empty() ? DType::f64 : p.arrays_[0].type;
+  if (mixed)
+    for (HostArray& a : p.arrays_)
+      if (a.type == DType::f32) {
+        HostArray wide = a;
+        const auto values = widen<float>(a);
+        wide.data = reinterpret_cast<const std::byte*>(values.get());
+        wide.strides = {sizeof(double)};
+        wide.type = DType::f64;
+        wide.set_keep(values);
+        a = std::move(wide);
+        count_copy(kMixedTypes);
+      }
+  return p;
+}
+
+std::int64_t Panel::longest() const {
+  std::int64_t most = 0;
+  for (std::int64_t i = 0; i < (columns_ ? count_ : std::min<std::int64_t>(count_, 1)); ++i)
+    most = std::max(most, bars(i));
+  return most;
+}
+
+bool Panel::same_bars() const {
+  for (std::int64_t i = 1; columns_ && i < count_; ++i)
+    if (bars(i) != bars(0)) return false;
+  return true;
+}
+
+Series Panel::series(std::int64_t i) const {
+  const HostArray& a = arrays_[columns_ ? i : 0];
+  const std::byte* start = a.ndim() == 1 ? a.data : a.data + i * a.strides[1 - time_axis_];
+  return {start, a.strides[columns_ ? 0 : time_axis_], bars(i), 0};
+}
+
+std::string Panel::label(std::int64_t i) const {
+  return labels_.empty() ? "series " + std::to_string(i) : "'" + labels_[i] + "'";
+}
+
+// ------------------------------------------------------------------------------------------------ Result
+
+namespace {
+
+py::dtype numpy_type(DType type) {
+  return type == DType::f64   ? py::dtype::of<double>()
+         : type == DType::f32 ? py::dtype::of<float>()
+                              : py::dtype::of<std::int8_t>();
+}
+
+/// A new compact array, last dimension contiguous.
+py::array new_array(DType type, const std::vector<std::int64_t>& shape) {
+  constexpr std::int64_t kRecycled = 1 << 16;  // smaller ones are NumPy's own business
+  std::int64_t bytes = item_size(type);
+  for (const std::int64_t n : shape)
+    if (__builtin_mul_overflow(bytes, n, &bytes)) throw ShapeError("the result is larger than memory");
+  if (bytes < kRecycled) return py::array(numpy_type(type), shape);
+  struct Buffer {
+    void* data;
+    std::size_t bytes;
+  };
+  auto buffer = std::make_unique<Buffer>(BufferPool::allocate(bytes), static_cast<std::size_t>(bytes));
+  const void* data = buffer->data;
+  const py::capsule base(buffer.get(), [](void* p) {
+    auto* b = static_cast<Buffer*>(p);
+    BufferPool::release(b->data, b->bytes);
+    delete b;
+  });
+  buffer.release();
+  return py::array(numpy_type(type), shape, {}, data, base);
+}
+
+py::object transposed(const py::array& array, const std::vector<int>& axes) {
+  return array.attr("transpose")(py::cast(axes));
+}
+
+HostArray of_array(const py::object& object, DType type) {
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  HostArray a;
+  a.data = static_cast<const std::byte*>(array.data());
+  a.shape.assign(array.shape(), array.shape() + array.ndim());
+  a.strides.assign(array.strides(), array.strides() + array.ndim());
+  a.type = type;
+  a.writable = true;
+  return a;
+}
+
+}  // namespace
+
+Result::Result(const Panel& panel, DType type, std::int64_t copies) {
+  const bool several = copies >= 0;
+  const auto with_copies = [&](std::vector<std::int64_t> shape) {
+    if (several) shape.insert(shape.begin(), copies);
+    return shape;
+  };
+  const auto swapped = [&](const py::array& array) {
+    return several ? transposed(array, {0, 2, 1}) : transposed(array, {1, 0});
+  };
+  std::vector<py::object> objects;
+  if (!panel.is_columns()) {
+    const HostArray& a = panel.arrays()[0];
+    const int time = panel.time_axis();
+    if (a.ndim() == 1) {
+      objects.push_back(new_array(type, with_copies({a.shape[0]})));
+    } else {
+      // Neighbours in the input are neighbours in the result.
+      const bool time_inner = std::abs(a.strides[time]) <= std::abs(a.strides[1 - time]);
+      const int inner = time_inner ? time : 1 - time;
+      const py::array array = new_array(type, with_copies({a.shape[1 - inner], a.shape[inner]}));
+      objects.push_back(inner == 1 ? py::object(array) : swapped(array));
+    }
+    object_ = objects[0];
+  } else if (panel.same_bars() && panel.size() > 0) {
+    const py::array array = new_array(type, with_copies({panel.size(), panel.bars(0)}));
+    objects.push_back(object_ = swapped(array));
+  } else {
+    columns_ = true;
+    py::list list;
+    for (std::int64_t i = 0; i < panel.size(); ++i) {
+      objects.push_back(new_array(type, with_copies({panel.bars(i)})));
+      list.append(objects.back());
+    }
+    object_ = list;
+  }
+  for (const py::object& object : objects) arrays_.push_back(of_array(object, type));
+  set_sinks(panel, several);
+}
+
+Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle out, const std::string& name) {
+  const bool several = copies >= 0;
+  object_ = py::reinterpret_borrow<py::object>(out);
+  const auto expect = [&](const HostArray& a, std::vector<std::int64_t> shape, const std::string& what) {
+    if (several) shape.insert(shape.begin(), copies);
+    HostArray wanted;
+    wanted.shape = shape;
+    if (a.shape != shape)
+      throw ShapeError(what + ": has shape " + a.shape_text() + ", but the result has " + wanted.shape_text());
+  };
+  if (panel.is_columns() && py::isinstance<py::list>(out)) {
+    columns_ = true;
+    const auto list = py::reinterpret_borrow<py::list>(out);
+    if (static_cast<std::int64_t>(list.size()) != panel.size())
+      throw ShapeError(name + ": has " + std::to_string(list.size()) + " arrays for " + std::to_string(panel.size()) +
+                       " series");
+    for (std::int64_t i = 0; i < panel.size(); ++i) {
+      const std::string what = name + ": " + panel.label(i);
+      arrays_.push_back(HostArray::output(list[i], what, type));
+      expect(arrays_.back(), {panel.bars(i)}, what);
+    }
+  } else {
+    arrays_.push_back(HostArray::output(out, name, type));
+    if (panel.is_columns()) {
+      if (!panel.same_bars() || panel.size() == 0)
+        throw ShapeError(name + ": series have different lengths, so one array cannot take them; pass a dict");
+      expect(arrays_[0], {panel.bars(0), panel.size()}, name);
+    } else {
+      expect(arrays_[0], panel.arrays()[0].shape, name);
+    }
+  }
+  for (const HostArray& result : arrays_)
+    for (const HostArray& input : panel.arrays())
+      if (overlap(result, input)) throw LayoutError(name + ": shares memory with the input; it must be apart");
+  set_sinks(panel, several);
+}
+
+Result Result::last_values(const Panel& panel, DType type) {
+  Result r;
+  const bool single = !panel.is_columns() && panel.arrays()[0].ndim() == 1;
+  const py::array array = new_array(type, single ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{panel.size()});
+  r.object_ = array;
+  r.arrays_.push_back(of_array(array, type));
+  for (std::int64_t i = 0; i < panel.size(); ++i)
+    r.sinks_.push_back({const_cast<std::byte*>(r.arrays_[0].data) + i * item_size(type), item_size(type), 1});
+  return r;
+}
+
+void Result::set_sinks(const Panel& panel, bool several) {
+  const int lead = several ? 1 : 0;
+  for (std::int64_t i = 0; i < panel.size(); ++i) {
+    const HostArray& a = arrays_[columns_ ? i : 0];
+    auto* data = const_cast<std::byte*>(a.data);
+    std::int64_t time_stride;
+    if (a.ndim() == 1 + lead) {
+      time_stride = a.strides[lead];
+    } else {
+      const int time = lead + (panel.is_columns() ? 0 : panel.time_axis());
+      time_stride = a.strides[time];
+      data += i * a.strides[2 * lead + 1 - time];
+    }
+    sinks_.push_back({data, time_stride, panel.bars(i)});
+    steps_.push_back(several ? a.strides[0] : 0);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ Execution
+
+Execution execution(int num_threads, const std::string& simd) {
+  constexpr int kMost = 1024;
+  if (num_threads < 0 || num_threads > kMost)
+    throw ParameterError("num_threads: " + std::to_string(num_threads) + " is out of range; accepted are 1 to " +
+                         std::to_string(kMost) + ", or None for as many as the process may use");
+  return {parse_level(simd), num_threads};
+}
+
+}  // namespace wq

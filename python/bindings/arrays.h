@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "warpquant/core/parallel.h"
+#include "warpquant/core/series.h"
+
+/// Between Python objects and series: arguments of any array kind in host memory are borrowed without a copy where
+/// their layout and type allow, results are NumPy arrays from recycled memory.
+namespace wq {
+
+namespace py = pybind11;
+
+/// Host memory of an argument, borrowed until destroyed (which needs the GIL).
+class HostArray {
+ public:
+  /// Anything with the buffer protocol, the DLPack exchange table, `__dlpack__` or `__array__`, or a list. Numbers are
+  /// float64 or float32 afterwards; integers are widened. Throws DTypeError, ShapeError, LayoutError naming `name`.
+  static HostArray input(py::handle object, const std::string& name);
+
+  /// Memory to write to: the same, but writable and of exactly this type.
+  static HostArray output(py::handle object, const std::string& name, DType type);
+
+  const std::byte* data = nullptr;
+  std::vector<std::int64_t> shape, strides;  // strides in bytes
+  DType type = DType::f64;
+  bool writable = false;
+
+  int ndim() const { return static_cast<int>(shape.size()); }
+  std::string shape_text() const;
+  void set_keep(std::shared_ptr<void> keep) { keep_ = std::move(keep); }
+  /// Lowest and highest address that elements occupy; equal if there are none.
+  std::pair<const std::byte*, const std::byte*> extent() const;
+
+ private:
+  std::shared_ptr<void> keep_;
+  friend class Resolver;
+};
+
+bool overlap(const HostArray& a, const HostArray& b);
+
+/// Copies that arguments needed, by reason, since the start of the process.
+py::dict copy_counts();
+
+/// Series of one argument: of an array (1-D, or 2-D with time along one axis), or of a list of 1-D arrays.
+class Panel {
+ public:
+  static Panel of_array(py::handle object, const std::string& name, int time_axis);
+  static Panel of_columns(const py::list& columns, const std::string& name, const std::vector<std::string>& labels);
+
+  std::int64_t size() const { return count_; }
+  std::int64_t bars(std::int64_t i) const { return columns_ ? arrays_[i].shape[0] : arrays_[0].shape[time_axis_]; }
+  std::int64_t longest() const;
+  bool same_bars() const;
+  Series series(std::int64_t i) const;
+  DType type() const { return type_; }
+  bool is_columns() const { return columns_; }
+  int time_axis() const { return time_axis_; }
+  const std::vector<HostArray>& arrays() const { return arrays_; }
+  /// "symbol 3" or "column 'AAPL'".
+  std::string label(std::int64_t i) const;
+
+ private:
+  std::vector<HostArray> arrays_;
+  std::vector<std::string> labels_;
+  std::int64_t count_ = 0;
+  int time_axis_ = 0;
+  bool columns_ = false;
+  DType type_ = DType::f64;
+};
+
+/// A result with the structure of a panel: an array of the same shape and memory order; for columns of equal length
+/// one table (bars x columns, each column contiguous); for others a list of 1-D arrays. With `copies` >= 0 there is a
+/// leading axis of that length.
+class Result {
+ public:
+  Result(const Panel& panel, DType type, std::int64_t copies = -1);
+  /// Into memory of the caller's, which must have that structure and type.
+  Result(const Panel& panel, DType type, std::int64_t copies, py::handle out, const std::string& name);
+  /// One value per series instead of one per bar.
+  static Result last_values(const Panel& panel, DType type);
+
+  Sink sink(std::int64_t i) const { return sinks_[i]; }
+  /// Bytes from one copy to the next.
+  std::int64_t copy_step(std::int64_t i) const { return steps_[i]; }
+  py::object object() const { return object_; }
+  const std::vector<HostArray>& arrays() const { return arrays_; }
+
+ private:
+  Result() = default;
+  void set_sinks(const Panel& panel, bool several);
+
+  py::object object_;
+  std::vector<HostArray> arrays_;  // one, or one per column
+  std::vector<std::int64_t> steps_;
+  std::vector<Sink> sinks_;
+  bool columns_ = false;
+};
+
+Execution execution(int num_threads, const std::string& simd);
+
+}  // namespace wq

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/atc/atc.h"
+
+#include <pybind11/stl.h>
+
+#include <map>
+#include <optional>
+
+#include "arrays.h"
+#include "register.h"
+#include "warpquant/core/error.h"
+#include "warpquant/equity/equity.h"
+
+namespace wq {
+namespace {
+
+using atc::Switches;
+
+constexpr const char* kOutputNames[] = {"average",  "trend",    "direction", "ema_signal",  "hma_signal",
+                                        "wma_signal", "dema_signal", "lsma_signal", "kama_signal", "ema_s",
+                                        "hma_s",    "wma_s",    "dema_s",    "lsma_s",      "kama_s"};
+static_assert(std::size(kOutputNames) == atc::kOutputs);
+constexpr const char* kDetailNames[] = {"ma", "sig", "eq"};
+constexpr const char* kFamilyWords[] = {"ema", "hma", "wma", "dema", "lsma", "kama"};
+
+template <class E>
+E choice(const std::string& name, const std::string& value, std::initializer_list<const char*> names) {
+  int i = 0;
+  for (const char* n : names) {
+    if (value == n) return static_cast<E>(i);
+    ++i;
+  }
+  throw InternalError("switch " + name + " has no value '" + value + "'");
+}
+
+/// Parameters and switches as validated by warpquant.atc.Params.
+struct Settings {
+  atc::Params params{};
+  atc::NanPolicy nan{};
+};
+
+Settings settings_of(const std::vector<std::vector<std::int64_t>>& lengths, const std::vector<double>& weights,
+                     const std::map<std::string, double>& numbers, std::int64_t cutout, bool strategy_mode,
+                     const std::map<std::string, std::string>& switches) {
+  Settings s;
+  if (lengths.size() != atc::kFamilies || weights.size() != atc::kFamilies)
+    throw InternalError("six families of lengths and weights expected");
+  for (int f = 0; f < atc::kFamilies; ++f) {
+    if (lengths[f].size() != atc::kLengths) throw InternalError("nine lengths per family expected");
+    for (int k = 0; k < atc::kLengths; ++k) {
+      WQ_EXPECT(lengths[f][k] >= 1, ParameterError, "lengths must be at least 1");
+      s.params.length[f][k] = lengths[f][k];
+    }
+    s.params.weight[f] = weights[f];
+  }
+  s.params.la_per_bar = numbers.at("la_per_bar");
+  s.params.de_per_bar = numbers.at("de_per_bar");
+  s.params.long_threshold = numbers.at("long_threshold");
+  s.params.short_threshold = numbers.at("short_threshold");
+  s.params.cut_level = numbers.at("cut_level");
+  s.params.cross_rtol = numbers.at("cross_rtol");
+  s.params.cutout = cutout;
+  s.params.strategy_mode = strategy_mode;
+  const auto pick = [&]<class E>(E& target, const char* name, std::initializer_list<const char*> names) {
+    target = choice<E>(name, switches.at(name), names);
+  };
+  Switches& w = s.params.switches;
+  pick(w.hma, "hma", {"sma", "hull"});
+  pick(w.dema_seed, "dema_seed", {"sma", "value"});
+  pick(w.lsma, "lsma", {"end", "previous"});
+  pick(w.kama_seed, "kama_seed", {"zero", "first"});
+  pick(w.rounding, "rounding", {"away", "even", "none"});
+  pick(w.cut, "cut", {"fixed", "thresholds"});
+  pick(w.neutral, "neutral", {"sticky", "flat"});
+  pick(w.average_fill, "average_fill", {"nan", "zero"});
+  pick(s.nan, "nan_policy", {"skip", "propagate", "raise"});
+  return s;
+}
+
+int index_of(const std::string& name) {
+  for (int o = 0; o < atc::kOutputs; ++o)
+    if (name == kOutputNames[o]) return o;
+  throw InternalError("no output is called '" + name + "'");
+}
+
+/// Result of one name in `out`, into the caller's memory if he gave some.
+Result make_result(const Panel& panel, DType type, std::int64_t copies, const std::string& name, const py::dict& out) {
+  if (!out.contains(name)) return Result(panel, type, copies);
+  return Result(panel, type, copies, out[name.c_str()], "out['" + name + "']");
+}
+
+py::dict run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
+             const std::vector<std::string>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
+             int num_threads, const std::string& simd) {
+  if (src) {
+    if (src->size() != close.size())
+      throw ShapeError("src: has " + std::to_string(src->size()) + " series, but prices have " +
+                       std::to_string(close.size()));
+    for (std::int64_t i = 0; i < close.size(); ++i)
+      if (src->bars(i) != close.bars(i))
+        throw ShapeError("src: " + close.label(i) + " has " + std::to_string(src->bars(i)) +
+                         " bars, but its prices have " + std::to_string(close.bars(i)));
+  }
+  if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
+  if (settings.params.cutout >= close.longest())
+    throw ParameterError("cutout: " + std::to_string(settings.params.cutout) + " leaves nothing of " +
+                         std::to_string(close.longest()) + " bars; it must be smaller");
+
+  atc::Request request;
+  request.params = settings.params;
+  request.nan = settings.nan;
+  request.close_type = close.type();
+  request.separate_src = src.has_value();
+  if (src) request.src_type = src->type();
+  request.out_type = float32 ? DType::f32 : DType::f64;
+  request.last_only = last_only;
+  request.detail = detail;
+  const Execution how = execution(num_threads, simd);
+
+  std::vector<atc::Item> items(static_cast<std::size_t>(close.size()));
+  for (std::int64_t i = 0; i < close.size(); ++i) {
+    items[i].name = close.label(i);
+    items[i].close = close.series(i);
+    if (src) items[i].src = src->series(i);
+  }
+  py::dict results;
+  const auto check_apart = [&](const Result& result, const std::string& name) {
+    if (!src) return;
+    for (const HostArray& target : result.arrays())
+      for (const HostArray& input : src->arrays())
+        if (overlap(target, input)) throw LayoutError("out['" + name + "']: shares memory with src; it must be apart");
+  };
+  for (const std::string& name : outputs) {
+    const int o = index_of(name);
+    const DType type = o == atc::kTrend || o == atc::kDirection ? DType::i8 : request.out_type;
+    const Result result = last_only ? Result::last_values(close, type) : make_result(close, type, -1, name, out);
+    check_apart(result, name);
+    request.wants[o] = true;
+    for (std::int64_t i = 0; i < close.size(); ++i) items[i].out[o] = result.sink(i);
+    results[name.c_str()] = result.object();
+  }
+  if (detail)
+    for (int d = 0; d < atc::kDetails; ++d)
+      for (int f = 0; f < atc::kFamilies; ++f) {
+        const std::string name = std::string(kFamilyWords[f]) + "_" + kDetailNames[d];
+        const Result result = make_result(close, request.out_type, atc::kLengths, name, out);
+        check_apart(result, name);
+        for (std::int64_t i = 0; i < close.size(); ++i) {
+          items[i].detail[d][f] = result.sink(i);
+          items[i].detail_step[d][f] = result.copy_step(i);
+        }
+        results[name.c_str()] = result.object();
+      }
+  {
+    const py::gil_scoped_release release;
+    atc::run(request, items, how);
+  }
+  return results;
+}
+
+}  // namespace
+
+void register_atc(py::module_& m) {
+  using py::arg;
+  py::class_<Settings>(m, "AtcSettings", "Parameters in the form that the kernels take.")
+      .def(py::init(&settings_of), arg("lengths"), arg("weights"), arg("numbers"), arg("cutout"), arg("strategy_mode"),
+           arg("switches"));
+  m.attr("ATC_OUTPUTS") = py::tuple(py::cast(std::vector<std::string>(std::begin(kOutputNames), std::end(kOutputNames))));
+  m.def(
+      "atc_array",
+      [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
+         const std::vector<std::string>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
+         int num_threads, const std::string& simd) {
+        const Panel close = Panel::of_array(prices, "prices", axis);
+        std::optional<Panel> source;
+        if (!src.is_none()) {
+          source = Panel::of_array(src, "src", axis);
+          if (source->arrays()[0].shape != close.arrays()[0].shape)
+            throw ShapeError("src: has shape " + source->arrays()[0].shape_text() + ", but prices have " +
+                             close.arrays()[0].shape_text());
+        }
+        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd);
+      },
+      arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
+      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), "ATC of an array.");
+  m.def(
+      "atc_columns",
+      [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
+         const Settings& settings, const std::vector<std::string>& outputs, bool last_only, bool detail, bool float32,
+         const py::dict& out, int num_threads, const std::string& simd) {
+        const Panel close = Panel::of_columns(prices, "prices", labels);
+        std::optional<Panel> source;
+        if (src) source = Panel::of_columns(*src, "src", labels);
+        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd);
+      },
+      arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
+      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), "ATC of a list of one-dimensional arrays.");
+  m.def(
+      "atc_growth",
+      [](double la_per_bar, std::int64_t cutout, std::int64_t bars) {
+        const auto table = equity::growth_table(la_per_bar, cutout, bars, best_level());
+        py::array_t<double> growth(bars);
+        // Before the cutout there is no equity to grow.
+        for (std::int64_t i = 0; i < bars; ++i) growth.mutable_data()[i] = i < cutout ? 1.0 : table[i];
+        return growth;
+      },
+      arg("la_per_bar"), arg("cutout"), arg("bars"), "Growth factor of each bar.");
+}
+
+}  // namespace wq

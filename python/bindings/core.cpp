@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pybind11/stl.h>
+
+#include <iterator>
+
+#include "arrays.h"
+#include "register.h"
+#include "warpquant/core/backend.h"
+#include "warpquant/core/buffer_pool.h"
+#include "warpquant/core/error.h"
+#include "warpquant/core/levels.h"
+
+namespace wq {
+namespace {
+
+/// Raise the class of warpquant.errors that has the name of the C++ type.
+template <class E>
+bool translate(const std::exception_ptr& pointer, const char* name) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const E& error) {
+    const py::object type = py::module_::import("warpquant.errors").attr(name);
+    if constexpr (requires { error.reason; }) {
+      const py::object instance = type(error.what(), py::arg("reason") = error.reason);
+      PyErr_SetObject(type.ptr(), instance.ptr());
+    } else {
+      PyErr_SetString(type.ptr(), error.what());
+    }
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+void translate_errors(std::exception_ptr pointer) {
+  if (!pointer) return;
+  if (translate<ShapeError>(pointer, "ShapeError") || translate<DTypeError>(pointer, "DTypeError") ||
+      translate<LayoutError>(pointer, "LayoutError") || translate<ParameterError>(pointer, "ParameterError") ||
+      translate<DeviceUnavailableError>(pointer, "DeviceUnavailableError") ||
+      translate<InternalError>(pointer, "InternalError"))
+    return;
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const Interrupted&) {
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+  }
+}
+
+/// True if the user pressed Ctrl-C. Only the main thread of Python ever sees that.
+bool interrupted() {
+  const py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() == 0) return false;
+  PyErr_Clear();
+  return true;
+}
+
+/// Devices behind the table that `_cuda` hands over; host-only builds have none.
+const BackendTable* cuda_table = nullptr;
+
+void set_cuda_table(const py::object& capsule) {
+  if (!PyCapsule_IsValid(capsule.ptr(), kBackendCapsule))
+    throw InternalError(std::string("the CUDA module offers a table of another kind; this one takes '") +
+                        kBackendCapsule + "'. Reinstall warpquant so that its parts match");
+  cuda_table = static_cast<const BackendTable*>(PyCapsule_GetPointer(capsule.ptr(), kBackendCapsule));
+}
+
+py::dict cuda_status() {
+  py::dict status;
+  status["built"] = cuda_table != nullptr;
+  status["devices"] = py::list();
+  if (cuda_table == nullptr) return status;
+  BackendStatus s{};
+  cuda_table->status(&s);
+  status["driver_version"] = s.driver_version;
+  status["runtime_version"] = s.runtime_version;
+  status["reason"] = std::string(s.reason);
+  status["message"] = std::string(s.message);
+  py::list devices;
+  for (int i = 0; i < s.device_count; ++i) {
+    DeviceInfo d{};
+    cuda_table->device(i, &d);
+    py::dict device;
+    device["index"] = i;
+    device["name"] = std::string(d.name);
+    device["uuid"] = std::string(d.uuid);
+    device["compute_capability"] = py::make_tuple(d.major, d.minor);
+    device["multiprocessors"] = d.multiprocessors;
+    device["memory_total"] = d.memory_total;
+    device["memory_free"] = d.memory_free;
+    device["runs_kernels"] = d.runs_kernels != 0;
+    device["message"] = std::string(d.message);
+    devices.append(device);
+  }
+  status["devices"] = devices;
+  return status;
+}
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = WQ_VERSION;
+  info["compiler"] = WQ_COMPILER;
+  info["simd_levels"] = std::vector<std::string>(std::begin(kLevelNames), std::end(kLevelNames));
+  info["backend_abi"] = kBackendAbi;
+  return info;
+}
+
+}  // namespace
+
+void register_core(py::module_& m) {
+  py::register_exception_translator(translate_errors);
+  set_interrupt_check(interrupted);
+  m.attr("__version__") = WQ_VERSION;
+  m.def("build_info", build_info, "What this module was built from and for.");
+  m.def("best_simd", [] { return std::string(kLevelNames[static_cast<int>(best_level())]); },
+        "Highest instruction level that this machine can run.");
+  m.def("effective_simd", [](const std::string& name) { return std::string(kLevelNames[static_cast<int>(parse_level(name))]); },
+        py::arg("name"), "The level that a setting comes to on this machine.");
+  m.def("usable_processors", &usable_processors, "Processors this process may use, by affinity and quota.");
+  m.def("copy_counts", copy_counts, "Copies that arguments needed since the start of the process, by reason.");
+  m.def("buffer_stats", [] {
+    const BufferPool::Stats s = BufferPool::stats();
+    py::dict stats;
+    stats["in_use"] = s.in_use;
+    stats["kept"] = s.kept;
+    stats["limit"] = s.limit;
+    return stats;
+  }, "Bytes of the pool that large results come from.");
+  m.def("set_buffer_limit", &BufferPool::set_limit, py::arg("bytes"), "Most bytes that the pool keeps for later.");
+  m.def("set_cuda_table", set_cuda_table, py::arg("table"), "Take over the function table of the CUDA module.");
+  m.def("cuda_status", cuda_status, "Driver and devices, if the CUDA module is there.");
+}
+
+}  // namespace wq

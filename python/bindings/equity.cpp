@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/equity/equity.h"
+
+#include <pybind11/stl.h>
+
+#include "arrays.h"
+#include "register.h"
+#include "warpquant/core/error.h"
+
+namespace wq {
+namespace {
+
+py::object curve(const Panel& x, const Panel& signal, bool from_prices, double starting, double decay_per_bar,
+                 double growth_per_bar, double floor, std::int64_t cutout, bool sticky, const py::object& out,
+                 int num_threads, const std::string& simd) {
+  const std::string name = from_prices ? "prices" : "returns";
+  if (x.size() != signal.size())
+    throw ShapeError("signal: has " + std::to_string(signal.size()) + " series, but " + name + " have " +
+                     std::to_string(x.size()));
+  for (std::int64_t i = 0; i < x.size(); ++i)
+    if (x.bars(i) != signal.bars(i))
+      throw ShapeError("signal: " + x.label(i) + " has " + std::to_string(signal.bars(i)) + " bars, but its " + name +
+                       " have " + std::to_string(x.bars(i)));
+  equity::Request request;
+  request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};
+  request.growth_per_bar = growth_per_bar;
+  request.in_type = request.out_type = x.type();
+  request.signal_type = signal.type();
+  const Execution how = execution(num_threads, simd);
+  const Result result = out.is_none() ? Result(x, x.type()) : Result(x, x.type(), -1, out, "out");
+  for (const HostArray& target : result.arrays())
+    for (const HostArray& input : signal.arrays())
+      if (overlap(target, input)) throw LayoutError("out: shares memory with signal; it must be apart");
+  std::vector<equity::Item> items;
+  for (std::int64_t i = 0; i < x.size(); ++i) items.push_back({x.series(i), signal.series(i), result.sink(i)});
+  {
+    const py::gil_scoped_release release;
+    equity::curve(request, items, how);
+  }
+  return result.object();
+}
+
+const char* name_of(bool from_prices) { return from_prices ? "prices" : "returns"; }
+
+}  // namespace
+
+void register_equity(py::module_& m) {
+  using py::arg;
+  m.def(
+      "equity_array",
+      [](const py::object& x, const py::object& signal, int axis, bool from_prices, double starting,
+         double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky,
+         const py::object& out, int num_threads, const std::string& simd) {
+        return curve(Panel::of_array(x, name_of(from_prices), axis), Panel::of_array(signal, "signal", axis),
+                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, out, num_threads,
+                     simd);
+      },
+      arg("x"), arg("signal"), arg("axis"), arg("from_prices"), arg("starting"), arg("decay_per_bar"),
+      arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("out"), arg("num_threads"), arg("simd"),
+      "Equity curves of arrays.");
+  m.def(
+      "equity_columns",
+      [](const py::list& x, const py::list& signal, const std::vector<std::string>& labels, bool from_prices,
+         double starting, double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky,
+         const py::object& out, int num_threads, const std::string& simd) {
+        return curve(Panel::of_columns(x, name_of(from_prices), labels), Panel::of_columns(signal, "signal", labels),
+                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, out, num_threads,
+                     simd);
+      },
+      arg("x"), arg("signal"), arg("labels"), arg("from_prices"), arg("starting"), arg("decay_per_bar"),
+      arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("out"), arg("num_threads"), arg("simd"),
+      "Equity curves of lists of one-dimensional arrays.");
+}
+
+}  // namespace wq

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantitative research at the speed of the machine: moving averages, equity curves, adaptive trend classification.
+
+>>> import numpy as np, warpquant
+>>> prices = 100 + 10 * np.sin(np.arange(200) / 9.0)
+>>> warpquant.compute_atc_signals(prices)["Trend"][-1]
+np.int8(1)
+"""
+
+from __future__ import annotations
+
+from . import _core, atc, config, data, equity, errors, ma
+from ._doctor import doctor
+from .atc import ATCConfig, compute_atc_signals
+from .errors import (
+    DeviceUnavailableError,
+    DTypeError,
+    InternalError,
+    LayoutError,
+    ParameterError,
+    ShapeError,
+    WarpquantError,
+)
+
+__version__: str = _core.__version__
+
+__all__ = [
+    "ATCConfig",
+    "DTypeError",
+    "DeviceUnavailableError",
+    "InternalError",
+    "LayoutError",
+    "ParameterError",
+    "ShapeError",
+    "WarpquantError",
+    "__version__",
+    "atc",
+    "compute_atc_signals",
+    "config",
+    "data",
+    "doctor",
+    "equity",
+    "errors",
+    "ma",
+]
+
+config.reload()

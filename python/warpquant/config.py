@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings, and where each comes from.
+
+The nearest wins: the argument of a call, then `override` around it, then the environment, then the configuration file
+(TOML, named by ``WQ_CONFIG`` or ``warpquant/config.toml`` in the user's configuration directory), then the default.
+
+========================  ==================  ==========================================================
+key                       environment         meaning
+========================  ==================  ==========================================================
+``device``                ``WQ_DEVICE``       ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+``num_threads``           ``WQ_NUM_THREADS``  CPU threads per call; unset: as many as the process may use
+``simd``                  ``WQ_SIMD``         highest instruction level: ``best``, ``avx512``, ``avx2``,
+                                              ``baseline``; it lowers the choice and never changes a result
+``fallback``              ``WQ_FALLBACK``     what ``auto`` does without a usable device: ``cpu``, ``error``
+``memory.buffer_pool``    ``WQ_BUFFER_POOL``  memory kept for the next large result, for example ``64MiB``
+========================  ==================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from . import _core
+from .errors import ParameterError
+
+__all__ = ["Setting", "get", "override", "reload", "show"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting as it stands: its value and where that comes from."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+def _one_of(*accepted: str) -> Callable[[str, Any], str]:
+    def parse(source: str, value: Any) -> str:
+        if value not in accepted:
+            raise ParameterError(f"{source}: {value!r} is not one of {', '.join(map(repr, accepted))}")
+        return str(value)
+
+    return parse
+
+
+def _device(source: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ParameterError(f"{source}: {value!r} is not a device; accepted are 'auto', 'cpu', 'cuda' and 'cuda:N'")
+    return value
+
+
+def _threads(source: str, value: Any) -> int | None:
+    if value is None or value == "":
+        return None
+    try:
+        count = int(value) if isinstance(value, str) else value
+    except ValueError:
+        count = None
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ParameterError(f"{source}: {value!r} is not a number of threads; accepted are whole numbers from 1")
+    return count
+
+
+def _bytes(source: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB|)", value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ParameterError(f"{source}: {value!r} is not a size; accepted are bytes, or a text such as '64MiB'")
+    return int(match[1]) * {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[match[2]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Key:
+    env: str
+    default: Any
+    parse: Callable[[str, Any], Any]
+
+
+_KEYS: dict[str, _Key] = {
+    "device": _Key("WQ_DEVICE", "auto", _device),
+    "num_threads": _Key("WQ_NUM_THREADS", None, _threads),
+    "simd": _Key("WQ_SIMD", "best", _one_of("best", "baseline", "avx2", "avx512")),
+    "fallback": _Key("WQ_FALLBACK", "cpu", _one_of("cpu", "error")),
+    "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
+}
+
+_overrides: ContextVar[Mapping[str, Any]] = ContextVar("warpquant_config", default={})
+
+
+def _check_key(key: str, source: str) -> None:
+    if key not in _KEYS:
+        near = difflib.get_close_matches(key, _KEYS, 1, 0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(map(repr, _KEYS))}"
+        raise ParameterError(f"{source}: {key!r} is not a setting{hint}")
+
+
+def _file() -> pathlib.Path | None:
+    named = os.environ.get("WQ_CONFIG")
+    if named:
+        return pathlib.Path(named)
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    path = pathlib.Path(base) / "warpquant" / "config.toml"
+    return path if path.is_file() else None
+
+
+@functools.cache
+def _from_file() -> dict[str, Any]:
+    path = _file()
+    if path is None:
+        return {}
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        try:
+            import tomli as tomllib  # type: ignore[import-not-found, no-redef]
+        except ImportError:
+            raise ParameterError(f"{path}: reading it needs tomli on Python 3.10: pip install 'warpquant[cli]'") from None
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(f"{path}: the configuration file cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(f"{path}: is not valid TOML: {error}") from error
+    values: dict[str, Any] = {}
+
+    def flatten(table: Mapping[str, Any], prefix: str) -> None:
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                flatten(value, f"{prefix}{key}.")
+            else:
+                _check_key(prefix + key, str(path))
+                values[prefix + key] = _KEYS[prefix + key].parse(f"{path}: {prefix}{key}", value)
+
+    flatten(document, "")
+    return values
+
+
+def reload() -> None:
+    """Read the configuration file again, and apply what holds for the whole process."""
+    _from_file.cache_clear()
+    _core.set_buffer_limit(get("memory.buffer_pool"))
+
+
+def _lookup(key: str) -> Setting:
+    overrides = _overrides.get()
+    if key in overrides:
+        return Setting(key, overrides[key], "override")
+    entry = _KEYS[key]
+    text = os.environ.get(entry.env)
+    if text is not None:
+        return Setting(key, entry.parse(entry.env, text), f"environment ({entry.env})")
+    values = _from_file()
+    if key in values:
+        return Setting(key, values[key], f"file ({_file()})")
+    return Setting(key, entry.default, "default")
+
+
+def get(key: str) -> Any:
+    """Value of a setting.
+
+    Parameters
+    ----------
+    key : str
+        A key of the table above.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such setting, or its value in the environment or the file is not accepted.
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> with warpquant.config.override(num_threads=2):
+    ...     warpquant.config.get("num_threads")
+    2
+    """
+    _check_key(key, "config.get")
+    return _lookup(key).value
+
+
+def show() -> list[Setting]:
+    """All settings with their values and where each comes from."""
+    return [_lookup(key) for key in _KEYS]
+
+
+@contextlib.contextmanager
+def override(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Iterator[None]:
+    """Change settings inside a ``with`` block, for the current thread or task only.
+
+    Parameters
+    ----------
+    settings : mapping, optional
+        Settings by key, for keys with a dot.
+    **more
+        Settings by keyword.
+
+    Examples
+    --------
+    >>> import numpy as np, warpquant
+    >>> x = np.arange(6.0)
+    >>> with warpquant.config.override(simd="baseline", num_threads=1):
+    ...     warpquant.ma.sma(x, 3)
+    array([nan, nan,  1.,  2.,  3.,  4.])
+    """
+    changed = dict(_overrides.get())
+    for key, value in {**(settings or {}), **more}.items():
+        _check_key(key, "config.override")
+        if key == "memory.buffer_pool":
+            raise ParameterError("config.override: 'memory.buffer_pool' holds for the whole process; set it in the file")
+        changed[key] = _KEYS[key].parse(f"config.override: {key}", value)
+    token = _overrides.set(changed)
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+def _execution(num_threads: int | None) -> tuple[int, str]:
+    """Threads (0: as many as there are) and instruction level for one call."""
+    if num_threads is None:
+        num_threads = _lookup("num_threads").value
+    elif isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
+        raise ParameterError(f"num_threads: {num_threads!r} is not a whole number")
+    elif num_threads < 1:
+        raise ParameterError(f"num_threads: {num_threads!r} is out of range; accepted are whole numbers from 1, or None")
+    return num_threads or 0, _lookup("simd").value

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exceptions. All derive from `WarpquantError`, and each also from the builtin that fits it best."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DTypeError",
+    "DeviceUnavailableError",
+    "InternalError",
+    "LayoutError",
+    "ParameterError",
+    "ShapeError",
+    "WarpquantError",
+]
+
+
+class WarpquantError(Exception):
+    """Base of every exception that warpquant raises on purpose."""
+
+
+class ShapeError(WarpquantError, ValueError):
+    """An argument has the wrong number of dimensions, or a size that does not fit the others."""
+
+
+class DTypeError(WarpquantError, TypeError):
+    """An argument holds values of a type that is not accepted."""
+
+
+class LayoutError(WarpquantError, BufferError):
+    """The memory of an argument cannot be used: read-only, overlapping, or not exported properly."""
+
+
+class ParameterError(WarpquantError, ValueError):
+    """A parameter is out of range or unknown; the message names it and what is accepted."""
+
+
+class DeviceUnavailableError(WarpquantError, RuntimeError):
+    """A device was asked for that cannot be used.
+
+    Attributes
+    ----------
+    reason : str
+        A stable word: ``not_built``, ``no_driver``, ``old_driver``, ``no_device``, ``no_such_device``,
+        ``arch_missing``, ``no_kernels``, ``busy``, ``driver_mismatch``, ``driver_error``, ``unknown_device``.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class InternalError(WarpquantError, RuntimeError):
+    """Something that cannot be: please report it with the message."""
