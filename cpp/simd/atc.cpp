@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <initializer_list>
+#include <type_traits>
 
 #include "atc_pass.h"
+#include "warpquant/core/window.h"
 
 namespace wq::atc::inline WQ_LEVEL {
 namespace {
@@ -12,6 +14,10 @@ class Passage {
   static constexpr int W = Shape::kWidth;
   using V = typename Shape::V;
   using M = typename Shape::M;
+  // What is one value per symbol and bar: a row of lanes, or with one symbol a number.
+  using O = std::conditional_t<Shape::kOneSymbol, double, V>;
+  static constexpr int kOutWidth = Shape::kOneSymbol ? 1 : W;
+  using OutRow = double[kOutWidth];
 
  public:
   Passage(const Run& run, const Group& group, std::byte* scratch)
@@ -33,7 +39,7 @@ class Passage {
     const std::size_t banks = kFamilies * (sizeof(Bank<WindowEngine<Shape, true, kHma>, Shape>) + kAlign);
     const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths : 0;
     const std::size_t history = lag + root + 1, span = span_of(history);
-    return sizeof(Tile<W>) + kAlign + (history + span) * sizeof(Past<W>) + raw * (root + 1 + span) * sizeof(double[W]) + banks + (kOutputs + detail) * sizeof(double[kTile][W]);
+    return sizeof(Tile<W>) + kAlign + (history + span) * sizeof(Past<W>) + raw * (root + 1 + span) * sizeof(double[W]) + banks + kOutputs * sizeof(OutRow[kTile]) + detail * sizeof(double[kTile][W]);
   }
 
   void run() {
@@ -95,7 +101,7 @@ class Passage {
     work_.kama_seed_is_zero = s.kama_seed == Switches::KamaSeed::zero;
     work_.tile = take<Tile<W>>(1, scratch);
     past_ = work_.template history_rows<Past<W>>(work_.history, scratch);
-    for (auto& rows : out_) rows = take<double[W]>(kTile, scratch);
+    for (auto& rows : out_) rows = take<OutRow>(kTile, scratch);
     // From the lengths alone, not from how much of them fits: rounding must not depend on how many bars there are.
     const std::int64_t most = longest(params_);
     rebuild_ = rebuild_bars(most);
@@ -124,6 +130,7 @@ class Passage {
     std::int64_t longest = 1;
     for (const std::int64_t n : params_.length[first]) longest = n > longest ? n : longest;
     bank->seeded = Engine::seeded(work_, longest);
+    seeded_ = bank->seeded > seeded_ ? bank->seeded : seeded_;
     bank_[banks_++] = AnyBank<Shape>::template make<Engine>(bank);
   }
 
@@ -154,6 +161,7 @@ class Passage {
 
   void start_layers(std::byte*& scratch) {
     const M every = negate(M{}), none{};
+    for (auto& four : family_vote_) four.equity = V(1.0);
     __builtin_memset(static_cast<void*>(&layer1_), 0, sizeof layer1_);
     for (int f = 0; f < kFamilies; ++f) {
       for (int b = 0; b < Shape::kBlocks; ++b)
@@ -164,13 +172,19 @@ class Passage {
             for (auto& rows : layer1_.detail) rows[f][b][k] = take<double[W]>(kTile, scratch);
         }
       vote_[f] = {V(params_.weight[f]), V(__builtin_nan("")), V(1 - params_.de_per_bar)};
+      family_vote_[f / W].equity.v[f % W] = params_.weight[f];
     }
-    direction_ = V(0.0);
+    for (auto& four : family_vote_) {
+      four.signal = V(__builtin_nan(""));
+      four.held = V(1 - params_.de_per_bar);
+    }
+    direction_ = O(0.0);
     level_ = V(0.0);
-    last_close_ = last_average_ = V(__builtin_nan(""));
+    last_close_ = V(__builtin_nan(""));
+    last_average_ = O(__builtin_nan(""));
     last_x_ = V(0.0);
     last_run_ = V(0.0);
-    delayed_average_ = V(average_fill());
+    delayed_average_ = O(average_fill());
     started_ = none;
     for (int o = kSignal; o < kOutputs; ++o) wants_layers_ |= run_.wants[o];
   }
@@ -291,7 +305,7 @@ class Passage {
 
   /// Note which signals have settled for good.
   void settle() {
-    if (!work_.regular) return;
+    if (!work_.regular || work_.bar < seeded_) return;
     for (int f = 0; f < kFamilies; ++f) {
       bool all_settled = true;
       for (int b = 0; b < Shape::kBlocks; ++b)
@@ -302,44 +316,61 @@ class Passage {
         }
       layer1_.all_settled[f] = all_settled;
     }
+    everything_settled_ = true;
+    for (const bool settled : layer1_.all_settled) everything_settled_ &= settled;
   }
 
   // ------------------------------------------------------------------ layer 2 and the outputs
 
   void vote(int count) {
     const bool sticky = params_.switches.neutral == Switches::Neutral::sticky;
-    const auto run = wants_layers_ ? (sticky ? &Passage::vote_as<true, true> : &Passage::vote_as<true, false>)
-                                   : (sticky ? &Passage::vote_as<false, true> : &Passage::vote_as<false, false>);
-    (this->*run)(count);
+    for (int f = 0; f < kFamilies; ++f)
+      active_[f] = layer1_.all_settled[f] ? work_.tile->all[f] : work_.tile->active[f];
+    const int silent = static_cast<int>(clamp(params_.cutout - work_.bar, 0, count));
+    for (int i = 0; i < silent; ++i) {
+      put(kAverage, i, O(average_fill()));
+      for (int o = kSignal; o < kOutputs; ++o) put(o, i, O(__builtin_nan("")));
+    }
+    const auto run = [&]<bool kWantsLayers>() {
+      if constexpr (Shape::kOneSymbol)
+        sticky ? vote_by_family<kWantsLayers, true>(silent, count) : vote_by_family<kWantsLayers, false>(silent, count);
+      else
+        sticky ? vote_by_symbol<kWantsLayers, true>(silent, count) : vote_by_symbol<kWantsLayers, false>(silent, count);
+    };
+    wants_layers_ ? run.template operator()<true>() : run.template operator()<false>();
+  }
+
+  WQ_HD void put(int output, int i, O value) {
+    if constexpr (Shape::kOneSymbol)
+      out_[output][i][0] = value;
+    else
+      value.store(out_[output][i]);
+  }
+
+  template <class Lanes>
+  Cuts<Lanes> cuts() const {
+    return {Lanes(cuts_.positive), Lanes(cuts_.negative), Lanes(cuts_.high), Lanes(cuts_.low)};
   }
 
   template <bool kWantsLayers, bool kSticky>
-  void vote_as(int count) {
-    const V zero(0.0), one(1.0), fill(average_fill()), nan(__builtin_nan(""));
-    const Cuts<V> cuts = {V(cuts_.positive), V(cuts_.negative), V(cuts_.high), V(cuts_.low)};
+  void vote_by_symbol(int begin, int end) {
+    const V zero(0.0), one(1.0), fill(average_fill());
+    const Cuts<V> cuts = this->cuts<V>();
     const Tile<W>& tile = *work_.tile;
-    const double (*active[kFamilies])[W];
     Vote<V> vote[kFamilies];
 #pragma GCC unroll 6
-    for (int f = 0; f < kFamilies; ++f) {
-      vote[f] = vote_[f];
-      active[f] = layer1_.all_settled[f] ? tile.all[f] : tile.active[f];
-    }
-    for (int i = 0; i < count; ++i) {
-      const std::int64_t bar = work_.bar + i;
-      if (bar < params_.cutout) {
-        fill.store(out_[kAverage][i]);
-        for (int o = kSignal; o < kOutputs; ++o) nan.store(out_[o][i]);
-        continue;
-      }
+    for (int f = 0; f < kFamilies; ++f) vote[f] = vote_[f];
+    for (int i = begin; i < end; ++i) {
       const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
+      const bool first = work_.bar + i == params_.cutout;
       V votes = zero, weights = zero;
 #pragma GCC unroll 6
       for (int f = 0; f < kFamilies; ++f) {
-        const V signal = weighted_signal(Shape::total(tile.longs[f][i]), Shape::total(active[f][i]),
-                                         Shape::total(tile.all[f][i]));
+        const V signal =
+            weighted_signal(V::load(tile.longs[f][i]), V::load(active_[f][i]), V::load(tile.all[f][i]));
         const V multiplier = vote[f].multiplier(exposure, cuts, kSticky);
-        vote[f].step(bar == params_.cutout ? one : multiplier, signal, cuts, votes, weights);
+        vote[f].step(first ? one : multiplier, signal);
+        vote[f].count(cuts, votes, weights);
         if constexpr (kWantsLayers) {
           round_signal(signal, params_.switches.rounding).store(out_[kSignal + f][i]);
           vote[f].equity.store(out_[kEquity + f][i]);
@@ -352,23 +383,93 @@ class Passage {
     for (int f = 0; f < kFamilies; ++f) vote_[f] = vote[f];
   }
 
+  /// The same for one symbol, with families in the lanes; then bars in the lanes for the sums over families, whose
+  /// order is that of `vote_by_symbol`.
+  template <bool kWantsLayers, bool kSticky>
+  void vote_by_family(int begin, int end) {
+    constexpr int kFours = 2;  // families 0 to 3; 4, 5 and two lanes without meaning
+    const V zero(0.0), one(1.0), fill(average_fill());
+    const Cuts<V> cuts = this->cuts<V>();
+    const Tile<W>& tile = *work_.tile;
+    alignas(64) double ballots[kTile][kFours][W], equities[kTile][kFours][W], signals[kTile][kFours][W];
+    // Sum over the blocks of lengths of each family, in the order in which `run_pass` adds them for symbol lanes.
+    const auto totals = [&](const double (*const* rows)[W], int four, int i) {
+      V m[W];
+      for (int j = 0; j < W; ++j) m[j] = V::load(rows[four * W + j < kFamilies ? four * W + j : kFamilies - 1][i]);
+      transpose(m);
+      return (m[0] + m[1]) + m[2];
+    };
+    const double (*all[kFamilies])[W];
+    const double (*longs[kFamilies])[W];
+    for (int f = 0; f < kFamilies; ++f) {
+      all[f] = tile.all[f];
+      longs[f] = tile.longs[f];
+    }
+    Vote<V> vote[kFours] = {family_vote_[0], family_vote_[1]};
+    for (int i = begin; i < end; ++i) {
+      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
+      const bool first = work_.bar + i == params_.cutout;
+#pragma GCC unroll 2
+      for (int four = 0; four < kFours; ++four) {
+        const V sum = totals(all, four, i);
+        const V active = everything_settled_ ? sum : totals(active_, four, i);
+        const V signal = weighted_signal(totals(longs, four, i), active, sum);
+        const V multiplier = vote[four].multiplier(exposure, cuts, kSticky);
+        vote[four].step(first ? one : multiplier, signal);
+        vote[four].ballot(cuts).store(ballots[i][four]);
+        vote[four].equity.store(equities[i][four]);
+        if constexpr (kWantsLayers) round_signal(signal, params_.switches.rounding).store(signals[i][four]);
+      }
+    }
+    family_vote_[0] = vote[0];
+    family_vote_[1] = vote[1];
+
+    // Families as rows of W bars; bars past the end repeat the last.
+    const auto by_bar = [&](const double (&rows)[kTile][kFours][W], int i, V (&low)[W], V (&high)[W]) {
+      for (int j = 0; j < W; ++j) {
+        const int bar = i + j < end ? i + j : end - 1;
+        low[j] = V::load(rows[bar][0]);
+        high[j] = V::load(rows[bar][1]);
+      }
+      transpose(low);
+      transpose(high);
+    };
+    const auto put_bars = [&](int output, int i, V values) {
+      for (int j = 0; j < W && i + j < end; ++j) out_[output][i + j][0] = values.v[j];
+    };
+    V low[W], high[W];
+    const auto sum = [&] { return ((((low[0] + low[1]) + low[2]) + low[3]) + high[0]) + high[1]; };
+    for (int i = begin; i < end; i += W) {
+      by_bar(ballots, i, low, high);
+      const V votes = sum();
+      by_bar(equities, i, low, high);
+      const V average = votes / sum();
+      put_bars(kAverage, i, select(eq(average * zero, zero), average, fill));
+      if constexpr (kWantsLayers) {
+        for (int f = 0; f < kFamilies; ++f) put_bars(kEquity + f, i, f < W ? low[f] : high[f - W]);
+        by_bar(signals, i, low, high);
+        for (int f = 0; f < kFamilies; ++f) put_bars(kSignal + f, i, f < W ? low[f] : high[f - W]);
+      }
+    }
+  }
+
   /// What follows from the average: the delay of strategy mode, its sign, the latched direction.
   void classify(int count) {
     if (!params_.strategy_mode && !run_.wants[kTrend] && !run_.wants[kDirection]) return;
-    const V zero(0.0), one(1.0), long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
+    const O zero(0.0), one(1.0), long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
     for (int i = 0; i < count; ++i) {
-      V average = V::load(out_[kAverage][i]);
+      O average = Rows<O>::load(out_[kAverage][i]);
       if (params_.strategy_mode) {
-        const V delayed = delayed_average_;
+        const O delayed = delayed_average_;
         delayed_average_ = average;
         average = delayed;
-        average.store(out_[kAverage][i]);
+        put(kAverage, i, average);
       }
-      select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)).store(out_[kTrend][i]);
-      const M up = both(gt(average, long_threshold), le(last_average_, long_threshold));
-      const M down = both(lt(average, short_threshold), ge(last_average_, short_threshold));
+      put(kTrend, i, select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)));
+      const auto up = both(gt(average, long_threshold), le(last_average_, long_threshold));
+      const auto down = both(lt(average, short_threshold), ge(last_average_, short_threshold));
       direction_ = select(down, zero - one, select(up, one, direction_));
-      direction_.store(out_[kDirection][i]);
+      put(kDirection, i, direction_);
       last_average_ = average;
     }
   }
@@ -376,13 +477,15 @@ class Passage {
   void write(int count) {
     for (int o = 0; o < kOutputs; ++o) {
       if (!run_.wants[o]) continue;
-      Sink sinks[W];
-      for (int j = 0; j < W; ++j) sinks[j] = group_.out[o][Shape::kOneSymbol ? 0 : j];
       const DType type = o == kTrend || o == kDirection ? DType::i8 : run_.out_type;
-      if (run_.last_only)
-        write_last(type, sinks, count, out_[o][0]);
-      else
-        write_rows(type, sinks, count, out_[o][0]);
+      with_type(type, [&]<class T>(T) {
+        if (run_.last_only)
+          write_last<T>(group_.out[o], count, out_[o]);
+        else if constexpr (Shape::kOneSymbol)
+          write_one<T>(group_.out[o][0], count, out_[o][0]);
+        else
+          write_rows<T>(group_.out[o], count, out_[o]);
+      });
     }
     if (!run_.detail) return;
     for (int d = 0; d < kDetails; ++d)
@@ -404,27 +507,39 @@ class Passage {
       sinks[j] = group_.detail[d][f][symbol];
       sinks[j].data += (block * kBlock + k) * group_.detail_step[d][f][symbol];
     }
-    write_rows(run_.out_type, sinks, count, rows[0]);
+    with_type(run_.out_type, [&]<class T>(T) { write_rows<T>(sinks, count, rows); });
   }
 
-  void write_rows(DType type, const Sink (&sinks)[W], int count, const double* rows) {
+  template <class F>
+  static void with_type(DType type, F f) {
     switch (type) {
-      case DType::f64: return LaneWriter<double, W>(sinks).rows(work_.bar, count, rows);
-      case DType::f32: return LaneWriter<float, W>(sinks).rows(work_.bar, count, rows);
-      case DType::i8: return LaneWriter<std::int8_t, W>(sinks).rows(work_.bar, count, rows);
+      case DType::f64: return f(double{});
+      case DType::f32: return f(float{});
+      case DType::i8: return f(std::int8_t{});
     }
   }
 
-  void write_last(DType type, const Sink (&sinks)[W], int count, const double* rows) {
-    for (int j = 0; j < W; ++j) {
+  template <class T, int N>
+  void write_rows(const Sink (&sinks)[N], int count, const double (*rows)[W]) {
+    Sink lanes[W];
+    for (int j = 0; j < W; ++j) lanes[j] = sinks[j];
+    LaneWriter<T, W>(lanes).rows(work_.bar, count, rows[0]);
+  }
+
+  template <class T>
+  void write_one(const Sink& sink, int count, const double* values) {
+    if (std::is_same_v<T, double> && sink.stride == sizeof(double)) {
+      __builtin_memcpy(sink.data + work_.bar * sink.stride, values, sizeof(double) * count);
+      return;
+    }
+    for (int i = 0; i < count; ++i) store_value<T>(sink.data + (work_.bar + i) * sink.stride, values[i]);
+  }
+
+  template <class T, int N>
+  void write_last(const Sink (&sinks)[N], int count, const OutRow* rows) {
+    for (int j = 0; j < (Shape::kOneSymbol ? 1 : W); ++j) {
       const std::int64_t i = close_[j].bars - 1 - work_.bar;
-      if (i < 0 || i >= count) continue;
-      const double value = rows[i * W + j];
-      switch (type) {
-        case DType::f64: store_value<double>(sinks[j].data, value); break;
-        case DType::f32: store_value<float>(sinks[j].data, value); break;
-        case DType::i8: store_value<std::int8_t>(sinks[j].data, value); break;
-      }
+      if (i >= 0 && i < count) store_value<T>(sinks[j].data, rows[i][j]);
     }
   }
 
@@ -436,19 +551,22 @@ class Passage {
   const Group& group_;
   const Cuts<double> cuts_;
   Series close_[W], src_[W];
-  std::int64_t bars_ = 0, shortest_, rebuild_;
+  std::int64_t bars_ = 0, shortest_, rebuild_, seeded_ = 0;
   double rough_level_, rough_noise_;
   Work<Shape> work_;
   Layer1<Shape> layer1_;
   Vote<V> vote_[kFamilies];
+  Vote<V> family_vote_[(kFamilies + W - 1) / W];  // the same for one symbol, families in the lanes
+  const double (*active_[kFamilies])[W];
+  bool everything_settled_ = false;
   Past<W>* past_;
   AnyBank<Shape> bank_[kFamilies];
   int banks_ = 0;
-  double (*out_[kOutputs])[W];
+  OutRow* out_[kOutputs];
   bool wants_layers_ = false;
   V last_close_, last_x_, last_run_, level_;
   M started_;
-  V last_average_, delayed_average_, direction_;
+  O last_average_, delayed_average_, direction_;
 };
 
 template <class Shape>

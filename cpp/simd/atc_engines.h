@@ -168,7 +168,9 @@ struct WindowEngine {
     }
   }
 
-  static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return kHull ? 2 * longest : longest; }
+  static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) {
+    return kHull ? longest + static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(longest))) : longest;
+  }
   static void shift(const Work<Shape>& work, const Constants& c) {
     if constexpr (kHull) work.shift_rows(c.hull.root_lag.longest() + 1, c.hull.raw);
   }

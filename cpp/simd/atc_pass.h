@@ -154,12 +154,15 @@ struct AnyBank {
   template <class Engine>
   static void run_bank(void* self, const Work<Shape>& work, Layer1<Shape>& layer, int begin, int end) {
     auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
+    const auto all_blocks = [&](auto pass, int from, int to) {
+      for (int b = 0; from < to && b < Shape::kBlocks; ++b) pass(bank, work, layer, b, from, to);
+    };
+    if (!work.regular || work.exact) return all_blocks(run_pass<Mode::first_bars, Engine, Shape>, begin, end);
+    const int seeded = static_cast<int>(clamp(bank.seeded - work.bar, begin, end));
+    all_blocks(run_pass<Mode::first_bars, Engine, Shape>, begin, seeded);
     bool settled = true;
     for (const Family f : Engine::kFamily) settled &= layer.all_settled[f];
-    const auto pass = !work.regular || work.exact || work.bar < bank.seeded ? run_pass<Mode::first_bars, Engine, Shape>
-                      : settled                   ? run_pass<Mode::settled, Engine, Shape>
-                                                  : run_pass<Mode::unsettled, Engine, Shape>;
-    for (int b = 0; b < Shape::kBlocks; ++b) pass(bank, work, layer, b, begin, end);
+    all_blocks(settled ? run_pass<Mode::settled, Engine, Shape> : run_pass<Mode::unsettled, Engine, Shape>, seeded, end);
   }
   template <class Engine>
   static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {

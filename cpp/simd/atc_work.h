@@ -130,12 +130,12 @@ struct Work {
 
   WQ_HD V run_at(int i) const { return gaps ? V::load(tile->run[i]) : V(static_cast<double>(bar + i + 1)); }
 
-  /// Zeroed rows with history; returns row 0 of the span. `shift_rows` makes the end of a full span the history of
-  /// the next one.
+  /// Rows with history, the latter zeroed; returns row 0 of the span. `shift_rows` makes the end of a full span the
+  /// history of the next one.
   template <class Row>
   Row* history_rows(std::int64_t history_bars, std::byte*& scratch) const {
     auto* rows = reinterpret_cast<Row*>(scratch);
-    __builtin_memset(rows, 0, sizeof(Row) * (history_bars + span));
+    __builtin_memset(rows, 0, sizeof(Row) * history_bars);
     scratch += sizeof(Row) * (history_bars + span);
     return rows + history_bars;
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -70,7 +71,7 @@ class Computation {
     growth_ = equity::growth_table(request.params.la_per_bar, request.params.cutout, longest_, execution.level);
     run_.params = request.params;
     run_.bars = longest_;
-    run_.growth = growth_.data();
+    run_.growth = growth_->data();
     run_.out_type = request.out_type;
     run_.last_only = request.last_only;
     std::copy(request.wants.begin(), request.wants.end(), run_.wants);
@@ -133,12 +134,11 @@ class Computation {
   /// empty takes as long as a full one.
   std::int64_t split(const std::vector<std::int64_t>& list, std::vector<std::span<const std::int64_t>>& groups) const {
     const std::span all(list);
-    const std::size_t lanes = kernels_.lanes, threads = execution_.threads > 0 ? execution_.threads : usable_processors();
+    const std::size_t lanes = kernels_.lanes;
     std::size_t i = 0;
     while (i < all.size()) {
       std::size_t size = std::min(lanes, all.size() - i);
-      // A full pass costs about as much as half its lanes one by one.
-      if (size <= lanes / 2 || (all.size() < lanes && size <= threads * 2)) size = 1;
+      if (2 * size <= lanes) size = 1;
       groups.push_back(all.subspan(i, size));
       i += size;
     }
@@ -258,7 +258,7 @@ class Computation {
   const Execution& execution_;
   const Kernels& kernels_;
   std::int64_t longest_ = 0;
-  std::vector<double> growth_;
+  std::shared_ptr<const std::vector<double>> growth_;
   Run run_{};
   std::size_t scratch_;
 };

@@ -2,6 +2,7 @@
 #include "warpquant/equity/equity.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "warpquant/core/levels.h"
 
@@ -27,14 +28,29 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
       group.out[group.lanes++] = items[i].out;
     }
     if (group.lanes > 0)
-      kernels.curve(request.params, growth.data(), group, thread_scratch(kernels.scratch_bytes));
+      kernels.curve(request.params, growth->data(), group, thread_scratch(kernels.scratch_bytes));
   });
 }
 
-std::vector<double> growth_table(double rate, std::int64_t origin, std::int64_t bars, Level level) {
-  std::vector<double> growth(static_cast<std::size_t>(bars));
-  kernels_at(level).growth(rate, origin, bars, growth.data());
-  return growth;
+std::shared_ptr<const std::vector<double>> growth_table(double rate, std::int64_t origin, std::int64_t bars,
+                                                        Level level) {
+  struct Last {
+    std::mutex mutex;
+    double rate;
+    std::int64_t origin;
+    std::shared_ptr<const std::vector<double>> table;
+  };
+  static Last& last = *new Last{};  // never destroyed: worker threads may outlive every static object
+  const std::lock_guard lock(last.mutex);
+  if (!last.table || last.rate != rate || last.origin != origin ||
+      static_cast<std::int64_t>(last.table->size()) < bars) {
+    auto table = std::make_shared<std::vector<double>>(static_cast<std::size_t>(bars));
+    kernels_at(level).growth(rate, origin, bars, table->data());
+    last.rate = rate;
+    last.origin = origin;
+    last.table = std::move(table);
+  }
+  return last.table;
 }
 
 }  // namespace wq::equity

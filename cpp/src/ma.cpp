@@ -136,8 +136,8 @@ class Computation {
     std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
       return parts[a].item.in.bars > parts[b].item.in.bars;
     });
-    const int threads = threads_ > 0 ? threads_ : usable_processors();
     const auto count = static_cast<std::int64_t>(order.size());
+    const int threads = count <= kernels_.lanes ? 1 : threads_ > 0 ? threads_ : usable_processors();
     // Full groups hide the latency of the recurrence; fewer, smaller ones keep every thread busy.
     std::int64_t lanes = kMaxLanes;
     while (lanes > kernels_.lanes && (count + lanes - 1) / lanes < threads) lanes /= 2;

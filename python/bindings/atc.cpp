@@ -201,7 +201,7 @@ void register_atc(py::module_& m) {
         const auto table = equity::growth_table(la_per_bar, cutout, bars, best_level());
         py::array_t<double> growth(bars);
         // Before the cutout there is no equity to grow.
-        for (std::int64_t i = 0; i < bars; ++i) growth.mutable_data()[i] = i < cutout ? 1.0 : table[i];
+        for (std::int64_t i = 0; i < bars; ++i) growth.mutable_data()[i] = i < cutout ? 1.0 : (*table)[i];
         return growth;
       },
       arg("la_per_bar"), arg("cutout"), arg("bars"), "Growth factor of each bar.");

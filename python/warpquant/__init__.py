@@ -43,5 +43,3 @@ __all__ = [
     "errors",
     "ma",
 ]
-
-config.reload()

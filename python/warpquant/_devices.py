@@ -69,11 +69,11 @@ def resolve(device: str | None) -> str:
     DeviceUnavailableError
         If CUDA was asked for by name: an explicit choice never falls back.
     """
-    name = config.get("device") if device is None else config._device("device", device)
+    name = config._value("device") if device is None else config._device("device", device)
     if name.startswith("cuda"):
         raise _why_not(int(name.partition(":")[2] or 0))
     if name == "auto":
-        if config.get("fallback") == "error":
+        if config._value("fallback") == "error":
             raise _why_not(0)
         if _log.isEnabledFor(logging.INFO):
             error = _why_not(0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -590,7 +591,7 @@ use_streams, num_streams, batch_size
     if hull_len is not None and hma_len is not None and hull_len != hma_len:
         raise ParameterError(f"hma_len: is another name for hull_len, and the two differ ({hma_len} and {hull_len})")
     hull = next((n for n in (hull_len, hma_len) if n is not None), 28)
-    params = Params(
+    params = _params(
         ema_len, hull, wma_len, dema_len, lsma_len, kama_len, ema_w, hma_w, wma_w, dema_w, lsma_w, kama_w,
         robustness, La, De, cutout, long_threshold, short_threshold, cut_level, strategy_mode, cross_rtol, compat,
         hma, dema_seed, lsma, kama_seed, rounding, cut, neutral, average_fill, nan_policy, length_rule, on_short,
@@ -623,6 +624,19 @@ use_streams, num_streams, batch_size
     if growth:
         result["ExpMult"] = _growth(params, prices, axis)
     return result
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _cached_params(*values: Any) -> Params:
+    return Params(*values)
+
+
+def _params(*values: Any) -> Params:
+    """Parameters by position; checking the same ones again and again would cost more than a short series."""
+    try:
+        return _cached_params(*values)
+    except TypeError:  # something that cannot be hashed; let the checks say what
+        return Params(*values)
 
 
 def _growth(params: Params, prices: Any, axis: int | str | None) -> Any:

@@ -146,24 +146,39 @@ def _from_file() -> dict[str, Any]:
     return values
 
 
+@functools.cache
+def _process() -> dict[str, Setting]:
+    """What holds for the whole process, read once."""
+    settings = {}
+    values = _from_file()
+    for key, entry in _KEYS.items():
+        text = os.environ.get(entry.env)
+        if text is not None:
+            settings[key] = Setting(key, entry.parse(entry.env, text), f"environment ({entry.env})")
+        elif key in values:
+            settings[key] = Setting(key, values[key], f"file ({_file()})")
+        else:
+            settings[key] = Setting(key, entry.default, "default")
+    _core.set_buffer_limit(settings["memory.buffer_pool"].value)
+    return settings
+
+
 def reload() -> None:
-    """Read the configuration file again, and apply what holds for the whole process."""
+    """Read the environment and the configuration file again; both are read once, at the first need.
+
+    Raises
+    ------
+    ParameterError
+        If a value there is not accepted.
+    """
     _from_file.cache_clear()
-    _core.set_buffer_limit(get("memory.buffer_pool"))
+    _process.cache_clear()
+    _process()
 
 
 def _lookup(key: str) -> Setting:
     overrides = _overrides.get()
-    if key in overrides:
-        return Setting(key, overrides[key], "override")
-    entry = _KEYS[key]
-    text = os.environ.get(entry.env)
-    if text is not None:
-        return Setting(key, entry.parse(entry.env, text), f"environment ({entry.env})")
-    values = _from_file()
-    if key in values:
-        return Setting(key, values[key], f"file ({_file()})")
-    return Setting(key, entry.default, "default")
+    return Setting(key, overrides[key], "override") if key in overrides else _process()[key]
 
 
 def get(key: str) -> Any:
@@ -187,7 +202,12 @@ def get(key: str) -> Any:
     2
     """
     _check_key(key, "config.get")
-    return _lookup(key).value
+    return _value(key)
+
+
+def _value(key: str) -> Any:
+    overrides = _overrides.get()
+    return overrides[key] if key in overrides else _process()[key].value
 
 
 def show() -> list[Setting]:
@@ -230,9 +250,9 @@ def override(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Itera
 def _execution(num_threads: int | None) -> tuple[int, str]:
     """Threads (0: as many as there are) and instruction level for one call."""
     if num_threads is None:
-        num_threads = _lookup("num_threads").value
+        num_threads = _value("num_threads")
     elif isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
         raise ParameterError(f"num_threads: {num_threads!r} is not a whole number")
     elif num_threads < 1:
         raise ParameterError(f"num_threads: {num_threads!r} is out of range; accepted are whole numbers from 1, or None")
-    return num_threads or 0, _lookup("simd").value
+    return num_threads or 0, _value("simd")

@@ -198,8 +198,8 @@ int usable_processors() {
 }
 
 void parallel_for(int threads, std::int64_t tasks, const Task& task) {
-  if (threads <= 0) threads = usable_processors();
-  if (tasks < threads) threads = static_cast<int>(tasks);
+  if (tasks > 1 && threads <= 0) threads = usable_processors();  // asks the system
+  if (tasks <= 1 || tasks < threads) threads = static_cast<int>(tasks);
   Run run{.task = task, .tasks = tasks, .mutex = {}, .error = nullptr};
   if (threads <= 1 || inside_task || !pool().run(run, threads)) {
     const bool nested = inside_task;

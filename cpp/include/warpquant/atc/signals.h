@@ -119,13 +119,23 @@ struct Vote {
     return held;
   }
 
-  /// Carry the equity over the bar, take in its signal and count the vote.
-  WQ_HD void step(V multiplier, V new_signal, const Cuts<V>& cuts, V& votes, V& weights) {
+  /// Carry the equity over the bar and take in its signal.
+  WQ_HD void step(V multiplier, V new_signal) {
     equity = equity::compound(equity, multiplier, V(kFloor));
     signal = new_signal;
+  }
+
+  /// Add the vote, for or against, and its weight.
+  WQ_HD void count(const Cuts<V>& cuts, V& votes, V& weights) const {
     votes = add_if(ge(signal, cuts.high), votes, equity);
     votes = sub_if(le(signal, cuts.low), votes, equity);
     weights = weights + equity;
+  }
+
+  /// The vote alone.
+  WQ_HD V ballot(const Cuts<V>& cuts) const {
+    const V zero(0.0);
+    return select(ge(signal, cuts.high), equity, select(le(signal, cuts.low), zero - equity, zero));
   }
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -23,7 +24,9 @@ struct Request {
 
 void curve(const Request& request, std::span<const Item> items, const Execution& execution);
 
-/// exp(rate * (i - origin)) for i in [0, bars): depends on the bar alone, so one table serves every series.
-std::vector<double> growth_table(double rate, std::int64_t origin, std::int64_t bars, Level level);
+/// exp(rate * (i - origin)) for i in [0, bars) and maybe further: it depends on the bar alone, so one table serves
+/// every series, and the last one made serves the next call.
+std::shared_ptr<const std::vector<double>> growth_table(double rate, std::int64_t origin, std::int64_t bars,
+                                                        Level level);
 
 }  // namespace wq::equity
