@@ -21,7 +21,7 @@ class Passage {
 
  public:
   Passage(const Run& run, const Group& group, std::byte* scratch)
-      : run_(run), params_(run.params), group_(group), cuts_(cuts_of(run.params)) {
+      : run_(run), params_(run.params), group_(group) {
     start_work(scratch);
     start_engines(scratch);
     start_layers(scratch);
@@ -207,7 +207,7 @@ class Passage {
   }
 
   /// Everything about a bar that does not depend on a length.
-  [[gnu::noinline]] void prepare(int count) {
+  void prepare(int count) {
     const V zero(0.0), one(1.0), nan(__builtin_nan(""));
     const V keep(1 - params_.de_per_bar), rtol(params_.cross_rtol);
     Tile<W>& tile = *work_.tile;
@@ -349,7 +349,8 @@ class Passage {
 
   template <class Lanes>
   Cuts<Lanes> cuts() const {
-    return {Lanes(cuts_.positive), Lanes(cuts_.negative), Lanes(cuts_.high), Lanes(cuts_.low)};
+    const Cuts<double>& c = run_.cuts;
+    return {Lanes(c.positive), Lanes(c.negative), Lanes(c.high), Lanes(c.low)};
   }
 
   template <bool kWantsLayers, bool kSticky>
@@ -549,7 +550,6 @@ class Passage {
   const Run& run_;
   const Params& params_;
   const Group& group_;
-  const Cuts<double> cuts_;
   Series close_[W], src_[W];
   std::int64_t bars_ = 0, shortest_, rebuild_, seeded_ = 0;
   double rough_level_, rough_noise_;

@@ -30,6 +30,7 @@ struct WindowEngine {
   static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
   static constexpr Family kFamily[] = {kMembers...};
   static constexpr int kScale = 1;  // how much `step` magnifies an average
+  static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : kBlock;  // lengths per pass
   /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
   /// 2*WMA_half - WMA, are then one or two operations.
   static constexpr double kWhole = 3, kHalf = 6;
@@ -184,7 +185,7 @@ struct SmoothingEngine {
   static constexpr int kCount = sizeof...(kMembers);
   static constexpr Family kFamily[] = {kMembers...};
   static constexpr bool kDouble = ((kMembers == kDema) || ...);
-  static constexpr int kScale = 2;
+  static constexpr int kScale = 2, kTogether = kBlock;
 
   struct Constants {
     V alpha, one_minus_alpha;
@@ -281,7 +282,7 @@ struct KamaEngine {
   using M = typename Shape::M;
   static constexpr int kCount = 1, kStep = Work<Shape>::kPastStep;
   static constexpr Family kFamily[] = {kKama};
-  static constexpr int kScale = 1;
+  static constexpr int kScale = 1, kTogether = kBlock;
 
   struct Constants {
     Lag<Shape> lag;

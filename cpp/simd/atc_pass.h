@@ -34,26 +34,27 @@ enum class Mode {
   settled,     // every signal of the family is long or short for good
 };
 
-template <Mode mode, class Engine, class Shape>
+/// Lengths [k0, k0 + K) of block `b` through bars [begin, end) of the tile.
+template <Mode mode, int K, class Engine, class Shape>
 [[gnu::noinline]] void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work, Layer1<Shape>& layer, int b,
-                                int begin, int end) {
+                                int k0, int begin, int end) {
   using V = typename Shape::V;
   using M = typename Shape::M;
   constexpr int F = Engine::kCount;
-  typename Engine::Constants constants[kBlock];
-  typename Engine::State state[kBlock];
-  V equity[F][kBlock];
-  M is_long[F][kBlock];
-  bool settled[F][kBlock];
+  typename Engine::Constants constants[K];
+  typename Engine::State state[K];
+  V equity[F][K];
+  M is_long[F][K];
+  bool settled[F][K];
 #pragma GCC unroll 3
-  for (int k = 0; k < kBlock; ++k) {
-    constants[k] = bank.constants[b][k];
-    state[k] = bank.state[b][k];
+  for (int k = 0; k < K; ++k) {
+    constants[k] = bank.constants[b][k0 + k];
+    state[k] = bank.state[b][k0 + k];
 #pragma GCC unroll 3
     for (int f = 0; f < F; ++f) {
-      equity[f][k] = layer.equity[Engine::kFamily[f]][b][k];
-      is_long[f][k] = layer.cross[Engine::kFamily[f]][b][k].is_long;
-      settled[f][k] = layer.settled[Engine::kFamily[f]][b][k];
+      equity[f][k] = layer.equity[Engine::kFamily[f]][b][k0 + k];
+      is_long[f][k] = layer.cross[Engine::kFamily[f]][b][k0 + k].is_long;
+      settled[f][k] = layer.settled[Engine::kFamily[f]][b][k0 + k];
     }
   }
   Tile<Shape::kWidth>& tile = *work.tile;
@@ -65,11 +66,11 @@ template <Mode mode, class Engine, class Shape>
     const V lower = V::load(tile.lower[Engine::kScale - 1][i]), upper = V::load(tile.upper[Engine::kScale - 1][i]);
     V all[F], longs[F], active[F];
 #pragma GCC unroll 3
-    for (int k = 0; k < kBlock; ++k) {
+    for (int k = 0; k < K; ++k) {
       V average[F];
       M known[F];
       if constexpr (mode == Mode::first_bars)
-        Engine::first_bars(work, i, constants[k], state[k], bank.seed[b][k], average, known);
+        Engine::first_bars(work, i, constants[k], state[k], bank.seed[b][k0 + k], average, known);
       else
         Engine::step(work, i, constants[k], state[k], average);
 #pragma GCC unroll 3
@@ -81,7 +82,7 @@ template <Mode mode, class Engine, class Shape>
           is_long[f][k] = lt(average[f], select(is_long[f][k], upper, lower));
           has_signal = every;
         } else {
-          Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k];
+          Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k0 + k];
           e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))),
                                floor);
           const M above = lt(average[f], lower), below = ge(average[f], upper);
@@ -96,8 +97,8 @@ template <Mode mode, class Engine, class Shape>
           has_signal = either(cross.is_long, cross.is_short);
         }
         if constexpr (mode == Mode::first_bars) {
-          if (layer.detail[0][Engine::kFamily[f]][b][k] != nullptr) {
-            const auto row = [&](Detail d) { return layer.detail[d][Engine::kFamily[f]][b][k][i]; };
+          if (layer.detail[0][Engine::kFamily[f]][b][k0 + k] != nullptr) {
+            const auto row = [&](Detail d) { return layer.detail[d][Engine::kFamily[f]][b][k0 + k][i]; };
             const V one(1.0), zero(0.0);
             select(known[f], average[f] / V(Engine::kScale), V(__builtin_nan(""))).store(row(kDetailAverage));
             select(is_long[f][k], one, select(has_signal, zero - one, zero)).store(row(kDetailSignal));
@@ -110,7 +111,7 @@ template <Mode mode, class Engine, class Shape>
           active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
       }
     }
-    const auto accumulate = [&](double* row, V value) { (b == 0 ? value : V::load(row) + value).store(row); };
+    const auto accumulate = [&](double* row, V value) { (b == 0 && k0 == 0 ? value : V::load(row) + value).store(row); };
 #pragma GCC unroll 3
     for (int f = 0; f < F; ++f) {
       accumulate(tile.all[Engine::kFamily[f]][i], all[f]);
@@ -120,12 +121,12 @@ template <Mode mode, class Engine, class Shape>
   }
 
 #pragma GCC unroll 3
-  for (int k = 0; k < kBlock; ++k) {
-    bank.state[b][k] = state[k];
+  for (int k = 0; k < K; ++k) {
+    bank.state[b][k0 + k] = state[k];
 #pragma GCC unroll 3
     for (int f = 0; f < F; ++f) {
-      Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k];
-      layer.equity[Engine::kFamily[f]][b][k] = equity[f][k];
+      Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k0 + k];
+      layer.equity[Engine::kFamily[f]][b][k0 + k] = equity[f][k];
       if (mode == Mode::settled || (mode == Mode::unsettled && settled[f][k])) {
         cross.is_long = is_long[f][k];
         cross.is_short = negate(is_long[f][k]);
@@ -154,15 +155,17 @@ struct AnyBank {
   template <class Engine>
   static void run_bank(void* self, const Work<Shape>& work, Layer1<Shape>& layer, int begin, int end) {
     auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
+    constexpr int K = Engine::kTogether;
     const auto all_blocks = [&](auto pass, int from, int to) {
-      for (int b = 0; from < to && b < Shape::kBlocks; ++b) pass(bank, work, layer, b, from, to);
+      for (int b = 0; from < to && b < Shape::kBlocks; ++b)
+        for (int k = 0; k < kBlock; k += K) pass(bank, work, layer, b, k, from, to);
     };
-    if (!work.regular || work.exact) return all_blocks(run_pass<Mode::first_bars, Engine, Shape>, begin, end);
+    if (!work.regular || work.exact) return all_blocks(run_pass<Mode::first_bars, K, Engine, Shape>, begin, end);
     const int seeded = static_cast<int>(clamp(bank.seeded - work.bar, begin, end));
-    all_blocks(run_pass<Mode::first_bars, Engine, Shape>, begin, seeded);
+    all_blocks(run_pass<Mode::first_bars, K, Engine, Shape>, begin, seeded);
     bool settled = true;
     for (const Family f : Engine::kFamily) settled &= layer.all_settled[f];
-    all_blocks(settled ? run_pass<Mode::settled, Engine, Shape> : run_pass<Mode::unsettled, Engine, Shape>, seeded, end);
+    all_blocks(settled ? run_pass<Mode::settled, K, Engine, Shape> : run_pass<Mode::unsettled, K, Engine, Shape>, seeded, end);
   }
   template <class Engine>
   static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {

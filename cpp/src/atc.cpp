@@ -2,6 +2,7 @@
 #include "warpquant/atc/atc.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,6 +10,7 @@
 #include <numeric>
 #include <vector>
 
+#include "warpquant/atc/signals.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
 #include "warpquant/equity/equity.h"
@@ -20,20 +22,24 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-template <class T>
+/// Whether every value is finite. Asked of the bits, which the compiler can do many at a time.
+template <class T, class Bits, Bits kExponent>
 bool all_present(const Series& s) {
-  // x * 0 is NaN for what is not finite; a sum of them needs no branch per value.
-  T sum = 0;
-  for (std::int64_t bar = 0; bar < s.bars; ++bar) {
-    T x;
-    std::memcpy(&x, s.data + bar * s.stride, sizeof x);
-    sum += x * T(0);
-  }
-  return sum == T(0);
+  Bits missing = 0;
+  const auto look = [&](std::int64_t stride) {
+    for (std::int64_t bar = 0; bar < s.bars; ++bar) {
+      Bits x;
+      std::memcpy(&x, s.data + bar * stride, sizeof x);
+      missing |= (x & kExponent) == kExponent ? 1 : 0;
+    }
+  };
+  s.stride == sizeof(T) ? look(sizeof(T)) : look(s.stride);
+  return missing == 0;
 }
 
 bool all_present(const Series& s, DType type) {
-  return type == DType::f32 ? all_present<float>(s) : all_present<double>(s);
+  return type == DType::f32 ? all_present<float, std::uint32_t, 0x7f800000u>(s)
+                            : all_present<double, std::uint64_t, 0x7ff0000000000000u>(s);
 }
 
 double read(const Series& s, DType type, std::int64_t bar) {
@@ -61,6 +67,26 @@ void write(const Sink& s, DType type, std::int64_t bar, double value) {
   }
 }
 
+/// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
+double first_above(double limit, Switches::Rounding rounding) {
+  const auto exceeds = [&](double v) { return round_signal(v, rounding) > limit; };
+  // Doubles in ascending order as consecutive integers, and back.
+  const auto rank = [](double v) {
+    const auto bits = std::bit_cast<std::int64_t>(v);
+    return bits ^ ((bits >> 63) & INT64_MAX);
+  };
+  const auto value = [](std::int64_t r) { return std::bit_cast<double>(r ^ ((r >> 63) & INT64_MAX)); };
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (!exceeds(1.5)) return kInfinity;
+  if (exceeds(-1.5)) return -kInfinity;
+  std::int64_t no = rank(-1.5), yes = rank(1.5);
+  while (yes - no > 1) {
+    const std::int64_t middle = no + (yes - no) / 2;
+    (exceeds(value(middle)) ? yes : no) = middle;
+  }
+  return value(yes);
+}
+
 bool is_class(int output) { return output == kTrend || output == kDirection; }
 
 class Computation {
@@ -70,6 +96,7 @@ class Computation {
     for (const Item& item : items) longest_ = std::max(longest_, item.close.bars);
     growth_ = equity::growth_table(request.params.la_per_bar, request.params.cutout, longest_, execution.level);
     run_.params = request.params;
+    run_.cuts = request.cuts;
     run_.bars = longest_;
     run_.growth = growth_->data();
     run_.out_type = request.out_type;
@@ -264,6 +291,14 @@ class Computation {
 };
 
 }  // namespace
+
+Cuts<double> cuts_of(const Params& p) {
+  const bool fixed = p.switches.cut == Switches::Cut::fixed;
+  const double high = fixed ? p.cut_level : p.long_threshold, low = fixed ? -p.cut_level : p.short_threshold;
+  const auto above = [&](double limit) { return first_above(limit, p.switches.rounding); };
+  // Rounding is odd: "rounds below x" is the mirror image of "rounds above -x".
+  return {above(0.0), -above(0.0), above(high), -above(-low)};
+}
 
 void run(const Request& request, std::span<const Item> items, const Execution& execution) {
   if (items.empty()) return;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arrays.h"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>

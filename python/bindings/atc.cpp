@@ -36,6 +36,7 @@ E choice(const std::string& name, const std::string& value, std::initializer_lis
 /// Parameters and switches as validated by warpquant.atc.Params.
 struct Settings {
   atc::Params params{};
+  atc::Cuts<double> cuts{};
   atc::NanPolicy nan{};
 };
 
@@ -74,23 +75,21 @@ Settings settings_of(const std::vector<std::vector<std::int64_t>>& lengths, cons
   pick(w.neutral, "neutral", {"sticky", "flat"});
   pick(w.average_fill, "average_fill", {"nan", "zero"});
   pick(s.nan, "nan_policy", {"skip", "propagate", "raise"});
+  s.cuts = atc::cuts_of(s.params);
   return s;
 }
 
-int index_of(const std::string& name) {
-  for (int o = 0; o < atc::kOutputs; ++o)
-    if (name == kOutputNames[o]) return o;
-  throw InternalError("no output is called '" + name + "'");
-}
+std::string detail_name(int kind, int family) { return std::string(kFamilyWords[family]) + "_" + kDetailNames[kind]; }
 
-/// Result of one name in `out`, into the caller's memory if he gave some.
+/// A result, into the caller's memory if there is some under its name in `out`.
 Result make_result(const Panel& panel, DType type, std::int64_t copies, const std::string& name, const py::dict& out) {
-  if (!out.contains(name)) return Result(panel, type, copies);
+  if (out.empty() || !out.contains(name)) return Result(panel, type, copies);
   return Result(panel, type, copies, out[name.c_str()], "out['" + name + "']");
 }
 
-py::dict run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
-             const std::vector<std::string>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
+/// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
+py::list run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
+             const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
              int num_threads, const std::string& simd) {
   if (src) {
     if (src->size() != close.size())
@@ -108,6 +107,7 @@ py::dict run(const Panel& close, const std::optional<Panel>& src, const Settings
 
   atc::Request request;
   request.params = settings.params;
+  request.cuts = settings.cuts;
   request.nan = settings.nan;
   request.close_type = close.type();
   request.separate_src = src.has_value();
@@ -123,33 +123,34 @@ py::dict run(const Panel& close, const std::optional<Panel>& src, const Settings
     items[i].close = close.series(i);
     if (src) items[i].src = src->series(i);
   }
-  py::dict results;
+  py::list results;
   const auto check_apart = [&](const Result& result, const std::string& name) {
     if (!src) return;
     for (const HostArray& target : result.arrays())
       for (const HostArray& input : src->arrays())
         if (overlap(target, input)) throw LayoutError("out['" + name + "']: shares memory with src; it must be apart");
   };
-  for (const std::string& name : outputs) {
-    const int o = index_of(name);
+  for (const int o : outputs) {
+    if (o < 0 || o >= atc::kOutputs) throw InternalError("no output has index " + std::to_string(o));
+    const std::string name = kOutputNames[o];
     const DType type = o == atc::kTrend || o == atc::kDirection ? DType::i8 : request.out_type;
     const Result result = last_only ? Result::last_values(close, type) : make_result(close, type, -1, name, out);
     check_apart(result, name);
     request.wants[o] = true;
     for (std::int64_t i = 0; i < close.size(); ++i) items[i].out[o] = result.sink(i);
-    results[name.c_str()] = result.object();
+    results.append(result.object());
   }
   if (detail)
     for (int d = 0; d < atc::kDetails; ++d)
       for (int f = 0; f < atc::kFamilies; ++f) {
-        const std::string name = std::string(kFamilyWords[f]) + "_" + kDetailNames[d];
+        const std::string name = detail_name(d, f);
         const Result result = make_result(close, request.out_type, atc::kLengths, name, out);
         check_apart(result, name);
         for (std::int64_t i = 0; i < close.size(); ++i) {
           items[i].detail[d][f] = result.sink(i);
           items[i].detail_step[d][f] = result.copy_step(i);
         }
-        results[name.c_str()] = result.object();
+        results.append(result.object());
       }
   {
     const py::gil_scoped_release release;
@@ -166,10 +167,14 @@ void register_atc(py::module_& m) {
       .def(py::init(&settings_of), arg("lengths"), arg("weights"), arg("numbers"), arg("cutout"), arg("strategy_mode"),
            arg("switches"));
   m.attr("ATC_OUTPUTS") = py::tuple(py::cast(std::vector<std::string>(std::begin(kOutputNames), std::end(kOutputNames))));
+  std::vector<std::string> details;
+  for (int d = 0; d < atc::kDetails; ++d)
+    for (int f = 0; f < atc::kFamilies; ++f) details.push_back(detail_name(d, f));
+  m.attr("ATC_DETAILS") = py::tuple(py::cast(details));
   m.def(
       "atc_array",
       [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
-         const std::vector<std::string>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
+         const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
          int num_threads, const std::string& simd) {
         const Panel close = Panel::of_array(prices, "prices", axis);
         std::optional<Panel> source;
@@ -186,7 +191,7 @@ void register_atc(py::module_& m) {
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
-         const Settings& settings, const std::vector<std::string>& outputs, bool last_only, bool detail, bool float32,
+         const Settings& settings, const std::vector<int>& outputs, bool last_only, bool detail, bool float32,
          const py::dict& out, int num_threads, const std::string& simd) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
         std::optional<Panel> source;

@@ -53,7 +53,9 @@ _PORT_NAMES = {
     **{f"{f.lower()}_signal": f"{f}_Signal" for f in FAMILIES},
     **{f"{f.lower()}_s": f"{f}_S" for f in FAMILIES},
 }
-_BY_ANY_NAME = {**{k: k for k in _PORT_NAMES}, **{v: k for k, v in _PORT_NAMES.items()}}
+_PORT_OUTPUTS = tuple(_PORT_NAMES[name] for name in (*OUTPUTS[3:], *OUTPUTS[:3]))
+_INDEX = {name: i for i, k in enumerate(OUTPUTS) for name in (k, _PORT_NAMES[k])}
+_DETAILS: tuple[str, ...] = _core.ATC_DETAILS
 
 _OFFSETS = {"Narrow": (1, 2, 3, 4), "Medium": (1, 2, 4, 6), "Wide": (1, 3, 5, 7)}
 
@@ -325,16 +327,16 @@ def _check_short(params: Params, source: Unpacked) -> None:
         raise ShapeError(f"{which}: {shortest} bars are fewer than the longest average, {needed}; on_short='raise'")
 
 
-def _names(outputs: Any) -> list[str]:
-    chosen = [outputs] if isinstance(outputs, str) else list(outputs)
-    if chosen == ["all"]:
-        return list(OUTPUTS)
-    for name in chosen:
-        if name not in _BY_ANY_NAME:
-            near = difflib.get_close_matches(str(name), _BY_ANY_NAME, 1)
+@functools.lru_cache(maxsize=64)
+def _chosen(outputs: tuple[str, ...]) -> tuple[tuple[str, ...], list[int]]:
+    """Names of the outputs asked for, and their indices."""
+    names = OUTPUTS if outputs == ("all",) else outputs
+    for name in names:
+        if name not in _INDEX:
+            near = difflib.get_close_matches(str(name), _INDEX, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; accepted are 'all', {', '.join(map(repr, OUTPUTS))}"
             raise ParameterError(f"outputs: {name!r} is not an output{hint}")
-    return chosen
+    return names, [_INDEX[name] for name in names]
 
 
 def run(
@@ -412,8 +414,9 @@ def run(
         if not isinstance(params, Mapping):
             raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping")
         params = Params.from_dict(params)
-    names = _names(outputs)
-    _choice("precision", precision, ("float64", "float32"))
+    names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
+    if precision not in ("float64", "float32"):
+        raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
     if detail and last_only:
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
@@ -425,37 +428,27 @@ def run(
     other = None if src is None else unpack_like(src, "src", source, axis)
     if params.on_short == "raise":
         _check_short(params, source)
-    wanted = [_BY_ANY_NAME[n] for n in names]
-    targets = _targets(prices, out, names, detail)
+    targets = _targets(prices, out, names, detail) if out is not None else {}
     how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", targets, threads, simd)
     if source.labels is None:
         results = _core.atc_array(source.data, None if other is None else other.data, source.axis, *how)
     else:
         results = _core.atc_columns(source.data, None if other is None else other.data, source.labels, *how)
 
-    wrapped: dict[str, Any] = {}
-    for name, key in zip(names, wanted, strict=True):
-        if out is not None and name in out:
-            wrapped[name] = out[name]
-        else:
-            wrapped[name] = source.wrap_last(results[key]) if last_only else source.wrap(results[key])
+    wrap = source.wrap_last if last_only else source.wrap
+    wrapped = {name: wrap(result) for name, result in zip(names, results, strict=False)}
     if detail:
-        for key in results.keys() - set(wanted):
-            family, _, kind = key.rpartition("_")
-            nine = params.family_lengths[_WORDS.index(family)]
-            if out is not None and key in out:
-                wrapped[key] = out[key]
-            elif source.labels is None:
-                wrapped[key] = results[key]
-            else:
-                wrapped[key] = source.wrap_lengths(results[key], nine)
+        for name, result in zip(_DETAILS, results[len(names) :], strict=True):
+            nine = params.family_lengths[_WORDS.index(name.partition("_")[0])]
+            wrapped[name] = result if source.labels is None else source.wrap_lengths(result, nine)
+    if out is not None:
+        wrapped.update({name: out[name] for name in out})
     return wrapped
 
 
-def _targets(prices: Any, out: Mapping[str, Any] | None, names: list[str], detail: bool) -> dict[str, Any]:
-    if out is None:
-        return {}
-    known = {*names, *(f"{w}_{d}" for w in _WORDS for d in ("ma", "sig", "eq"))} if detail else set(names)
+def _targets(prices: Any, out: Mapping[str, Any], names: tuple[str, ...], detail: bool) -> dict[str, Any]:
+    """The caller's arrays under the names that the core knows."""
+    known = {*names, *_DETAILS} if detail else set(names)
     targets = {}
     for name, array in out.items():
         if name not in known:
@@ -464,24 +457,8 @@ def _targets(prices: Any, out: Mapping[str, Any] | None, names: list[str], detai
             if not isinstance(array, Mapping) or list(array) != list(prices):
                 raise ParameterError(f"out[{name!r}]: must be a mapping with the keys of prices, in the same order")
             array = list(array.values())
-        targets[_BY_ANY_NAME.get(name, name)] = array
+        targets[OUTPUTS[_INDEX[name]] if name in _INDEX else name] = array
     return targets
-
-
-#: Flags of the Python port that change how fast it computes, never what. They are accepted and checked.
-_PORT_FLAGS: dict[str, Any] = {
-    "parallel_l1": None,
-    "parallel_l2": None,
-    "prefer_gpu": None,
-    "use_cache": None,
-    "fast_mode": None,
-    "use_rust_backend": None,
-    "use_cuda": None,
-    "use_cuda_kernels": None,
-    "use_streams": None,
-    "num_streams": None,
-    "batch_size": None,
-}
 
 
 def compute_atc_signals(
@@ -604,12 +581,11 @@ use_streams, num_streams, batch_size
     if device is None and (use_cuda or use_cuda_kernels):
         device = "auto"
 
-    outputs = [_PORT_NAMES[name] for name in (*OUTPUTS[3:], *OUTPUTS[:3])]
     result = run(
         prices,
         params,
         src=src,
-        outputs=outputs,
+        outputs=_PORT_OUTPUTS,
         detail=detail,
         precision=precision,
         axis=axis,

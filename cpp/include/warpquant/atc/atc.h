@@ -18,8 +18,12 @@ enum class NanPolicy {
   raise,      // ParameterError naming symbol and bar
 };
 
+/// The cuts that go with the parameters; worth keeping with them.
+Cuts<double> cuts_of(const Params& params);
+
 struct Request {
   Params params;
+  Cuts<double> cuts;
   NanPolicy nan;
   DType close_type = DType::f64, src_type = DType::f64, out_type = DType::f64;
   bool separate_src = false;

@@ -36,6 +36,7 @@ inline constexpr std::int64_t rebuild_bars(std::int64_t longest_length) {
 /// What is the same for every symbol of a call.
 struct Run {
   Params params;
+  Cuts<double> cuts;
   std::int64_t bars;     // of the longest series
   const double* growth;  // one factor per bar
   DType out_type;        // of the floating outputs; trend and direction are i8

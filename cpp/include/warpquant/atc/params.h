@@ -38,4 +38,12 @@ struct Params {
   Switches switches;
 };
 
+/// What layer 2 asks of a layer-1 signal, moved in front of the rounding: rounding is monotonic, so "the rounded signal
+/// is above x" is "the signal is at least y" for one y.
+template <class V>
+struct Cuts {
+  V positive, negative;  // rounds above / below zero: decides the exposure of the next bar
+  V high, low;           // rounds above / below the cut level: decides the vote
+};
+
 }  // namespace wq::atc

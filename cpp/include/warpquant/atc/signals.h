@@ -70,41 +70,6 @@ WQ_HD V weighted_signal(V longs, V active, V all) {
   return ((longs + longs) - active) / all;
 }
 
-/// What layer 2 asks of a layer-1 signal, moved in front of the rounding: rounding is monotonic, so "the rounded
-/// signal is above x" is "the signal is at least y" for one y. Found once per call by `cuts_of`.
-template <class V>
-struct Cuts {
-  V positive, negative;  // rounds above / below zero: decides the exposure of the next bar
-  V high, low;           // rounds above / below the cut level: decides the vote
-};
-
-/// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
-inline double first_above(double limit, Switches::Rounding rounding) {
-  const auto exceeds = [&](double v) { return round_signal(v, rounding) > limit; };
-  // Doubles in ascending order as consecutive integers, and back.
-  const auto rank = [](double v) {
-    const auto bits = __builtin_bit_cast(std::int64_t, v);
-    return bits ^ ((bits >> 63) & INT64_MAX);
-  };
-  const auto value = [](std::int64_t r) { return __builtin_bit_cast(double, r ^ ((r >> 63) & INT64_MAX)); };
-  if (!exceeds(1.5)) return HUGE_VAL;
-  if (exceeds(-1.5)) return -HUGE_VAL;
-  std::int64_t no = rank(-1.5), yes = rank(1.5);
-  while (yes - no > 1) {
-    const std::int64_t middle = no + (yes - no) / 2;
-    (exceeds(value(middle)) ? yes : no) = middle;
-  }
-  return value(yes);
-}
-
-inline Cuts<double> cuts_of(const Params& p) {
-  const bool fixed = p.switches.cut == Switches::Cut::fixed;
-  const double high = fixed ? p.cut_level : p.long_threshold, low = fixed ? -p.cut_level : p.short_threshold;
-  const auto above = [&](double limit) { return first_above(limit, p.switches.rounding); };
-  // Rounding is odd: "rounds below x" is the mirror image of "rounds above -x".
-  return {above(0.0), -above(0.0), above(high), -above(-low)};
-}
-
 /// Layer 2 of one family.
 template <class V>
 struct Vote {
