@@ -20,8 +20,7 @@ class Passage {
   using OutRow = double[kOutWidth];
 
  public:
-  Passage(const Run& run, const Group& group, std::byte* scratch)
-      : run_(run), params_(run.params), group_(group) {
+  Passage(const Run& run, const Group& group, std::byte* scratch) : run_(run), params_(run.params), group_(group) {
     start_work(scratch);
     start_engines(scratch);
     start_layers(scratch);
@@ -39,7 +38,8 @@ class Passage {
     const std::size_t banks = kFamilies * (sizeof(Bank<WindowEngine<Shape, true, kHma>, Shape>) + kAlign);
     const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths : 0;
     const std::size_t history = lag + root + 1, span = span_of(history);
-    return sizeof(Tile<W>) + kAlign + (history + span) * sizeof(Past<W>) + raw * (root + 1 + span) * sizeof(double[W]) + banks + kOutputs * sizeof(OutRow[kTile]) + detail * sizeof(double[kTile][W]);
+    return sizeof(Tile<W>) + kAlign + (history + span) * sizeof(Past<W>) + raw * (root + 1 + span) * sizeof(double[W]) +
+           banks + kOutputs * sizeof(OutRow[kTile]) + detail * sizeof(double[kTile][W]);
   }
 
   void run() {
@@ -367,8 +367,7 @@ class Passage {
       V votes = zero, weights = zero;
 #pragma GCC unroll 6
       for (int f = 0; f < kFamilies; ++f) {
-        const V signal =
-            weighted_signal(V::load(tile.longs[f][i]), V::load(active_[f][i]), V::load(tile.all[f][i]));
+        const V signal = weighted_signal(V::load(tile.longs[f][i]), V::load(active_[f][i]), V::load(tile.all[f][i]));
         const V multiplier = vote[f].multiplier(exposure, cuts, kSticky);
         vote[f].step(first ? one : multiplier, signal);
         vote[f].count(cuts, votes, weights);
@@ -426,7 +425,7 @@ class Passage {
     family_vote_[1] = vote[1];
 
     // Families as rows of W bars; bars past the end repeat the last.
-    const auto by_bar = [&](const double (&rows)[kTile][kFours][W], int i, V (&low)[W], V (&high)[W]) {
+    const auto by_bar = [&](const double (&rows)[kTile][kFours][W], int i, V(&low)[W], V(&high)[W]) {
       for (int j = 0; j < W; ++j) {
         const int bar = i + j < end ? i + j : end - 1;
         low[j] = V::load(rows[bar][0]);
@@ -496,10 +495,9 @@ class Passage {
   }
 
   void write_detail(Detail d, int f, int b, int k, int count) {
-    double(*rows)[W] = layer1_.detail[d][f][b][k];
+    double (*rows)[W] = layer1_.detail[d][f][b][k];
     if (d == kDetailEquity)
-      for (std::int64_t i = 0; i < count && work_.bar + i < params_.cutout; ++i)
-        V(__builtin_nan("")).store(rows[i]);
+      for (std::int64_t i = 0; i < count && work_.bar + i < params_.cutout; ++i) V(__builtin_nan("")).store(rows[i]);
     Sink sinks[W];
     for (int j = 0; j < W; ++j) {
       const int symbol = Shape::kOneSymbol ? 0 : j;
@@ -514,9 +512,12 @@ class Passage {
   template <class F>
   static void with_type(DType type, F f) {
     switch (type) {
-      case DType::f64: return f(double{});
-      case DType::f32: return f(float{});
-      case DType::i8: return f(std::int8_t{});
+    case DType::f64:
+      return f(double{});
+    case DType::f32:
+      return f(float{});
+    case DType::i8:
+      return f(std::int8_t{});
     }
   }
 

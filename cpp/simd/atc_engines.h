@@ -16,7 +16,7 @@ namespace wq::atc::inline WQ_LEVEL {
 
 struct Nothing {};
 
-/// An average of one bar is that bar, free of the rounding of the sums. 
+/// An average of one bar is that bar, free of the rounding of the sums.
 template <class V>
 WQ_HD V itself_if_one(V length, V x, V average) {
   return select(eq(length, V(1.0)), x, average);
@@ -29,12 +29,14 @@ struct WindowEngine {
   using M = typename Shape::M;
   static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
   static constexpr Family kFamily[] = {kMembers...};
-  static constexpr int kScale = 1;  // how much `step` magnifies an average
+  static constexpr int kScale = 1;                                           // how much `step` magnifies an average
   static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : kBlock;  // lengths per pass
   /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
   /// 2*WMA_half - WMA, are then one or two operations.
   static constexpr double kWhole = 3, kHalf = 6;
-  struct Row { double v[W]; };
+  struct Row {
+    double v[W];
+  };
 
   struct HullConstants {
     Lag<Shape> half_lag, root_lag;
@@ -125,8 +127,8 @@ struct WindowEngine {
     }
   }
 
-  static void refresh(const Work<Shape>& work, int i, const Lag<Shape>& lag, V length, V one_over,
-                      double multiple, WindowMeans<V>& means, M lanes) {
+  static void refresh(const Work<Shape>& work, int i, const Lag<Shape>& lag, V length, V one_over, double multiple,
+                      WindowMeans<V>& means, M lanes) {
     V sum, weighted;
     window<kStep>(work.past[i].x, lag, length, sum, weighted);
     means.sma = select(lanes, sum * one_over, means.sma);

@@ -36,8 +36,8 @@ enum class Mode {
 
 /// Lengths [k0, k0 + K) of block `b` through bars [begin, end) of the tile.
 template <Mode mode, int K, class Engine, class Shape>
-[[gnu::noinline]] void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work, Layer1<Shape>& layer, int b,
-                                int k0, int begin, int end) {
+[[gnu::noinline]] void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work, Layer1<Shape>& layer, int b, int k0,
+                                int begin, int end) {
   using V = typename Shape::V;
   using M = typename Shape::M;
   constexpr int F = Engine::kCount;
@@ -111,7 +111,9 @@ template <Mode mode, int K, class Engine, class Shape>
           active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
       }
     }
-    const auto accumulate = [&](double* row, V value) { (b == 0 && k0 == 0 ? value : V::load(row) + value).store(row); };
+    const auto accumulate = [&](double* row, V value) {
+      (b == 0 && k0 == 0 ? value : V::load(row) + value).store(row);
+    };
 #pragma GCC unroll 3
     for (int f = 0; f < F; ++f) {
       accumulate(tile.all[Engine::kFamily[f]][i], all[f]);
@@ -165,7 +167,8 @@ struct AnyBank {
     all_blocks(run_pass<Mode::first_bars, K, Engine, Shape>, begin, seeded);
     bool settled = true;
     for (const Family f : Engine::kFamily) settled &= layer.all_settled[f];
-    all_blocks(settled ? run_pass<Mode::settled, K, Engine, Shape> : run_pass<Mode::unsettled, K, Engine, Shape>, seeded, end);
+    all_blocks(settled ? run_pass<Mode::settled, K, Engine, Shape> : run_pass<Mode::unsettled, K, Engine, Shape>,
+               seeded, end);
   }
   template <class Engine>
   static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {

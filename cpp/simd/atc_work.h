@@ -11,8 +11,8 @@
 /// in registers before the next length starts.
 namespace wq::atc::inline WQ_LEVEL {
 
-inline constexpr int kBlock = 3;   // lengths that a pass steps together
-inline constexpr int kTile = 32;   // bars per tile
+inline constexpr int kBlock = 3;  // lengths that a pass steps together
+inline constexpr int kTile = 32;  // bars per tile
 static_assert(rebuild_bars(1) % kTile == 0);
 
 /// Bars between two shifts of the history, so many that shifting stays cheap.
@@ -70,11 +70,11 @@ struct Past {
 template <int W>
 struct Tile {
   double twice_x[kTile][W], close[kTile][W];
-  double run[kTile][W];                            // bars present without a break up to this one
-  double lower[2][kTile][W], upper[2][kTile][W];   // band around the close, as it is and doubled
+  double run[kTile][W];                           // bars present without a break up to this one
+  double lower[2][kTile][W], upper[2][kTile][W];  // band around the close, as it is and doubled
   double if_long[kTile][W], if_short[kTile][W], if_flat[kTile];
   double all[kFamilies][kTile][W], longs[kFamilies][kTile][W], active[kFamilies][kTile][W];  // equities: all, long,
-};                                                                                           // with a signal
+};  // with a signal
 
 /// How many bars back a lane looks.
 template <class Shape>
@@ -86,7 +86,8 @@ struct Lag {
   template <class F>
   void set(const std::int64_t (&lengths)[kLengths], int block, int k, std::int64_t most, F f) {
     const typename Shape::V v = Shape::per_length(lengths, block, k, f);
-    for (int j = 0; j < kLags; ++j) bars[j] = v.v[j] < static_cast<double>(most) ? static_cast<std::int64_t>(v.v[j]) : most;
+    for (int j = 0; j < kLags; ++j)
+      bars[j] = v.v[j] < static_cast<double>(most) ? static_cast<std::int64_t>(v.v[j]) : most;
   }
   /// The value that `column` of `row` had that many rows (of `kStep` doubles) before.
   template <int kStep>
@@ -115,10 +116,10 @@ struct Work {
   std::int64_t most_lag;  // furthest that any lane looks back
   std::int64_t history;   // rows kept before the current span
   std::int64_t span;      // rows of a span
-  std::int64_t bar;      // number of the first bar of the tile
-  Past<W>* past;         // of that bar
+  std::int64_t bar;       // number of the first bar of the tile
+  Past<W>* past;          // of that bar
   Tile<W>* tile;
-  std::int64_t row;      // of that bar within the span
+  std::int64_t row;  // of that bar within the span
   bool gaps;
   bool regular;  // nothing but seeds needs care: no missing bars, no output per length, no rarely used rule
   bool lsma_previous, dema_seed_is_mean, kama_seed_is_zero;

@@ -150,8 +150,7 @@ WQ_HD Packet load_packet(const Series& in, std::int64_t bar) {
     return packet;
   }
   double values[kEight];
-  for (int i = 0; i < kEight; ++i)
-    values[i] = load_value<In>(in.data + clamp(bar + i, 0, in.bars - 1) * in.stride);
+  for (int i = 0; i < kEight; ++i) values[i] = load_value<In>(in.data + clamp(bar + i, 0, in.bars - 1) * in.stride);
   return Packet::load(values);
 }
 
@@ -164,8 +163,7 @@ WQ_HD void store_packet(const Sink& out, std::int64_t bar, const Packet& packet)
   }
   double values[kEight];
   packet.store(values);
-  for (int i = 0; i < kEight && bar + i < out.bars; ++i)
-    store_value<Out>(out.data + (bar + i) * out.stride, values[i]);
+  for (int i = 0; i < kEight && bar + i < out.bars; ++i) store_value<Out>(out.data + (bar + i) * out.stride, values[i]);
 }
 
 inline void note_suspect(Job& job, const Packet& sums) {
@@ -298,7 +296,8 @@ void run_scan(const Kind& kind, Job& job, int spec, double* memory) {
     if (bar == made + kRates) make_rates(made = bar);
     const Packet x = load_packet<In>(in, bar), rate = Packet::load(rates + (bar - made));
     sums = sums + x;
-    store_packet<Out>(out, bar, scan.step({each(Packet::all(1.0), rate, [](V one, V c) { return one - c; }), rate * x}));
+    store_packet<Out>(out, bar,
+                      scan.step({each(Packet::all(1.0), rate, [](V one, V c) { return one - c; }), rate * x}));
   }
   note_suspect(job, sums);
 }

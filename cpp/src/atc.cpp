@@ -57,13 +57,17 @@ double read(const Series& s, DType type, std::int64_t bar) {
 void write(const Sink& s, DType type, std::int64_t bar, double value) {
   std::byte* p = s.data + bar * s.stride;
   switch (type) {
-    case DType::f64: std::memcpy(p, &value, sizeof value); break;
-    case DType::f32: {
-      const auto v = static_cast<float>(value);
-      std::memcpy(p, &v, sizeof v);
-      break;
-    }
-    case DType::i8: *reinterpret_cast<std::int8_t*>(p) = static_cast<std::int8_t>(value); break;
+  case DType::f64:
+    std::memcpy(p, &value, sizeof value);
+    break;
+  case DType::f32: {
+    const auto v = static_cast<float>(value);
+    std::memcpy(p, &v, sizeof v);
+    break;
+  }
+  case DType::i8:
+    *reinterpret_cast<std::int8_t*>(p) = static_cast<std::int8_t>(value);
+    break;
   }
 }
 

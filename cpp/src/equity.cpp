@@ -27,8 +27,7 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
       group.signal[group.lanes] = items[i].signal;
       group.out[group.lanes++] = items[i].out;
     }
-    if (group.lanes > 0)
-      kernels.curve(request.params, growth->data(), group, thread_scratch(kernels.scratch_bytes));
+    if (group.lanes > 0) kernels.curve(request.params, growth->data(), group, thread_scratch(kernels.scratch_bytes));
   });
 }
 

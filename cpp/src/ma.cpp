@@ -48,9 +48,7 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 class Computation {
  public:
   Computation(const Request& request, std::span<const Item> items, const Execution& execution)
-      : request_(request),
-        info_(kinds()[request.kind]),
-        kernels_(kernels_at(execution.level)),
+      : request_(request), info_(kinds()[request.kind]), kernels_(kernels_at(execution.level)),
         threads_(execution.threads),
         scratch_(kernels_.scratch_bytes(request.kind, request.specs.data(), static_cast<int>(request.specs.size()))) {
     parts_.reserve(items.size());
@@ -133,9 +131,8 @@ class Computation {
       }
     }
     std::vector<std::int64_t> order(which.begin(), which.end());
-    std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-      return parts[a].item.in.bars > parts[b].item.in.bars;
-    });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::int64_t a, std::int64_t b) { return parts[a].item.in.bars > parts[b].item.in.bars; });
     const auto count = static_cast<std::int64_t>(order.size());
     const int threads = count <= kernels_.lanes ? 1 : threads_ > 0 ? threads_ : usable_processors();
     // Full groups hide the latency of the recurrence; fewer, smaller ones keep every thread busy.
@@ -463,9 +460,8 @@ void compute(const Request& request, std::span<const Item> items, const Executio
 
 std::unique_ptr<Stream> Stream::make(int kind, const Spec& spec, NanPolicy nan, std::int64_t series) {
   std::unique_ptr<Stream> stream;
-  AllKinds::visit(kind, spec, [&]<class Kind>(const Kind& k) {
-    stream = std::make_unique<StreamOf<Kind>>(k, spec, nan, series);
-  });
+  AllKinds::visit(kind, spec,
+                  [&]<class Kind>(const Kind& k) { stream = std::make_unique<StreamOf<Kind>>(k, spec, nan, series); });
   if (!stream) throw InternalError("no kind of average has index " + std::to_string(kind));
   return stream;
 }

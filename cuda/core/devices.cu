@@ -16,15 +16,22 @@ void put(char (&target)[N], const char* text) {
 /// A stable word for each way in which devices can be missing.
 const char* reason_of(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "";
-    case cudaErrorNoDevice: return "no_device";
-    case cudaErrorInsufficientDriver: return "old_driver";
-    case cudaErrorSystemDriverMismatch:
-    case cudaErrorCompatNotSupportedOnDevice: return "driver_mismatch";
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorInvalidKernelImage: return "arch_missing";
-    case cudaErrorDevicesUnavailable: return "busy";
-    default: return "driver_error";
+  case cudaSuccess:
+    return "";
+  case cudaErrorNoDevice:
+    return "no_device";
+  case cudaErrorInsufficientDriver:
+    return "old_driver";
+  case cudaErrorSystemDriverMismatch:
+  case cudaErrorCompatNotSupportedOnDevice:
+    return "driver_mismatch";
+  case cudaErrorNoKernelImageForDevice:
+  case cudaErrorInvalidKernelImage:
+    return "arch_missing";
+  case cudaErrorDevicesUnavailable:
+    return "busy";
+  default:
+    return "driver_error";
   }
 }
 

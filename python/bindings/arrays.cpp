@@ -120,11 +120,20 @@ class Resolver {
     if (writable_) throw DTypeError(name_ + ": holds integers, but the result is floating point");
     std::shared_ptr<double[]> values;
     switch (item_bytes) {
-      case 1: values = is_signed ? widen<std::int8_t>(result_) : widen<std::uint8_t>(result_); break;
-      case 2: values = is_signed ? widen<std::int16_t>(result_) : widen<std::uint16_t>(result_); break;
-      case 4: values = is_signed ? widen<std::int32_t>(result_) : widen<std::uint32_t>(result_); break;
-      case 8: values = is_signed ? widen<std::int64_t>(result_) : widen<std::uint64_t>(result_); break;
-      default: refuse_dtype(name_, std::to_string(8 * item_bytes) + "-bit integer");
+    case 1:
+      values = is_signed ? widen<std::int8_t>(result_) : widen<std::uint8_t>(result_);
+      break;
+    case 2:
+      values = is_signed ? widen<std::int16_t>(result_) : widen<std::uint16_t>(result_);
+      break;
+    case 4:
+      values = is_signed ? widen<std::int32_t>(result_) : widen<std::uint32_t>(result_);
+      break;
+    case 8:
+      values = is_signed ? widen<std::int64_t>(result_) : widen<std::uint64_t>(result_);
+      break;
+    default:
+      refuse_dtype(name_, std::to_string(8 * item_bytes) + "-bit integer");
     }
     result_.data = reinterpret_cast<const std::byte*>(values.get());
     result_.keep_ = values;
@@ -147,8 +156,8 @@ class Resolver {
   bool from_exchange() {
     auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object_.ptr()));
     if (!PyObject_HasAttrString(type, "__dlpack_c_exchange_api__")) return false;
-    const py::object capsule = py::reinterpret_steal<py::object>(
-        PyObject_GetAttrString(type, "__dlpack_c_exchange_api__"));
+    const py::object capsule =
+        py::reinterpret_steal<py::object>(PyObject_GetAttrString(type, "__dlpack_c_exchange_api__"));
     if (!capsule || !PyCapsule_IsValid(capsule.ptr(), dlpack::kExchangeName)) {
       PyErr_Clear();
       return false;
@@ -275,14 +284,18 @@ class Resolver {
       }
     };
     switch (t.dtype.code) {
-      case dlpack::kFloat:
-        if (t.dtype.bits != 64 && t.dtype.bits != 32) refuse_dtype(name_, "float" + std::to_string(t.dtype.bits));
-        set_strides();
-        return set_float(bytes);
-      case dlpack::kInt:
-      case dlpack::kUInt: set_strides(); return set_integer(t.dtype.code == dlpack::kInt, bytes);
-      case dlpack::kBool: refuse_dtype(name_, "bool");
-      default: refuse_dtype(name_, "DLPack type " + std::to_string(t.dtype.code));
+    case dlpack::kFloat:
+      if (t.dtype.bits != 64 && t.dtype.bits != 32) refuse_dtype(name_, "float" + std::to_string(t.dtype.bits));
+      set_strides();
+      return set_float(bytes);
+    case dlpack::kInt:
+    case dlpack::kUInt:
+      set_strides();
+      return set_integer(t.dtype.code == dlpack::kInt, bytes);
+    case dlpack::kBool:
+      refuse_dtype(name_, "bool");
+    default:
+      refuse_dtype(name_, "DLPack type " + std::to_string(t.dtype.code));
     }
   }
 
@@ -330,14 +343,15 @@ class Resolver {
 
 // ------------------------------------------------------------------------------------------------ HostArray
 
-HostArray HostArray::input(py::handle object, const std::string& name) { return Resolver(object, name, false).resolve(); }
+HostArray HostArray::input(py::handle object, const std::string& name) {
+  return Resolver(object, name, false).resolve();
+}
 
 HostArray HostArray::output(py::handle object, const std::string& name, DType type) {
   HostArray a = Resolver(object, name, true).resolve();
   if (!a.writable) throw LayoutError(name + ": is read-only, but the result is to be written to it");
   const auto text = [](DType t) { return t == DType::f64 ? "float64" : "float32"; };
-  if (a.type != type)
-    throw DTypeError(name + ": holds " + text(a.type) + " values, but the result is " + text(type));
+  if (a.type != type) throw DTypeError(name + ": holds " + text(a.type) + " values, but the result is " + text(type));
   for (std::size_t d = 0; d < a.shape.size(); ++d)
     if (a.strides[d] == 0 && a.shape[d] > 1)
       throw LayoutError(name + ": several elements share one place (a stride is 0), so results would be lost");
@@ -569,7 +583,8 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
 Result Result::last_values(const Panel& panel, DType type) {
   Result r;
   const bool single = !panel.is_columns() && panel.arrays()[0].ndim() == 1;
-  const py::array array = new_array(type, single ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{panel.size()});
+  const py::array array =
+      new_array(type, single ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{panel.size()});
   r.object_ = array;
   r.arrays_.push_back(of_array(array, type));
   for (std::int64_t i = 0; i < panel.size(); ++i)

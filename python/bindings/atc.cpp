@@ -16,9 +16,9 @@ namespace {
 
 using atc::Switches;
 
-constexpr const char* kOutputNames[] = {"average",  "trend",    "direction", "ema_signal",  "hma_signal",
+constexpr const char* kOutputNames[] = {"average",    "trend",       "direction",   "ema_signal",  "hma_signal",
                                         "wma_signal", "dema_signal", "lsma_signal", "kama_signal", "ema_s",
-                                        "hma_s",    "wma_s",    "dema_s",    "lsma_s",      "kama_s"};
+                                        "hma_s",      "wma_s",       "dema_s",      "lsma_s",      "kama_s"};
 static_assert(std::size(kOutputNames) == atc::kOutputs);
 constexpr const char* kDetailNames[] = {"ma", "sig", "eq"};
 constexpr const char* kFamilyWords[] = {"ema", "hma", "wma", "dema", "lsma", "kama"};
@@ -166,7 +166,8 @@ void register_atc(py::module_& m) {
   py::class_<Settings>(m, "AtcSettings", "Parameters in the form that the kernels take.")
       .def(py::init(&settings_of), arg("lengths"), arg("weights"), arg("numbers"), arg("cutout"), arg("strategy_mode"),
            arg("switches"));
-  m.attr("ATC_OUTPUTS") = py::tuple(py::cast(std::vector<std::string>(std::begin(kOutputNames), std::end(kOutputNames))));
+  m.attr("ATC_OUTPUTS") =
+      py::tuple(py::cast(std::vector<std::string>(std::begin(kOutputNames), std::end(kOutputNames))));
   std::vector<std::string> details;
   for (int d = 0; d < atc::kDetails; ++d)
     for (int f = 0; f < atc::kFamilies; ++f) details.push_back(detail_name(d, f));

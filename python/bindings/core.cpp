@@ -111,20 +111,26 @@ void register_core(py::module_& m) {
   set_interrupt_check(interrupted);
   m.attr("__version__") = WQ_VERSION;
   m.def("build_info", build_info, "What this module was built from and for.");
-  m.def("best_simd", [] { return std::string(kLevelNames[static_cast<int>(best_level())]); },
-        "Highest instruction level that this machine can run.");
-  m.def("effective_simd", [](const std::string& name) { return std::string(kLevelNames[static_cast<int>(parse_level(name))]); },
-        py::arg("name"), "The level that a setting comes to on this machine.");
+  m.def(
+      "best_simd", [] { return std::string(kLevelNames[static_cast<int>(best_level())]); },
+      "Highest instruction level that this machine can run.");
+  m.def(
+      "effective_simd",
+      [](const std::string& name) { return std::string(kLevelNames[static_cast<int>(parse_level(name))]); },
+      py::arg("name"), "The level that a setting comes to on this machine.");
   m.def("usable_processors", &usable_processors, "Processors this process may use, by affinity and quota.");
   m.def("copy_counts", copy_counts, "Copies that arguments needed since the start of the process, by reason.");
-  m.def("buffer_stats", [] {
-    const BufferPool::Stats s = BufferPool::stats();
-    py::dict stats;
-    stats["in_use"] = s.in_use;
-    stats["kept"] = s.kept;
-    stats["limit"] = s.limit;
-    return stats;
-  }, "Bytes of the pool that large results come from.");
+  m.def(
+      "buffer_stats",
+      [] {
+        const BufferPool::Stats s = BufferPool::stats();
+        py::dict stats;
+        stats["in_use"] = s.in_use;
+        stats["kept"] = s.kept;
+        stats["limit"] = s.limit;
+        return stats;
+      },
+      "Bytes of the pool that large results come from.");
   m.def("set_buffer_limit", &BufferPool::set_limit, py::arg("bytes"), "Most bytes that the pool keeps for later.");
   m.def("set_cuda_table", set_cuda_table, py::arg("table"), "Take over the function table of the CUDA module.");
   m.def("cuda_status", cuda_status, "Driver and devices, if the CUDA module is there.");

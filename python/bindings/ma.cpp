@@ -25,8 +25,8 @@ std::vector<Spec> specs_of(const std::vector<std::int64_t>& lengths, bool seed_f
 }
 
 py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>& lengths, bool several,
-                   bool seed_first, double fast, double slow, const std::string& nan, bool exact,
-                   const py::object& out, int num_threads, const std::string& simd) {
+                   bool seed_first, double fast, double slow, const std::string& nan, bool exact, const py::object& out,
+                   int num_threads, const std::string& simd) {
   ma::Request request;
   request.kind = kind;
   request.specs = specs_of(lengths, seed_first, fast, slow);
@@ -35,7 +35,8 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   const Execution how = execution(num_threads, simd);
   request.scan = !exact && !panel.is_columns() && panel.arrays()[0].ndim() == 1;
   const std::int64_t copies = several ? static_cast<std::int64_t>(lengths.size()) : -1;
-  const Result result = out.is_none() ? Result(panel, panel.type(), copies) : Result(panel, panel.type(), copies, out, "out");
+  const Result result =
+      out.is_none() ? Result(panel, panel.type(), copies) : Result(panel, panel.type(), copies, out, "out");
   std::vector<ma::Item> items;
   for (std::int64_t i = 0; i < panel.size(); ++i)
     items.push_back({panel.series(i), result.sink(i), result.copy_step(i)});
@@ -82,9 +83,8 @@ class StreamHandle {
  public:
   StreamHandle(int kind, std::int64_t length, std::int64_t series, bool seed_first, double fast, double slow,
                const std::string& nan)
-      : series_(series),
-        stream_(ma::Stream::make(kind, specs_of({length}, seed_first, fast, slow)[0], ma::parse_nan_policy(nan),
-                                 series)) {}
+      : series_(series), stream_(ma::Stream::make(kind, specs_of({length}, seed_first, fast, slow)[0],
+                                                  ma::parse_nan_policy(nan), series)) {}
 
   py::array_t<double> update(const py::object& x) {
     const Panel panel = Panel::of_array(x, "x", -1);

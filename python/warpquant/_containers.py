@@ -240,7 +240,9 @@ def _arrow_values(x: Any, label: str) -> np.ndarray[Any, Any]:
     types = sys.modules["pyarrow"].types
     if not (types.is_floating(x.type) or types.is_integer(x.type)) or types.is_float16(x.type):
         raise DTypeError(f"{label} has type {x.type}; accepted are float64, float32 and integers")
-    values: np.ndarray[Any, Any] = x.to_numpy(zero_copy_only=False) if type(x).__name__ != "ChunkedArray" else x.to_numpy()
+    values: np.ndarray[Any, Any] = (
+        x.to_numpy(zero_copy_only=False) if type(x).__name__ != "ChunkedArray" else x.to_numpy()
+    )
     return values
 
 

@@ -617,10 +617,8 @@ def _params(*values: Any) -> Params:
 
 def _growth(params: Params, prices: Any, axis: int | str | None) -> Any:
     source = unpack(prices, "prices", axis)
-    if source.labels is None:
-        bars = np.shape(source.data)[source.axis]
-    else:
-        bars = max(np.shape(x)[0] for x in source.data)
+    series = [np.shape(source.data)[source.axis]] if source.labels is None else [np.shape(x)[0] for x in source.data]
+    bars = max(series, default=0)
     table = _core.atc_growth(params.La / 1000.0, params.cutout, bars)
     if bars and table[-1] > 1.1:
         first = int(np.argmax(table > 1.1))

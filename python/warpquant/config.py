@@ -27,6 +27,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 from . import _core
@@ -95,7 +96,7 @@ _KEYS: dict[str, _Key] = {
     "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
 }
 
-_overrides: ContextVar[Mapping[str, Any]] = ContextVar("warpquant_config", default={})
+_overrides: ContextVar[Mapping[str, Any]] = ContextVar("warpquant_config", default=MappingProxyType({}))
 
 
 def _check_key(key: str, source: str) -> None:
@@ -125,7 +126,9 @@ def _from_file() -> dict[str, Any]:
         try:
             import tomli as tomllib  # type: ignore[import-not-found, no-redef]
         except ImportError:
-            raise ParameterError(f"{path}: reading it needs tomli on Python 3.10: pip install 'warpquant[cli]'") from None
+            raise ParameterError(
+                f"{path}: reading it needs tomli on Python 3.10: pip install 'warpquant[cli]'"
+            ) from None
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -238,7 +241,9 @@ def override(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Itera
     for key, value in {**(settings or {}), **more}.items():
         _check_key(key, "config.override")
         if key == "memory.buffer_pool":
-            raise ParameterError("config.override: 'memory.buffer_pool' holds for the whole process; set it in the file")
+            raise ParameterError(
+                "config.override: 'memory.buffer_pool' holds for the whole process; set it in the file"
+            )
         changed[key] = _KEYS[key].parse(f"config.override: {key}", value)
     token = _overrides.set(changed)
     try:
@@ -254,5 +259,7 @@ def _execution(num_threads: int | None) -> tuple[int, str]:
     elif isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
         raise ParameterError(f"num_threads: {num_threads!r} is not a whole number")
     elif num_threads < 1:
-        raise ParameterError(f"num_threads: {num_threads!r} is out of range; accepted are whole numbers from 1, or None")
+        raise ParameterError(
+            f"num_threads: {num_threads!r} is out of range; accepted are whole numbers from 1, or None"
+        )
     return num_threads or 0, _value("simd")

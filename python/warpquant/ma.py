@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moving averages.
 
-One function per kind: ``sma``, ``ema``, ``wma``, ``hma``, ``dema``, ``tema``, ``kama``, ``lsma``, ``rma``, ``roc``. They
-take one series or a panel of any array kind, one length or several, and give the same kind back. `Stream` computes the
-same averages bar by bar, with the same bits. `kinds` lists the kinds, `info` describes one.
+One function per kind: ``sma``, ``ema``, ``wma``, ``hma``, ``dema``, ``tema``, ``kama``, ``lsma``, ``rma``, ``roc``.
+They take one series or a panel of any array kind, one length or several, and give the same kind back. `Stream` computes
+the same averages bar by bar, with the same bits. `kinds` lists the kinds, `info` describes one.
 """
 
 from __future__ import annotations
@@ -427,4 +427,3 @@ for _name in _KINDS:
     globals()[_name] = _make(_name)
 
 __all__ = ["Info", "Stream", "info", "kinds", *_KINDS]
-

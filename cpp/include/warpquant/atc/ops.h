@@ -15,8 +15,8 @@ enum Output {
   kAverage,
   kTrend,
   kDirection,
-  kSignal,                              // + family
-  kEquity = kSignal + kFamilies,        // + family
+  kSignal,                        // + family
+  kEquity = kSignal + kFamilies,  // + family
   kOutputs = kEquity + kFamilies,
 };
 

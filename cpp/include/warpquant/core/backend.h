@@ -11,10 +11,10 @@ inline constexpr int kBackendAbi = 1;
 inline constexpr const char* kBackendCapsule = "warpquant.backend.1";
 
 struct BackendStatus {
-  int driver_version;   // 1000 * major + 10 * minor, 0 without a driver
+  int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
   int runtime_version;
   int device_count;
-  char reason[32];      // "" if devices can be used, else a stable word: no_driver, old_driver, no_device, ...
+  char reason[32];  // "" if devices can be used, else a stable word: no_driver, old_driver, no_device, ...
   char message[256];
 };
 
@@ -24,8 +24,8 @@ struct DeviceInfo {
   int major, minor;  // compute capability
   int multiprocessors;
   std::int64_t memory_total, memory_free;  // bytes
-  int runs_kernels;  // whether a kernel of this build ran on it
-  char message[256]; // why not
+  int runs_kernels;                        // whether a kernel of this build ran on it
+  char message[256];                       // why not
 };
 
 struct BackendTable {

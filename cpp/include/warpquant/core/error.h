@@ -10,11 +10,21 @@ namespace wq {
 struct [[gnu::visibility("default")]] Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-struct [[gnu::visibility("default")]] ShapeError : Error { using Error::Error; };
-struct [[gnu::visibility("default")]] DTypeError : Error { using Error::Error; };
-struct [[gnu::visibility("default")]] LayoutError : Error { using Error::Error; };
-struct [[gnu::visibility("default")]] ParameterError : Error { using Error::Error; };
-struct [[gnu::visibility("default")]] InternalError : Error { using Error::Error; };
+struct [[gnu::visibility("default")]] ShapeError : Error {
+  using Error::Error;
+};
+struct [[gnu::visibility("default")]] DTypeError : Error {
+  using Error::Error;
+};
+struct [[gnu::visibility("default")]] LayoutError : Error {
+  using Error::Error;
+};
+struct [[gnu::visibility("default")]] ParameterError : Error {
+  using Error::Error;
+};
+struct [[gnu::visibility("default")]] InternalError : Error {
+  using Error::Error;
+};
 
 /// No driver, no device, wrong driver: `reason` is a stable word a program can test.
 struct [[gnu::visibility("default")]] DeviceUnavailableError : Error {

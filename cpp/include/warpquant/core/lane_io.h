@@ -77,13 +77,12 @@ struct LaneReader : Lanes<T, W, Series> {
     }
   }
 
-  /// One bar. Bars before the start of a series repeat its first value, bars after it its last, so that a lane always holds
-  /// numbers of its own series (none may be empty).
+  /// One bar. Bars before the start of a series repeat its first value, bars after it its last, so that a lane always
+  /// holds numbers of its own series (none may be empty).
   WQ_HD Pack<W> row(std::int64_t bar) const {
     Pack<W> r;
     for (int j = 0; j < W; ++j)
-      r.v[j] =
-          load_value<T>(series[j].data + clamp(bar, -series[j].before, series[j].bars - 1) * series[j].stride);
+      r.v[j] = load_value<T>(series[j].data + clamp(bar, -series[j].before, series[j].bars - 1) * series[j].stride);
     return r;
   }
 

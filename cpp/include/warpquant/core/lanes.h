@@ -24,12 +24,12 @@ inline constexpr int kLanes = 2;
 
 template <int W>
 struct RawPack;
-#define WQ_RAW_PACK(W)                                        \
-  template <>                                                 \
-  struct RawPack<W> {                                         \
-    typedef double F64 __attribute__((vector_size(W * 8)));   \
+#define WQ_RAW_PACK(W)                                                       \
+  template <>                                                                \
+  struct RawPack<W> {                                                        \
+    typedef double F64 __attribute__((vector_size(W * 8)));                  \
     typedef double InMemory __attribute__((vector_size(W * 8), aligned(8))); \
-    typedef std::int64_t I64 __attribute__((vector_size(W * 8))); \
+    typedef std::int64_t I64 __attribute__((vector_size(W * 8)));            \
   };
 WQ_RAW_PACK(2)
 WQ_RAW_PACK(4)
@@ -56,13 +56,21 @@ struct Pack {
 };
 
 template <int W>
-WQ_HD Pack<W> operator+(Pack<W> a, Pack<W> b) { return a.v + b.v; }
+WQ_HD Pack<W> operator+(Pack<W> a, Pack<W> b) {
+  return a.v + b.v;
+}
 template <int W>
-WQ_HD Pack<W> operator-(Pack<W> a, Pack<W> b) { return a.v - b.v; }
+WQ_HD Pack<W> operator-(Pack<W> a, Pack<W> b) {
+  return a.v - b.v;
+}
 template <int W>
-WQ_HD Pack<W> operator*(Pack<W> a, Pack<W> b) { return a.v * b.v; }
+WQ_HD Pack<W> operator*(Pack<W> a, Pack<W> b) {
+  return a.v * b.v;
+}
 template <int W>
-WQ_HD Pack<W> operator/(Pack<W> a, Pack<W> b) { return a.v / b.v; }
+WQ_HD Pack<W> operator/(Pack<W> a, Pack<W> b) {
+  return a.v / b.v;
+}
 
 #if defined(__AVX512VL__) && defined(__AVX512DQ__)
 
@@ -76,36 +84,48 @@ template <int W>
 inline constexpr std::uint8_t kAllLanes = static_cast<std::uint8_t>((1u << W) - 1);
 
 template <int W>
-WQ_HD PackMask<W> both(PackMask<W> a, PackMask<W> b) { return {static_cast<std::uint8_t>(a.bits & b.bits)}; }
+WQ_HD PackMask<W> both(PackMask<W> a, PackMask<W> b) {
+  return {static_cast<std::uint8_t>(a.bits & b.bits)};
+}
 template <int W>
-WQ_HD PackMask<W> either(PackMask<W> a, PackMask<W> b) { return {static_cast<std::uint8_t>(a.bits | b.bits)}; }
+WQ_HD PackMask<W> either(PackMask<W> a, PackMask<W> b) {
+  return {static_cast<std::uint8_t>(a.bits | b.bits)};
+}
 template <int W>
-WQ_HD PackMask<W> but_not(PackMask<W> a, PackMask<W> b) { return {static_cast<std::uint8_t>(a.bits & ~b.bits)}; }
+WQ_HD PackMask<W> but_not(PackMask<W> a, PackMask<W> b) {
+  return {static_cast<std::uint8_t>(a.bits & ~b.bits)};
+}
 template <int W>
-WQ_HD PackMask<W> negate(PackMask<W> a) { return {static_cast<std::uint8_t>(~a.bits & kAllLanes<W>)}; }
+WQ_HD PackMask<W> negate(PackMask<W> a) {
+  return {static_cast<std::uint8_t>(~a.bits & kAllLanes<W>)};
+}
 template <int W>
-WQ_HD bool any(PackMask<W> a) { return a.bits != 0; }
+WQ_HD bool any(PackMask<W> a) {
+  return a.bits != 0;
+}
 template <int W>
-WQ_HD bool all(PackMask<W> a) { return a.bits == kAllLanes<W>; }
+WQ_HD bool all(PackMask<W> a) {
+  return a.bits == kAllLanes<W>;
+}
 template <int W>
-WQ_HD bool lane(PackMask<W> a, int i) { return (a.bits >> i) & 1; }
+WQ_HD bool lane(PackMask<W> a, int i) {
+  return (a.bits >> i) & 1;
+}
 
-#define WQ_COMPARE(W, prefix, name, predicate)              \
-  WQ_HD PackMask<W> name(Pack<W> a, Pack<W> b) {            \
-    return {prefix##_cmp_pd_mask(a.v, b.v, predicate)};     \
-  }
-#define WQ_MASKED(W, prefix)                                                                                         \
-  WQ_COMPARE(W, prefix, lt, _CMP_LT_OQ)                                                                              \
-  WQ_COMPARE(W, prefix, le, _CMP_LE_OQ)                                                                              \
-  WQ_COMPARE(W, prefix, gt, _CMP_GT_OQ)                                                                              \
-  WQ_COMPARE(W, prefix, ge, _CMP_GE_OQ)                                                                              \
-  WQ_COMPARE(W, prefix, eq, _CMP_EQ_OQ)                                                                              \
-  WQ_COMPARE(W, prefix, ne, _CMP_NEQ_UQ)                                                                             \
-  WQ_HD PackMask<W> is_nan(Pack<W> a) { return {prefix##_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q)}; }                     \
+#define WQ_COMPARE(W, prefix, name, predicate) \
+  WQ_HD PackMask<W> name(Pack<W> a, Pack<W> b) { return {prefix##_cmp_pd_mask(a.v, b.v, predicate)}; }
+#define WQ_MASKED(W, prefix)                                                                                           \
+  WQ_COMPARE(W, prefix, lt, _CMP_LT_OQ)                                                                                \
+  WQ_COMPARE(W, prefix, le, _CMP_LE_OQ)                                                                                \
+  WQ_COMPARE(W, prefix, gt, _CMP_GT_OQ)                                                                                \
+  WQ_COMPARE(W, prefix, ge, _CMP_GE_OQ)                                                                                \
+  WQ_COMPARE(W, prefix, eq, _CMP_EQ_OQ)                                                                                \
+  WQ_COMPARE(W, prefix, ne, _CMP_NEQ_UQ)                                                                               \
+  WQ_HD PackMask<W> is_nan(Pack<W> a) { return {prefix##_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q)}; }                       \
   WQ_HD Pack<W> select(PackMask<W> m, Pack<W> yes, Pack<W> no) { return prefix##_mask_blend_pd(m.bits, no.v, yes.v); } \
-  WQ_HD Pack<W> keep_if(PackMask<W> m, Pack<W> a) { return prefix##_maskz_mov_pd(m.bits, a.v); }                     \
-  WQ_HD Pack<W> add_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_mask_add_pd(a.v, m.bits, a.v, b.v); }   \
-  WQ_HD Pack<W> sub_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_mask_sub_pd(a.v, m.bits, a.v, b.v); }   \
+  WQ_HD Pack<W> keep_if(PackMask<W> m, Pack<W> a) { return prefix##_maskz_mov_pd(m.bits, a.v); }                       \
+  WQ_HD Pack<W> add_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_mask_add_pd(a.v, m.bits, a.v, b.v); }    \
+  WQ_HD Pack<W> sub_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_mask_sub_pd(a.v, m.bits, a.v, b.v); }    \
   WQ_HD Pack<W> div_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_maskz_div_pd(m.bits, a.v, b.v); }
 WQ_MASKED(2, _mm)
 WQ_MASKED(4, _mm256)
@@ -122,15 +142,25 @@ struct PackMask {
 };
 
 template <int W>
-WQ_HD PackMask<W> both(PackMask<W> a, PackMask<W> b) { return {a.bits & b.bits}; }
+WQ_HD PackMask<W> both(PackMask<W> a, PackMask<W> b) {
+  return {a.bits & b.bits};
+}
 template <int W>
-WQ_HD PackMask<W> either(PackMask<W> a, PackMask<W> b) { return {a.bits | b.bits}; }
+WQ_HD PackMask<W> either(PackMask<W> a, PackMask<W> b) {
+  return {a.bits | b.bits};
+}
 template <int W>
-WQ_HD PackMask<W> but_not(PackMask<W> a, PackMask<W> b) { return {a.bits & ~b.bits}; }
+WQ_HD PackMask<W> but_not(PackMask<W> a, PackMask<W> b) {
+  return {a.bits & ~b.bits};
+}
 template <int W>
-WQ_HD PackMask<W> negate(PackMask<W> a) { return {~a.bits}; }
+WQ_HD PackMask<W> negate(PackMask<W> a) {
+  return {~a.bits};
+}
 template <int W>
-WQ_HD bool lane(PackMask<W> a, int i) { return a.bits[i] != 0; }
+WQ_HD bool lane(PackMask<W> a, int i) {
+  return a.bits[i] != 0;
+}
 template <int W>
 WQ_HD bool any(PackMask<W> a) {
   std::int64_t seen = 0;
@@ -138,42 +168,66 @@ WQ_HD bool any(PackMask<W> a) {
   return seen != 0;
 }
 template <int W>
-WQ_HD bool all(PackMask<W> a) { return !any(negate(a)); }
+WQ_HD bool all(PackMask<W> a) {
+  return !any(negate(a));
+}
 
 template <int W>
-WQ_HD PackMask<W> lt(Pack<W> a, Pack<W> b) { return {a.v < b.v}; }
+WQ_HD PackMask<W> lt(Pack<W> a, Pack<W> b) {
+  return {a.v < b.v};
+}
 template <int W>
-WQ_HD PackMask<W> le(Pack<W> a, Pack<W> b) { return {a.v <= b.v}; }
+WQ_HD PackMask<W> le(Pack<W> a, Pack<W> b) {
+  return {a.v <= b.v};
+}
 template <int W>
-WQ_HD PackMask<W> gt(Pack<W> a, Pack<W> b) { return {a.v > b.v}; }
+WQ_HD PackMask<W> gt(Pack<W> a, Pack<W> b) {
+  return {a.v > b.v};
+}
 template <int W>
-WQ_HD PackMask<W> ge(Pack<W> a, Pack<W> b) { return {a.v >= b.v}; }
+WQ_HD PackMask<W> ge(Pack<W> a, Pack<W> b) {
+  return {a.v >= b.v};
+}
 template <int W>
-WQ_HD PackMask<W> eq(Pack<W> a, Pack<W> b) { return {a.v == b.v}; }
+WQ_HD PackMask<W> eq(Pack<W> a, Pack<W> b) {
+  return {a.v == b.v};
+}
 template <int W>
-WQ_HD PackMask<W> ne(Pack<W> a, Pack<W> b) { return {a.v != b.v}; }
+WQ_HD PackMask<W> ne(Pack<W> a, Pack<W> b) {
+  return {a.v != b.v};
+}
 template <int W>
-WQ_HD PackMask<W> is_nan(Pack<W> a) { return {a.v != a.v}; }
+WQ_HD PackMask<W> is_nan(Pack<W> a) {
+  return {a.v != a.v};
+}
 template <int W>
-WQ_HD Pack<W> select(PackMask<W> m, Pack<W> yes, Pack<W> no) { return m.bits ? yes.v : no.v; }
+WQ_HD Pack<W> select(PackMask<W> m, Pack<W> yes, Pack<W> no) {
+  return m.bits ? yes.v : no.v;
+}
 template <int W>
 WQ_HD Pack<W> keep_if(PackMask<W> m, Pack<W> a) {
   using I64 = typename RawPack<W>::I64;
   return (typename Pack<W>::Raw)((I64)a.v & m.bits);
 }
 template <int W>
-WQ_HD Pack<W> add_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return select(m, a + b, a); }
+WQ_HD Pack<W> add_if(PackMask<W> m, Pack<W> a, Pack<W> b) {
+  return select(m, a + b, a);
+}
 template <int W>
-WQ_HD Pack<W> sub_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return select(m, a - b, a); }
+WQ_HD Pack<W> sub_if(PackMask<W> m, Pack<W> a, Pack<W> b) {
+  return select(m, a - b, a);
+}
 template <int W>
-WQ_HD Pack<W> div_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return keep_if(m, a / b); }
+WQ_HD Pack<W> div_if(PackMask<W> m, Pack<W> a, Pack<W> b) {
+  return keep_if(m, a / b);
+}
 
 #endif
 
-#define WQ_NATIVE(W, prefix, FLOOR, RINT)                                     \
+#define WQ_NATIVE(W, prefix, FLOOR, RINT)                                       \
   WQ_HD Pack<W> max(Pack<W> a, Pack<W> b) { return prefix##_max_pd(a.v, b.v); } \
   WQ_HD Pack<W> min(Pack<W> a, Pack<W> b) { return prefix##_min_pd(a.v, b.v); } \
-  WQ_HD Pack<W> floor(Pack<W> a) { return FLOOR; }                            \
+  WQ_HD Pack<W> floor(Pack<W> a) { return FLOOR; }                              \
   WQ_HD Pack<W> rint(Pack<W> a) { return RINT; }
 inline constexpr int kToFloor = 0x09, kToEven = 0x08;  // with exceptions suppressed
 #if defined(__AVX512F__)
@@ -189,9 +243,13 @@ WQ_NATIVE(2, _mm, _mm_round_pd(a.v, kToFloor), _mm_round_pd(a.v, kToEven))
 
 // Packs wider than a register, and machines without the intrinsics above.
 template <int W>
-WQ_HD Pack<W> max(Pack<W> a, Pack<W> b) { return a.v > b.v ? a.v : b.v; }
+WQ_HD Pack<W> max(Pack<W> a, Pack<W> b) {
+  return a.v > b.v ? a.v : b.v;
+}
 template <int W>
-WQ_HD Pack<W> min(Pack<W> a, Pack<W> b) { return a.v < b.v ? a.v : b.v; }
+WQ_HD Pack<W> min(Pack<W> a, Pack<W> b) {
+  return a.v < b.v ? a.v : b.v;
+}
 template <int W>
 WQ_HD Pack<W> floor(Pack<W> a) {
   for (int i = 0; i < W; ++i) a.v[i] = __builtin_floor(a.v[i]);

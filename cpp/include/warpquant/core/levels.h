@@ -22,20 +22,28 @@ Level parse_level(std::string_view name);
 
 /// The table of kernels that a domain has for a level; `T` is the table's type.
 #if defined(__x86_64__)
-#define WQ_KERNEL_TABLE(domain)                                                                         \
-  namespace wq::domain {                                                                                \
-  namespace baseline { extern const Kernels kernels; }                                                  \
-  namespace avx2 { extern const Kernels kernels; }                                                      \
-  namespace avx512 { extern const Kernels kernels; }                                                    \
-  inline const Kernels& kernels_at(Level level) {                                                       \
+#define WQ_KERNEL_TABLE(domain)                                                                                 \
+  namespace wq::domain {                                                                                        \
+  namespace baseline {                                                                                          \
+  extern const Kernels kernels;                                                                                 \
+  }                                                                                                             \
+  namespace avx2 {                                                                                              \
+  extern const Kernels kernels;                                                                                 \
+  }                                                                                                             \
+  namespace avx512 {                                                                                            \
+  extern const Kernels kernels;                                                                                 \
+  }                                                                                                             \
+  inline const Kernels& kernels_at(Level level) {                                                               \
     return level == Level::avx512 ? avx512::kernels : level == Level::avx2 ? avx2::kernels : baseline::kernels; \
-  }                                                                                                     \
+  }                                                                                                             \
   }
 #else
-#define WQ_KERNEL_TABLE(domain)                                                                         \
-  namespace wq::domain {                                                                                \
-  namespace baseline { extern const Kernels kernels; }                                                  \
-  inline const Kernels& kernels_at(Level) { return baseline::kernels; }                                 \
+#define WQ_KERNEL_TABLE(domain)                                         \
+  namespace wq::domain {                                                \
+  namespace baseline {                                                  \
+  extern const Kernels kernels;                                         \
+  }                                                                     \
+  inline const Kernels& kernels_at(Level) { return baseline::kernels; } \
   }
 #endif
 

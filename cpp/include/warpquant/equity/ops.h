@@ -12,10 +12,10 @@ namespace wq::equity {
 struct Params {
   double starting;
   double decay_per_bar;
-  std::int64_t cutout;   // leading bars without equity
+  std::int64_t cutout;  // leading bars without equity
   double floor;
-  bool sticky;           // keep the last exposure while the signal is 0; otherwise none
-  bool from_prices;      // the input is closes, not returns
+  bool sticky;       // keep the last exposure while the signal is 0; otherwise none
+  bool from_prices;  // the input is closes, not returns
 };
 
 inline constexpr int kMaxLanes = 8;

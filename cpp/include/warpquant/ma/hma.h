@@ -19,8 +19,7 @@ struct Hma {
   WeightedWindow whole, half, root;
 
   explicit Hma(const Spec& spec)
-      : whole(spec.length),
-        half(spec.length < 2 ? 1 : spec.length / 2),
+      : whole(spec.length), half(spec.length < 2 ? 1 : spec.length / 2),
         root(static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(spec.length)))) {}
 
   std::int64_t warmup() const { return whole.length - 1 + root.length - 1; }

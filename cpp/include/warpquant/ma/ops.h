@@ -46,8 +46,8 @@ struct Kernels {
   void (*windowed)(Job&, const std::int64_t* first_bar, std::byte* scratch);
   /// A recurrence: each lane is a whole series.
   void (*recurrent)(Job&, std::byte* scratch);
-  /// A recurrence over one long series (of at least `kScanBars` bars), eight bars at a time: within 2e-15 of the bits of
-  /// `recurrent`. Returns false if the kind has no such form.
+  /// A recurrence over one long series (of at least `kScanBars` bars), eight bars at a time: within 2e-15 of the bits
+  /// of `recurrent`. Returns false if the kind has no such form.
   bool (*scan)(Job&, std::byte* scratch);
   std::size_t (*scratch_bytes)(int kind, const Spec* specs, int count);
 };

@@ -1,0 +1,104 @@
+"""
+CPU core of warpquant. Private: use the functions of the package.
+"""
+from __future__ import annotations
+import collections.abc
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'cuda_status', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'set_buffer_limit', 'set_cuda_table', 'usable_processors']
+class MaStream:
+    """
+    State of an average over several series, fed bar by bar.
+    """
+    def __init__(self, kind: typing.SupportsInt | typing.SupportsIndex, length: typing.SupportsInt | typing.SupportsIndex, series: typing.SupportsInt | typing.SupportsIndex, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str) -> None:
+        ...
+    def load(self, words: typing.Annotated[numpy.typing.ArrayLike, numpy.uint64]) -> None:
+        """
+        Take over a state.
+        """
+    def save(self) -> numpy.typing.NDArray[numpy.uint64]:
+        """
+        The state as words, one row per series.
+        """
+    def update(self, x: typing.Any) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        One bar of every series.
+        """
+class AtcSettings:
+    """
+    Parameters in the form that the kernels take.
+    """
+    def __init__(self, lengths: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], cutout: typing.SupportsInt | typing.SupportsIndex, strategy_mode: bool, switches: collections.abc.Mapping[str, str]) -> None:
+        ...
+def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list:
+    """
+    ATC of an array.
+    """
+def atc_columns(prices: list, src: list | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list:
+    """
+    ATC of a list of one-dimensional arrays.
+    """
+def atc_growth(la_per_bar: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, bars: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Growth factor of each bar.
+    """
+def best_simd() -> str:
+    """
+    Highest instruction level that this machine can run.
+    """
+def buffer_stats() -> dict:
+    """
+    Bytes of the pool that large results come from.
+    """
+def build_info() -> dict:
+    """
+    What this module was built from and for.
+    """
+def copy_counts() -> dict:
+    """
+    Copies that arguments needed since the start of the process, by reason.
+    """
+def cuda_status() -> dict:
+    """
+    Driver and devices, if the CUDA module is there.
+    """
+def effective_simd(name: str) -> str:
+    """
+    The level that a setting comes to on this machine.
+    """
+def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+    """
+    Equity curves of arrays.
+    """
+def equity_columns(x: list, signal: list, labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+    """
+    Equity curves of lists of one-dimensional arrays.
+    """
+def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, exact: bool, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+    """
+    Averages of an array.
+    """
+def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list, labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+    """
+    Averages of a list of one-dimensional arrays.
+    """
+def ma_kinds() -> list:
+    """
+    The averages, in the order of their indices.
+    """
+def set_buffer_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Most bytes that the pool keeps for later.
+    """
+def set_cuda_table(table: typing.Any) -> None:
+    """
+    Take over the function table of the CUDA module.
+    """
+def usable_processors() -> int:
+    """
+    Processors this process may use, by affinity and quota.
+    """
+ATC_DETAILS: tuple = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_ma', 'kama_ma', 'ema_sig', 'hma_sig', 'wma_sig', 'dema_sig', 'lsma_sig', 'kama_sig', 'ema_eq', 'hma_eq', 'wma_eq', 'dema_eq', 'lsma_eq', 'kama_eq')
+ATC_OUTPUTS: tuple = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
+__version__: str = '0.1.0'
