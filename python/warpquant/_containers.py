@@ -8,6 +8,7 @@ are told by their module's name, so that no library is imported for it.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from .errors import DTypeError, ParameterError, ShapeError
 
-__all__ = ["Unpacked", "unpack", "unpack_like"]
+__all__ = ["Unpacked", "shape", "unpack", "unpack_like"]
 
 Wrap = Callable[[Any], Any]
 
@@ -29,11 +30,9 @@ class Unpacked:
     data
         An array-like, or, if `labels` is not None, a list of 1-D array-likes.
     labels : list of str or None
-        Names of the members of a list.
+        Names of the members of a list, for messages.
     axis : int
         The time axis of an array.
-    rows_are_bars : bool
-        Whether the argument is a frame, a table or a mapping, so that symbols have names.
     """
 
     __slots__ = ("_kind", "axis", "data", "labels")
@@ -61,9 +60,24 @@ class Unpacked:
         """Names of the series, if they have any."""
         return self._kind.names()
 
+    @property
+    def has_null(self) -> bool:
+        """Whether the kind tells a null from a NaN."""
+        return self._kind.has_null
+
+    def null_warmup(self, result: Any) -> Any:
+        """A wrapped result with its leading NaN as null."""
+        return self._kind.null_warmup(result)
+
 
 class _Kind:
     """How results become an array of one kind; NumPy here."""
+
+    #: Bars are along a fixed axis, which the caller cannot choose.
+    own_axis = False
+    #: Frames and tables: bars are rows, series are columns. A plain array that goes with one has its layout.
+    rows_are_bars = False
+    has_null = False
 
     def wrap(self, result: Any) -> Any:
         return result
@@ -77,8 +91,40 @@ class _Kind:
     def names(self) -> list[Any] | None:
         return None
 
+    def null_warmup(self, result: Any) -> Any:
+        raise NotImplementedError
+
 
 _NUMPY = _Kind()
+
+
+def _text(label: Any) -> str:
+    """A label for messages, which are UTF-8."""
+    return str(label).encode("utf-8", "backslashreplace").decode()
+
+
+def _distinct(lengths: Sequence[int]) -> list[str]:
+    """Names of columns, one per length; a length that comes again gets a number."""
+    return [f"{n}#{k}" if (k := list(lengths[:i]).count(n)) else str(n) for i, n in enumerate(lengths)]
+
+
+def _warmup_bars(values: np.ndarray[Any, Any]) -> int:
+    missing = np.isnan(values)
+    return len(values) if missing.all() else int(np.argmin(missing))
+
+
+# ---------------------------------------------------------------------------------------------- NumPy
+
+
+def _unpack_numpy(x: Any, axis: int) -> Unpacked:
+    """A subclass of ndarray; what a masked array hides is missing."""
+    if isinstance(x, np.ma.MaskedArray):
+        if np.ma.is_masked(x) and x.dtype.kind in "fiu":
+            floats: Any = x if x.dtype.kind == "f" else x.astype(np.float64)
+            x = floats.filled(np.nan)
+        else:
+            x = x.data
+    return Unpacked(x, _NUMPY, axis=axis)
 
 
 # ---------------------------------------------------------------------------------------------- tensors
@@ -88,7 +134,8 @@ class _Torch(_Kind):
     def wrap(self, result: Any) -> Any:
         return sys.modules["torch"].from_numpy(np.asarray(result))
 
-    wrap_last = wrap
+    def wrap_last(self, values: Any) -> Any:
+        return self.wrap(values)
 
 
 class _Jax(_Kind):
@@ -98,7 +145,8 @@ class _Jax(_Kind):
             result = result.astype(np.float32)  # all that JAX can hold then
         return jax.numpy.asarray(result)
 
-    wrap_last = wrap
+    def wrap_last(self, values: Any) -> Any:
+        return self.wrap(values)
 
 
 # ---------------------------------------------------------------------------------------------- pandas
@@ -106,17 +154,20 @@ class _Jax(_Kind):
 
 def _pandas_values(x: Any, label: str) -> np.ndarray[Any, Any]:
     dtype = x.dtype
-    if isinstance(dtype, np.dtype):
-        if dtype.kind not in "fiu":
-            raise DTypeError(f"{label} has dtype {dtype}; accepted are float64, float32 and integers")
-        return x.to_numpy()
-    if getattr(dtype, "kind", "O") not in "fiu" or not getattr(dtype, "_is_numeric", False):
+    if getattr(dtype, "kind", "O") not in "fiu":
         raise DTypeError(f"{label} has dtype {dtype}; accepted are float64, float32 and integers")
-    kind = np.float32 if getattr(dtype, "itemsize", 8) == 4 and dtype.kind == "f" else np.float64
-    return x.to_numpy(dtype=kind, na_value=np.nan)
+    values: np.ndarray[Any, Any]
+    if isinstance(dtype, np.dtype):
+        values = x.to_numpy()
+    else:  # nullable, Arrow or sparse
+        single = dtype.kind == "f" and getattr(dtype, "itemsize", 8) == 4
+        values = x.to_numpy(dtype=np.float32 if single else np.float64, na_value=np.nan)
+    return values
 
 
 class _PandasSeries(_Kind):
+    own_axis = True
+
     def __init__(self, x: Any) -> None:
         self.x = x
 
@@ -135,6 +186,8 @@ class _PandasSeries(_Kind):
 
 
 class _PandasFrame(_Kind):
+    own_axis = rows_are_bars = True
+
     def __init__(self, x: Any) -> None:
         self.x = x
 
@@ -158,18 +211,19 @@ class _PandasFrame(_Kind):
         return list(self.x.columns)
 
 
-def _unpack_pandas(x: Any, name: str) -> Unpacked | None:
-    kind = type(x).__name__
+def _unpack_pandas(x: Any, kind: str, name: str) -> Unpacked | None:
     if kind == "Series":
         return Unpacked(_pandas_values(x, name), _PandasSeries(x))
     if kind != "DataFrame":
         return None
     dtypes = list(x.dtypes)
-    first = dtypes[0] if dtypes else np.dtype(np.float64)
+    if not dtypes:
+        return Unpacked(np.empty((len(x), 0)), _PandasFrame(x), axis=0)
+    first = dtypes[0]
     if isinstance(first, np.dtype) and first.kind in "fiu" and all(d == first for d in dtypes):
         return Unpacked(x.to_numpy(), _PandasFrame(x), axis=0)
     columns = [_pandas_values(x.iloc[:, i], f"{name}: column {c!r}") for i, c in enumerate(x.columns)]
-    return Unpacked(columns, _PandasFrame(x), labels=[str(c) for c in x.columns])
+    return Unpacked(columns, _PandasFrame(x), labels=[_text(c) for c in x.columns])
 
 
 # ---------------------------------------------------------------------------------------------- Polars
@@ -180,10 +234,13 @@ def _polars_values(x: Any, label: str) -> np.ndarray[Any, Any]:
         raise DTypeError(f"{label} has dtype {x.dtype}; accepted are floats and integers")
     if x.dtype.is_decimal():
         x = x.cast(sys.modules["polars"].Float64)
-    return x.to_numpy()
+    values: np.ndarray[Any, Any] = x.to_numpy()
+    return values
 
 
 class _PolarsSeries(_Kind):
+    own_axis = has_null = True
+
     def __init__(self, x: Any) -> None:
         self.x = x
 
@@ -193,10 +250,16 @@ class _PolarsSeries(_Kind):
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         pl = sys.modules["polars"]
         stem = f"{self.x.name}_" if self.x.name else ""
-        return pl.DataFrame([pl.Series(f"{stem}{n}", part) for n, part in zip(lengths, result, strict=True)])
+        names = _distinct(lengths)
+        return pl.DataFrame([pl.Series(f"{stem}{n}", part) for n, part in zip(names, result, strict=True)])
+
+    def null_warmup(self, result: Any) -> Any:
+        return _polars_null_warmup(result)
 
 
 class _PolarsFrame(_Kind):
+    own_axis = rows_are_bars = has_null = True
+
     def __init__(self, x: Any) -> None:
         self.x = x
 
@@ -209,10 +272,13 @@ class _PolarsFrame(_Kind):
         return pl.DataFrame(
             [
                 pl.Series(f"{c}_{n}", part[:, i])
-                for n, part in zip(lengths, result, strict=True)
+                for n, part in zip(_distinct(lengths), result, strict=True)
                 for i, c in enumerate(self.x.columns)
             ]
         )
+
+    def null_warmup(self, result: Any) -> Any:
+        return _polars_null_warmup(result)
 
     def wrap_last(self, values: Any) -> Any:
         return dict(zip(self.x.columns, values.tolist(), strict=True))
@@ -221,13 +287,20 @@ class _PolarsFrame(_Kind):
         return list(self.x.columns)
 
 
-def _unpack_polars(x: Any, name: str) -> Unpacked | None:
-    kind = type(x).__name__
+def _polars_null_warmup(result: Any) -> Any:
+    pl = sys.modules["polars"]
+    if isinstance(result, pl.DataFrame):
+        return result.with_columns([_polars_null_warmup(c) for c in result.get_columns()])
+    first = _warmup_bars(result.to_numpy())
+    return pl.Series(result.name, [None] * first, dtype=result.dtype).append(result[first:])
+
+
+def _unpack_polars(x: Any, kind: str, name: str) -> Unpacked | None:
     if kind == "Series":
         return Unpacked(_polars_values(x, name), _PolarsSeries(x))
     if kind == "DataFrame":
         columns = [_polars_values(c, f"{name}: column {c.name!r}") for c in x.get_columns()]
-        return Unpacked(columns, _PolarsFrame(x), labels=list(x.columns))
+        return Unpacked(columns, _PolarsFrame(x), labels=[_text(c) for c in x.columns])
     if kind == "LazyFrame":
         raise DTypeError(f"{name}: a Polars LazyFrame has no values yet; call .collect() first")
     return None
@@ -240,28 +313,45 @@ def _arrow_values(x: Any, label: str) -> np.ndarray[Any, Any]:
     types = sys.modules["pyarrow"].types
     if not (types.is_floating(x.type) or types.is_integer(x.type)) or types.is_float16(x.type):
         raise DTypeError(f"{label} has type {x.type}; accepted are float64, float32 and integers")
-    values: np.ndarray[Any, Any] = (
-        x.to_numpy(zero_copy_only=False) if type(x).__name__ != "ChunkedArray" else x.to_numpy()
-    )
+    if hasattr(x, "chunks"):  # one chunk is read where it lies
+        x = x.chunk(0) if x.num_chunks == 1 else x.combine_chunks()
+    values: np.ndarray[Any, Any] = x.to_numpy(zero_copy_only=False)
     return values
 
 
 class _ArrowArray(_Kind):
+    own_axis = has_null = True
+
+    def __init__(self, chunked: bool) -> None:
+        self.chunked = chunked
+
     def wrap(self, result: Any) -> Any:
-        return sys.modules["pyarrow"].array(result)
+        return self._array(result)
+
+    def _array(self, values: Any, mask: Any = None) -> Any:
+        pa = sys.modules["pyarrow"]
+        array = pa.array(values, mask=mask)
+        return pa.chunked_array([array]) if self.chunked else array
 
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
-        pa = sys.modules["pyarrow"]
-        return pa.table({str(n): part for n, part in zip(lengths, result, strict=True)})
+        return sys.modules["pyarrow"].table(dict(zip(_distinct(lengths), result, strict=True)))
+
+    def null_warmup(self, result: Any) -> Any:
+        if hasattr(result, "schema"):
+            return _arrow_null_warmup(result)
+        values = result.to_numpy() if self.chunked else result.to_numpy(zero_copy_only=False)
+        return self._array(values, np.arange(len(values)) < _warmup_bars(values))
 
 
 class _ArrowTable(_Kind):
+    own_axis = rows_are_bars = has_null = True
+
     def __init__(self, x: Any) -> None:
         self.x = x
 
     def _table(self, names: list[str], columns: list[Any]) -> Any:
         pa = sys.modules["pyarrow"]
-        return pa.Table.from_arrays([pa.array(c) for c in columns], names=names)
+        return type(self.x).from_arrays([pa.array(c) for c in columns], names=names)
 
     def wrap(self, result: Any) -> Any:
         names = self.x.schema.names
@@ -270,7 +360,7 @@ class _ArrowTable(_Kind):
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         names = self.x.schema.names
         columns = [part[:, i] for part in result for i in range(len(names))]
-        return self._table([f"{c}_{n}" for n in lengths for c in names], columns)
+        return self._table([f"{c}_{n}" for n in _distinct(lengths) for c in names], columns)
 
     def wrap_last(self, values: Any) -> Any:
         return dict(zip(self.x.schema.names, values.tolist(), strict=True))
@@ -278,15 +368,26 @@ class _ArrowTable(_Kind):
     def names(self) -> list[Any]:
         return list(self.x.schema.names)
 
+    def null_warmup(self, result: Any) -> Any:
+        return _arrow_null_warmup(result)
+
+
+def _arrow_null_warmup(table: Any) -> Any:
+    pa = sys.modules["pyarrow"]
+    columns = []
+    for column in table.columns:
+        values = column.to_numpy(zero_copy_only=False)
+        columns.append(pa.array(values, mask=np.arange(len(values)) < _warmup_bars(values)))
+    return type(table).from_arrays(columns, names=table.schema.names)
+
 
 def _unpack_arrow(x: Any, name: str) -> Unpacked | None:
-    kind = type(x).__name__
-    if kind in ("Table", "RecordBatch"):
+    if hasattr(x, "schema") and hasattr(x, "column"):  # Table, RecordBatch
         names = x.schema.names
         columns = [_arrow_values(x.column(i), f"{name}: column {c!r}") for i, c in enumerate(names)]
-        return Unpacked(columns, _ArrowTable(x), labels=list(names))
+        return Unpacked(columns, _ArrowTable(x), labels=[_text(c) for c in names])
     if hasattr(x, "to_numpy") and hasattr(x, "type"):
-        return Unpacked(_arrow_values(x, name), _ArrowArray())
+        return Unpacked(_arrow_values(x, name), _ArrowArray(chunked=hasattr(x, "chunks")))
     return None
 
 
@@ -297,6 +398,8 @@ _TIME_NAMES = ("time", "date", "datetime", "timestamp", "ts", "bar", "bars")
 
 
 class _XArray(_Kind):
+    own_axis = True
+
     def __init__(self, x: Any, time_dim: str) -> None:
         self.x = x
         self.time_dim = time_dim
@@ -314,9 +417,9 @@ class _XArray(_Kind):
         return last.copy(deep=False, data=values)
 
 
-def _unpack_xarray(x: Any, name: str, axis: int | str | None) -> Unpacked | None:
-    if type(x).__name__ != "DataArray":
-        raise DTypeError(f"{name}: an xarray {type(x).__name__} holds several arrays; pass one of its variables")
+def _unpack_xarray(x: Any, kind: str, name: str, axis: int | str | None) -> Unpacked:
+    if kind != "DataArray":
+        raise DTypeError(f"{name}: an xarray {kind} is not one array with coordinates; pass a DataArray")
     dims = list(x.dims)
     if isinstance(axis, str):
         if axis not in dims:
@@ -326,7 +429,9 @@ def _unpack_xarray(x: Any, name: str, axis: int | str | None) -> Unpacked | None
         named = [i for i, d in enumerate(dims) if str(d).lower() in _TIME_NAMES]
         index = named[0] if len(named) == 1 else len(dims) - 1
     else:
-        index = axis
+        index = _integer_axis(axis)
+        if not -len(dims) <= index < len(dims):
+            raise ParameterError(f"axis: {axis} is out of range for {name} of shape {x.shape}")
     return Unpacked(x.to_numpy(), _XArray(x, dims[index] if dims else ""), axis=index)
 
 
@@ -334,6 +439,8 @@ def _unpack_xarray(x: Any, name: str, axis: int | str | None) -> Unpacked | None
 
 
 class _Mapping(_Kind):
+    own_axis = True
+
     def __init__(self, keys: list[Any], members: list[Unpacked]) -> None:
         self.keys = keys
         self.members = members
@@ -358,16 +465,23 @@ class _Mapping(_Kind):
     def names(self) -> list[Any]:
         return self.keys
 
+    @property
+    def has_null(self) -> bool:  # type: ignore[override]
+        return all(member.has_null for member in self.members)
+
+    def null_warmup(self, result: Any) -> Any:
+        return {key: member.null_warmup(result[key]) for key, member in zip(self.keys, self.members, strict=True)}
+
 
 def _unpack_mapping(x: Mapping[Any, Any], name: str) -> Unpacked:
     keys = list(x)
     members = []
     for key in keys:
-        member = unpack(x[key], f"{name}: {key!r}")
+        member = unpack(x[key], f"{name}: {_text(repr(key))}")
         if member.labels is not None or getattr(member.data, "ndim", 1) != 1:
             raise ShapeError(f"{name}: {key!r} is not one series; the values of a mapping must be one-dimensional")
         members.append(member)
-    return Unpacked([m.data for m in members], _Mapping(keys, members), labels=[str(k) for k in keys])
+    return Unpacked([m.data for m in members], _Mapping(keys, members), labels=[_text(k) for k in keys])
 
 
 # ---------------------------------------------------------------------------------------------- the way in
@@ -392,76 +506,131 @@ def unpack(x: Any, name: str, axis: int | str | None = None) -> Unpacked:
     """
     if type(x) is np.ndarray:
         return Unpacked(x, _NUMPY, axis=_integer_axis(axis))
-    root = type(x).__module__.partition(".")[0]
+    found = _find(x, name, axis)
+    if axis is not None and found._kind.own_axis and not isinstance(found._kind, _XArray):
+        raise ParameterError(f"axis: {type(x).__name__} has time along its rows; leave axis out")
+    return found
+
+
+_LIBRARIES = ("pandas", "polars", "pyarrow", "xarray", "torch", "jax", "jaxlib")
+
+
+def _library(x: Any) -> tuple[str, str]:
+    """The library that an object is from, and the name of its class there; subclasses count as their base."""
+    for cls in type(x).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in _LIBRARIES:
+            return root, cls.__name__
+    return "", ""
+
+
+def _find(x: Any, name: str, axis: int | str | None) -> Unpacked:
+    """As `unpack`, without a word about an axis that the argument has no use for."""
+    if isinstance(x, np.ndarray):
+        return _unpack_numpy(x, _integer_axis(axis))
+    root, kind = _library(x)
     found: Unpacked | None = None
     if root == "pandas":
-        found = _unpack_pandas(x, name)
+        found = _unpack_pandas(x, kind, name)
     elif root == "polars":
-        found = _unpack_polars(x, name)
+        found = _unpack_polars(x, kind, name)
     elif root == "pyarrow":
         found = _unpack_arrow(x, name)
     elif root == "xarray":
-        return _unpack_xarray(x, name, axis)  # type: ignore[return-value]
-    elif root == "torch":
-        found = Unpacked(x, _Torch(), axis=_integer_axis(axis))
-        axis = None
+        found = _unpack_xarray(x, kind, name, axis)
+    elif root == "torch" and hasattr(x, "is_neg"):
+        # A lazy minus sign is no part of the memory.
+        found = Unpacked(x.resolve_neg() if x.is_neg() else x, _Torch(), axis=_integer_axis(axis))
     elif root in ("jax", "jaxlib"):
         found = Unpacked(x, _Jax(), axis=_integer_axis(axis))
-        axis = None
     elif isinstance(x, Mapping):
         found = _unpack_mapping(x, name)
-    if found is None:
-        return Unpacked(x, _NUMPY, axis=_integer_axis(axis))
-    if axis is not None:
-        raise ParameterError(f"axis: {type(x).__name__} has time along its rows; leave axis out")
-    return found
+    return Unpacked(x, _NUMPY, axis=_integer_axis(axis)) if found is None else found
 
 
 def _integer_axis(axis: int | str | None) -> int:
     if axis is None:
         return -1
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+    try:
+        value = operator.index(axis)  # type: ignore[arg-type]
+    except TypeError:
+        value = None
+    if value is None or isinstance(axis, (bool, np.bool_)):
         raise ParameterError(f"axis: {axis!r} is not a whole number; names of dimensions go with xarray only")
-    return axis.__index__()  # type: ignore[union-attr]
+    if not -8 <= value < 8:
+        raise ParameterError(f"axis: {axis!r} is out of range; accepted are 0, 1, -1 and -2")
+    return value
 
 
 def unpack_like(x: Any, name: str, first: Unpacked, axis: int | str | None = None) -> Unpacked:
-    """Take apart an argument that goes with `first`, series by series.
+    """Take apart an argument that goes with `first`, series by series, and give it the layout of `first`.
 
-    Named series are matched by name, so the order of columns does not matter.
+    Named series are matched by name, so the order of columns does not matter. A plain array has the layout of `first`.
 
     Raises
     ------
     ShapeError
         If the series of the two do not match.
     """
-    if isinstance(first._kind, (_PandasSeries, _PolarsSeries, _ArrowArray)):
-        axis = None
-    other = unpack(x, name, axis)
-    names, others = first.names, other.names
-    if names is not None and others is not None and names != others:
-        if len(others) != len(set(others)) or set(names) != set(others):
-            missing = [n for n in names if n not in others]
-            raise ShapeError(f"{name}: has other series than the first argument; missing: {missing[:5]}")
-        order = [others.index(n) for n in names]
+    other = _find(x, name, axis if _library(x)[0] == "xarray" else None)
+    if not other._kind.own_axis:
+        other.axis = first.axis if first.labels is None else 0 if first._kind.rows_are_bars else -1
+    _match_names(other, name, first)
+    if first.labels is not None:
         if other.labels is None:
-            other.data = other.data[:, order]
-        else:
-            other.data = [other.data[i] for i in order]
-            other.labels = [other.labels[i] for i in order]
-    if (first.labels is None) != (other.labels is None):
-        _to_list(first, name)
-        _to_list(other, name)
+            other.data, other.labels = _split(other, name), first.labels
+        if len(other.data) != len(first.data):
+            raise ShapeError(f"{name}: has {len(other.data)} series, but the first argument has {len(first.data)}")
+    elif other.labels is not None:
+        other.data, other.labels, other.axis = _join(other, name, first), None, first.axis
+    elif len(shape(other.data, name)) == 2 and other.axis % 2 != first.axis % 2:
+        other.data, other.axis = np.asarray(other.data).T, first.axis
     return other
 
 
-def _to_list(x: Unpacked, name: str) -> None:
-    """The series of a two-dimensional array as a list, so that it goes with another list."""
-    if x.labels is not None:
+def _match_names(other: Unpacked, name: str, first: Unpacked) -> None:
+    """Put named series into the order of `first`."""
+    names, others = first.names, other.names
+    if names is None or others is None or names == others:
         return
-    array = np.asarray(x.data)
+    if len(others) != len(names) or len(others) != len(set(others)) or set(names) != set(others):
+        missing = [n for n in names if n not in others][:5]
+        raise ShapeError(f"{name}: has other series than the first argument; missing: {missing}")
+    order = [others.index(n) for n in names]
+    if other.labels is None:
+        other.data = other.data[:, order]
+    else:
+        other.data = [other.data[i] for i in order]
+        other.labels = [other.labels[i] for i in order]
+
+
+def _split(x: Unpacked, name: str) -> list[Any]:
+    """The series of a two-dimensional array as a list."""
+    array = x.data if hasattr(x.data, "ndim") else np.asarray(x.data)
     if array.ndim != 2:
-        raise ShapeError(f"{name}: several named series do not go with one array of shape {array.shape}")
-    axis = x.axis % 2
-    x.data = [array[:, i] if axis == 0 else array[i] for i in range(array.shape[1 - axis])]
-    x.labels = [str(n) for n in (x.names or range(len(x.data)))]
+        raise ShapeError(f"{name}: one array of shape {tuple(array.shape)} does not go with several named series")
+    return [array[:, i] for i in range(array.shape[1])] if x.axis % 2 == 0 else list(array)
+
+
+def _join(x: Unpacked, name: str, first: Unpacked) -> np.ndarray[Any, Any]:
+    """The series of a list as an array with the layout of `first`."""
+    if len(shape(first.data, "the first argument")) != 2:
+        raise ShapeError(f"{name}: several named series do not go with one array of shape {np.shape(first.data)}")
+    series = [np.asarray(s) for s in x.data]
+    if not series or len({s.shape for s in series}) != 1:
+        raise ShapeError(f"{name}: series of different lengths do not go with an array of shape {np.shape(first.data)}")
+    return np.stack(series, axis=1 - first.axis % 2)
+
+
+def shape(x: Any, name: str) -> tuple[int, ...]:
+    """Shape of an array-like.
+
+    Raises
+    ------
+    ShapeError
+        If it is a sequence of sequences of different lengths.
+    """
+    try:
+        return tuple(np.shape(x))
+    except ValueError:
+        raise ShapeError(f"{name}: is a sequence of sequences of different lengths") from None

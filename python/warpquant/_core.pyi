@@ -31,13 +31,13 @@ class AtcSettings:
     """
     def __init__(self, lengths: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], cutout: typing.SupportsInt | typing.SupportsIndex, strategy_mode: bool, switches: collections.abc.Mapping[str, str]) -> None:
         ...
-def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list:
+def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list[typing.Any]:
     """
     ATC of an array.
     """
-def atc_columns(prices: list, src: list | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list:
+def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list[typing.Any]:
     """
-    ATC of a list of one-dimensional arrays.
+    ATC of a list[typing.Any] of one-dimensional arrays.
     """
 def atc_growth(la_per_bar: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, bars: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float64]:
     """
@@ -47,19 +47,19 @@ def best_simd() -> str:
     """
     Highest instruction level that this machine can run.
     """
-def buffer_stats() -> dict:
+def buffer_stats() -> dict[str, typing.Any]:
     """
     Bytes of the pool that large results come from.
     """
-def build_info() -> dict:
+def build_info() -> dict[str, typing.Any]:
     """
     What this module was built from and for.
     """
-def copy_counts() -> dict:
+def copy_counts() -> dict[str, typing.Any]:
     """
     Copies that arguments needed since the start of the process, by reason.
     """
-def cuda_status() -> dict:
+def cuda_status() -> dict[str, typing.Any]:
     """
     Driver and devices, if the CUDA module is there.
     """
@@ -71,7 +71,7 @@ def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | t
     """
     Equity curves of arrays.
     """
-def equity_columns(x: list, signal: list, labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
     """
     Equity curves of lists of one-dimensional arrays.
     """
@@ -79,11 +79,11 @@ def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, len
     """
     Averages of an array.
     """
-def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list, labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
     """
-    Averages of a list of one-dimensional arrays.
+    Averages of a list[typing.Any] of one-dimensional arrays.
     """
-def ma_kinds() -> list:
+def ma_kinds() -> list[typing.Any]:
     """
     The averages, in the order of their indices.
     """
@@ -99,6 +99,6 @@ def usable_processors() -> int:
     """
     Processors this process may use, by affinity and quota.
     """
-ATC_DETAILS: tuple = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_ma', 'kama_ma', 'ema_sig', 'hma_sig', 'wma_sig', 'dema_sig', 'lsma_sig', 'kama_sig', 'ema_eq', 'hma_eq', 'wma_eq', 'dema_eq', 'lsma_eq', 'kama_eq')
-ATC_OUTPUTS: tuple = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
-__version__: str = '0.1.0'
+ATC_DETAILS: tuple[str, ...] = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_ma', 'kama_ma', 'ema_sig', 'hma_sig', 'wma_sig', 'dema_sig', 'lsma_sig', 'kama_sig', 'ema_eq', 'hma_eq', 'wma_eq', 'dema_eq', 'lsma_eq', 'kama_eq')
+ATC_OUTPUTS: tuple[str, ...] = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
+__version__: str

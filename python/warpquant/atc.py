@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _core, config
-from ._containers import Unpacked, unpack, unpack_like
+from ._containers import Unpacked, shape, unpack, unpack_like
 from ._devices import resolve
 from .equity import _number, _whole
 from .errors import ParameterError, ShapeError
@@ -317,10 +317,10 @@ def _check_short(params: Params, source: Unpacked) -> None:
     """``on_short='raise'``: every series must be as long as the longest average."""
     needed = max(max(n) for n in params.family_lengths)
     if source.labels is None:
-        array = np.asarray(source.data)
-        shortest, which = (array.shape[source.axis], "prices") if array.ndim else (0, "prices")
+        size = shape(source.data, "prices")
+        shortest, which = size[source.axis] if -len(size) <= source.axis < len(size) else 0, "prices"
     else:
-        sizes = [np.shape(x)[0] for x in source.data]
+        sizes = [max(shape(x, "prices"), default=0) for x in source.data]
         shortest = min(sizes, default=0)
         which = f"prices: {source.labels[sizes.index(shortest)]!r}" if sizes else "prices"
     if shortest < needed:
@@ -436,13 +436,12 @@ def run(
         results = _core.atc_columns(source.data, None if other is None else other.data, source.labels, *how)
 
     wrap = source.wrap_last if last_only else source.wrap
-    wrapped = {name: wrap(result) for name, result in zip(names, results, strict=False)}
+    given = out or {}
+    wrapped = {n: given[n] if n in given else wrap(r) for n, r in zip(names, results, strict=False)}
     if detail:
         for name, result in zip(_DETAILS, results[len(names) :], strict=True):
             nine = params.family_lengths[_WORDS.index(name.partition("_")[0])]
-            wrapped[name] = result if source.labels is None else source.wrap_lengths(result, nine)
-    if out is not None:
-        wrapped.update({name: out[name] for name in out})
+            wrapped[name] = given[name] if name in given else source.wrap_lengths(result, nine)
     return wrapped
 
 
@@ -618,7 +617,7 @@ def _params(*values: Any) -> Params:
 def _growth(params: Params, prices: Any, axis: int | str | None) -> Any:
     source = unpack(prices, "prices", axis)
     series = [np.shape(source.data)[source.axis]] if source.labels is None else [np.shape(x)[0] for x in source.data]
-    bars = max(series, default=0)
+    bars = max(series)
     table = _core.atc_growth(params.La / 1000.0, params.cutout, bars)
     if bars and table[-1] > 1.1:
         first = int(np.argmax(table > 1.1))

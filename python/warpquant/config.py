@@ -22,13 +22,17 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import operator
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from . import _core
 from .errors import ParameterError
@@ -60,6 +64,10 @@ def _device(source: str, value: Any) -> str:
     return value
 
 
+_MOST_THREADS = 1024
+_ACCEPTED_THREADS = f"accepted are whole numbers from 1 to {_MOST_THREADS}"
+
+
 def _threads(source: str, value: Any) -> int | None:
     if value is None or value == "":
         return None
@@ -67,18 +75,20 @@ def _threads(source: str, value: Any) -> int | None:
         count = int(value) if isinstance(value, str) else value
     except ValueError:
         count = None
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ParameterError(f"{source}: {value!r} is not a number of threads; accepted are whole numbers from 1")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_THREADS:
+        raise ParameterError(f"{source}: {value!r} is not a number of threads; {_ACCEPTED_THREADS}")
     return count
 
 
 def _bytes(source: str, value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB|)", value.strip()) if isinstance(value, str) else None
-    if match is None:
+    size = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB|)", value.strip())):
+        size = int(match[1]) * {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[match[2]]
+    if not 0 <= size < 2**63:
         raise ParameterError(f"{source}: {value!r} is not a size; accepted are bytes, or a text such as '64MiB'")
-    return int(match[1]) * {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[match[2]]
+    return size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +130,11 @@ def _from_file() -> dict[str, Any]:
     path = _file()
     if path is None:
         return {}
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ImportError:  # Python 3.10
+    else:
         try:
-            import tomli as tomllib  # type: ignore[import-not-found, no-redef]
+            import tomli as tomllib
         except ImportError:
             raise ParameterError(
                 f"{path}: reading it needs tomli on Python 3.10: pip install 'warpquant[cli]'"
@@ -255,11 +265,11 @@ def override(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Itera
 def _execution(num_threads: int | None) -> tuple[int, str]:
     """Threads (0: as many as there are) and instruction level for one call."""
     if num_threads is None:
-        num_threads = _value("num_threads")
-    elif isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
-        raise ParameterError(f"num_threads: {num_threads!r} is not a whole number")
-    elif num_threads < 1:
-        raise ParameterError(
-            f"num_threads: {num_threads!r} is out of range; accepted are whole numbers from 1, or None"
-        )
-    return num_threads or 0, _value("simd")
+        return _value("num_threads") or 0, _value("simd")
+    try:
+        count = operator.index(num_threads)
+    except TypeError:
+        count = 0
+    if isinstance(num_threads, (bool, np.bool_)) or not 1 <= count <= _MOST_THREADS:
+        raise ParameterError(f"num_threads: {num_threads!r} is out of range; {_ACCEPTED_THREADS}, or None")
+    return count, _value("simd")

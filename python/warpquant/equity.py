@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, config
-from ._containers import unpack, unpack_like
+from ._containers import shape, unpack, unpack_like
 from ._devices import resolve
 from .errors import ParameterError, ShapeError
 
@@ -35,6 +35,8 @@ def _whole(name: str, value: Any, low: int) -> int:
         number = low - 1
     if isinstance(value, (bool, np.bool_)) or number < low:
         raise ParameterError(f"{name}: {value!r} is out of range; accepted are whole numbers from {low}")
+    if number >= 2**62:
+        raise ParameterError(f"{name}: {value!r} is out of range; accepted are whole numbers below 2**62")
     return number
 
 
@@ -137,10 +139,9 @@ def curve(
             raise ParameterError(f"out: must be a mapping with the keys of {name}, in the same order")
         target = list(out.values())
     if source.labels is None:
-        if np.shape(source.data) != np.shape(follows.data):
-            raise ShapeError(
-                f"signal: has shape {np.shape(follows.data)}, but {name} have shape {np.shape(source.data)}"
-            )
+        expected, given = shape(source.data, name), shape(follows.data, "signal")
+        if given != expected:
+            raise ShapeError(f"signal: has shape {given}, but {name} have shape {expected}")
         result = _core.equity_array(source.data, follows.data, source.axis, *numbers, target, threads, simd)
     else:
         result = _core.equity_columns(source.data, follows.data, source.labels, *numbers, target, threads, simd)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, config
-from ._containers import unpack
+from ._containers import shape, unpack
 from ._devices import resolve
 from .errors import DTypeError, ParameterError
 
@@ -106,7 +106,7 @@ def _one_length(length: Any) -> int:
 
 
 def _lengths(length: Any) -> tuple[list[int], bool]:
-    if isinstance(length, (Sequence, np.ndarray)) and not isinstance(length, str) and np.ndim(length) == 1:
+    if (isinstance(length, Sequence) and not isinstance(length, str)) or (np.ndarray is type(length) and length.ndim):
         values = [_one_length(n) for n in length]
         if not values:
             raise ParameterError("length: is empty; pass at least one length")
@@ -159,6 +159,10 @@ def _compute(
     if out is not None and isinstance(x, Mapping):
         out = _match_out(x, out)
     source = unpack(x, "x", axis)
+    if warmup == "null" and not source.has_null:
+        raise DTypeError(f"warmup: 'null' goes with Polars and Arrow; {type(x).__name__} has no null")
+    if warmup == "null" and out is not None:
+        raise ParameterError("warmup: 'null' goes with a new result; out has no null")
     if source.labels is None:
         result = _core.ma_array(index, source.data, *how, bool(exact), source.axis, out, threads, simd)
     else:
@@ -166,36 +170,13 @@ def _compute(
     if out is not None:
         return dict(zip(x, out, strict=True)) if isinstance(x, Mapping) else out
     wrapped = source.wrap_lengths(result, lengths) if several else source.wrap(result)
-    return _null_warmup(wrapped) if warmup == "null" else wrapped
+    return source.null_warmup(wrapped) if warmup == "null" else wrapped
 
 
 def _match_out(x: Mapping[Any, Any], out: Any) -> list[Any]:
     if not isinstance(out, Mapping) or list(out) != list(x):
         raise ParameterError("out: must be a mapping with the keys of x, in the same order")
     return list(out.values())
-
-
-def _null_warmup(result: Any) -> Any:
-    """Leading NaN as null, for the libraries that tell the two apart."""
-    root = type(result).__module__.partition(".")[0]
-    if root == "polars":
-        import polars as pl
-
-        if isinstance(result, pl.DataFrame):
-            return result.with_columns([_null_warmup(c) for c in result.get_columns()])
-        values = result.to_numpy()
-        first = int(np.argmin(np.isnan(values))) if not np.isnan(values).all() else len(values)
-        return pl.Series(result.name, [None] * first, dtype=result.dtype).append(result[first:])
-    if root == "pyarrow":
-        import pyarrow as pa
-
-        if isinstance(result, pa.Table):
-            columns = [_null_warmup(c.combine_chunks()) for c in result.columns]
-            return pa.Table.from_arrays(columns, names=result.schema.names)
-        values = result.to_numpy(zero_copy_only=False)
-        first = int(np.argmin(np.isnan(values))) if not np.isnan(values).all() else len(values)
-        return pa.array(values, mask=np.arange(len(values)) < first)
-    raise DTypeError(f"warmup='null' goes with Polars and Arrow; {type(result).__name__} has no null")
 
 
 _DOC = """{title}.
@@ -389,8 +370,8 @@ class Stream:
             Under ``nan='raise'``, if a value is missing; the stream is then unchanged.
         """
         data = unpack(x, "x").data
-        if np.ndim(data) == 0:
-            data = np.reshape(np.asarray(data, dtype=np.float64), 1)
+        if not shape(data, "x"):  # a number, an array without dimensions
+            data = [data] if np.isscalar(data) else np.reshape(data, 1)
         result: npt.NDArray[np.float64] = self._core.update(data)
         return result
 

@@ -44,7 +44,8 @@ class PricePanel(Mapping[str, npt.NDArray[np.float64]]):
         return len(self.symbols), len(self.dates)
 
     def __getitem__(self, symbol: str) -> npt.NDArray[np.float64]:
-        return self.close[self._rows[symbol]]
+        series: npt.NDArray[np.float64] = self.close[self._rows[symbol]]
+        return series
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.symbols)
