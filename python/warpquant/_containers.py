@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DTypeError, ParameterError, ShapeError
+from .errors import DeviceUnavailableError, DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["Unpacked", "shape", "unpack", "unpack_like"]
 
@@ -96,6 +96,7 @@ class _Kind:
 
 
 _NUMPY = _Kind()
+_ACCEPTED = "accepted are float64, float32 and integers"
 
 
 def _text(label: Any) -> str:
@@ -138,6 +139,20 @@ class _Torch(_Kind):
         return self.wrap(values)
 
 
+def _unpack_torch(x: Any, name: str, axis: int) -> Unpacked:
+    torch = sys.modules["torch"]
+    if x.requires_grad and torch.is_grad_enabled():
+        raise LayoutError(f"{name}: requires grad, and gradients do not pass through; call .detach() first")
+    if x.layout is not torch.strided:
+        raise LayoutError(f"{name}: is a tensor of layout {x.layout}; call .to_dense() first")
+    if x.device.type not in ("cpu", "cuda"):
+        raise DeviceUnavailableError(
+            f"{name}: lives on device {str(x.device)!r}; only host memory is accepted", reason="unknown_device"
+        )
+    # A lazy minus sign is no part of the memory.
+    return Unpacked(x.resolve_neg() if x.is_neg() else x, _Torch(), axis=axis)
+
+
 class _Jax(_Kind):
     def wrap(self, result: Any) -> Any:
         jax = sys.modules["jax"]
@@ -155,7 +170,7 @@ class _Jax(_Kind):
 def _pandas_values(x: Any, label: str) -> np.ndarray[Any, Any]:
     dtype = x.dtype
     if getattr(dtype, "kind", "O") not in "fiu":
-        raise DTypeError(f"{label} has dtype {dtype}; accepted are float64, float32 and integers")
+        raise DTypeError(f"{label} has dtype {dtype}; {_ACCEPTED}")
     values: np.ndarray[Any, Any]
     if isinstance(dtype, np.dtype):
         values = x.to_numpy()
@@ -312,7 +327,7 @@ def _unpack_polars(x: Any, kind: str, name: str) -> Unpacked | None:
 def _arrow_values(x: Any, label: str) -> np.ndarray[Any, Any]:
     types = sys.modules["pyarrow"].types
     if not (types.is_floating(x.type) or types.is_integer(x.type)) or types.is_float16(x.type):
-        raise DTypeError(f"{label} has type {x.type}; accepted are float64, float32 and integers")
+        raise DTypeError(f"{label} has type {x.type}; {_ACCEPTED}")
     if hasattr(x, "chunks"):  # one chunk is read where it lies
         x = x.chunk(0) if x.num_chunks == 1 else x.combine_chunks()
     values: np.ndarray[Any, Any] = x.to_numpy(zero_copy_only=False)
@@ -538,10 +553,11 @@ def _find(x: Any, name: str, axis: int | str | None) -> Unpacked:
         found = _unpack_arrow(x, name)
     elif root == "xarray":
         found = _unpack_xarray(x, kind, name, axis)
-    elif root == "torch" and hasattr(x, "is_neg"):
-        # A lazy minus sign is no part of the memory.
-        found = Unpacked(x.resolve_neg() if x.is_neg() else x, _Torch(), axis=_integer_axis(axis))
-    elif root in ("jax", "jaxlib"):
+    elif root == "torch" and kind in ("Tensor", "Parameter"):
+        found = _unpack_torch(x, name, _integer_axis(axis))
+    elif root in ("jax", "jaxlib") and hasattr(x, "dtype"):
+        if getattr(x.dtype, "kind", "V") not in "fiu":  # bfloat16 is no type of the buffer protocol
+            raise DTypeError(f"{name}: {x.dtype} values are not accepted; {_ACCEPTED}")
         found = Unpacked(x, _Jax(), axis=_integer_axis(axis))
     elif isinstance(x, Mapping):
         found = _unpack_mapping(x, name)
