@@ -150,7 +150,7 @@ def crosses(close, ma, rtol):
 
 def equity(start, signal, returns, p):
     """Before the cutout NaN; `returns` carry the growth."""
-    out, exposure, keep = [math.nan] * len(signal), 0.0, 1 - p["De"] / 100
+    out, value, exposure, keep = [math.nan] * len(signal), math.nan, 0.0, 1 - p["De"] / 100
     signal = signal.tolist()
     for i in range(p["cutout"], len(signal)):
         before = signal[i - 1] if i else math.nan
