@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a scan and of single symbols.
+
+`overview` shows a whole scan, `symbol` one symbol bar by bar. Both give a Matplotlib figure that is part of no global
+state; `save` writes it to a file. Blue is up and orange is down throughout, which stays legible without red and green.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import atc
+from .atc import Params
+from .equity import _whole
+from .errors import ParameterError, ShapeError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .scan import Row, ScanResult
+
+__all__ = ["overview", "save", "symbol"]
+
+_UP, _DOWN = "#0072B2", "#D55E00"
+_INK, _MUTED, _FAINT = "#1F2933", "#6B7785", "#E3E7EB"
+#: Colours that remain apart under the common kinds of colour blindness, one for each family.
+_FAMILY_COLORS = dict(
+    zip(atc.FAMILIES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"), strict=True)
+)
+_DPI = 130
+_MOST_ROWS = 30
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("pictures need Matplotlib: pip install 'warpquant[plot]'") from None
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _tidy(axes: Any, *, grid: str = "y") -> None:
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_FAINT)
+    axes.tick_params(which="both", colors=_MUTED, labelsize=8, length=0)
+    axes.set_axisbelow(True)
+    axes.grid(axis=grid, color=_FAINT, linewidth=0.7)
+
+
+def _heading(axes: Any, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9.5, color=_INK, fontweight="bold", pad=5)
+
+
+def _up_and_down(axes: Any, up: npt.NDArray[Any], down: npt.NDArray[Any], edges: npt.NDArray[Any]) -> None:
+    """One cell a bar, upwards in blue and downwards in orange."""
+    axes.stairs(up, edges, fill=True, color=_UP, alpha=0.8)
+    axes.stairs(down, edges, fill=True, color=_DOWN, alpha=0.8)
+    axes.axhline(0, color=_MUTED, linewidth=0.7)
+
+
+def _legend(axes: Any) -> None:
+    """Above the panel, at the right, where it hides no data."""
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 0.985), ncols=9, fontsize=7.5, frameon=False, labelcolor=_INK,
+        handlelength=1.4, columnspacing=1.2, handletextpad=0.5, borderpad=0,
+    )  # fmt: skip
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure to a file; its suffix says in which format.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What `overview` or `symbol` returned.
+    path : path
+        For example ``"AAPL.png"``.
+    """
+    figure.savefig(path, dpi=_DPI)
+
+
+def _date_ticks(times: npt.NDArray[Any], most: int = 9) -> tuple[list[int], list[str]]:
+    """Bars at which a new year, quarter, month, day or hour begins, in the finest division that leaves few enough."""
+    divisions = (
+        ("h", 1, "%H:%M"), ("h", 6, "%d %b %H:%M"), ("D", 1, "%d %b"), ("D", 7, "%d %b"), ("M", 1, "%b %Y"),
+        ("M", 3, "%b %Y"), ("M", 6, "%b %Y"), ("Y", 1, "%Y"), ("Y", 2, "%Y"), ("Y", 5, "%Y"), ("Y", 10, "%Y"),
+    )  # fmt: skip
+    for unit, every, style in divisions:
+        periods = times.astype(f"datetime64[{unit}]").astype(np.int64) // every
+        (bars,) = np.nonzero(np.diff(periods))
+        if 1 <= len(bars) <= most:
+            stamps = times[bars + 1].astype("datetime64[s]").tolist()
+            return (bars + 1).tolist(), [stamp.strftime(style) for stamp in stamps]
+    return [], []
+
+
+def _time_axis(axes: Any, times: npt.NDArray[Any] | None, bars: int, first: int) -> None:
+    """Bars side by side, nights and weekends closed up, labelled by date where dates are known."""
+    axes.set_xlim(-0.5, bars - 0.5 + 0.02 * bars)
+    if times is not None and times.dtype.kind == "M":
+        axes.set_xticks(*_date_ticks(times))
+        axes.set_xlabel(f"{str(times[0])[:16]} to {str(times[-1])[:16]}".replace("T", " "), fontsize=8, color=_MUTED)
+        return
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{int(x) + first}"))
+    axes.set_xlabel("bar", fontsize=8, color=_MUTED)
+
+
+def symbol(
+    prices: Any,
+    times: npt.NDArray[Any] | None = None,
+    *,
+    name: str = "",
+    params: Params | Mapping[str, Any] | None = None,
+    bars: int = 500,
+) -> Figure:
+    """Draw one symbol: price with the six base averages, the average signal, and the equity of each family.
+
+    Parameters
+    ----------
+    prices : array, shape (bars,)
+        Closes, oldest first. Missing ones are left out.
+    times : array of datetime64, shape (bars,), optional
+        Times of the bars.
+    name : str, optional
+        Symbol, for the title.
+    params : Params or mapping, optional
+        Parameters of ATC.
+    bars : int, default 500
+        Bars to draw, counted from the last. Everything is computed from all bars.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Three panels over the same bars. Marks on the price show where `direction` flips.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
+    ShapeError
+        If `prices` has no value or is no series.
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> from warpquant import plot
+    >>> panel = warpquant.data.sp500_20()
+    >>> figure = plot.symbol(panel["AAPL"], panel.dates, name="AAPL")
+    >>> len(figure.axes)
+    3
+    """
+    bars = _whole("bars", bars, 2)
+    close = np.asarray(prices, dtype=np.float64)
+    if close.ndim != 1 or (times is not None and len(times) != len(close)):
+        raise ShapeError(f"prices: has shape {close.shape}; one value for each of the times is needed")
+    present = np.isfinite(close)
+    if not present.any():
+        raise ShapeError("prices: has no value")
+    close = close[present]
+    times = None if times is None else np.asarray(times)[present]
+    params = params if isinstance(params, Params) else Params.from_dict(params or {})
+    outputs = ("average", "direction", *(f"{family.lower()}_s" for family in atc.FAMILIES))
+    result = atc.run(close, params, outputs=outputs, detail=True)
+    first = max(0, len(close) - bars)
+    shown = slice(first, None)
+    close, times = close[shown], None if times is None else times[shown]
+    x = np.arange(len(close))
+
+    figure = _figure(11, 8)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 1.3, 1.5))
+    average, direction = result["average"][shown], result["direction"][shown]
+    _draw_price(top, x, close, {f: result[f"{f.lower()}_ma"][0][shown] for f in atc.FAMILIES}, direction, params)
+    _draw_signal(middle, average, params)
+    _draw_equity(bottom, x, {f: result[f"{f.lower()}_s"][shown] for f in atc.FAMILIES})
+    _time_axis(bottom, times, len(close), first)
+    top.tick_params(labelbottom=False)
+    middle.tick_params(labelbottom=False)
+
+    state = {1: "long", -1: "short"}.get(int(direction[-1]), "no direction yet")
+    figure.suptitle(
+        f"{name or 'Adaptive trend classification'}   {close[-1]:,.6g}   average {average[-1]:+.2f}   {state}",
+        x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_price(
+    axes: Any,
+    x: npt.NDArray[Any],
+    close: npt.NDArray[np.float64],
+    averages: Mapping[str, npt.NDArray[np.float64]],
+    direction: npt.NDArray[np.int8],
+    params: Params,
+) -> None:
+    log = close.min() > 0 and close.max() / close.min() > 3
+    if log:
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    _tidy(axes)
+    for family, average in averages.items():
+        length = getattr(params, f"{'hull' if family == 'HMA' else family.lower()}_len")
+        label = f"{'SMA' if family == 'HMA' and params.hma == 'sma' else family} {length}"
+        axes.plot(x, average, color=_FAMILY_COLORS[family], linewidth=1.0, alpha=0.9, label=label)
+    axes.plot(x, close, color=_INK, linewidth=1.2, label="close", zorder=3)
+    flips = np.flatnonzero(direction[1:] != direction[:-1]) + 1
+    size = min(46.0, 4000.0 / max(len(flips), 1))
+    for sign, marker, color, label in ((1, "^", _UP, "turns long"), (-1, "v", _DOWN, "turns short")):
+        at = flips[direction[flips] == sign]
+        axes.scatter(
+            at, close[at], s=size, marker=marker, color=color, edgecolors="white", linewidths=min(0.8, size / 40),
+            zorder=4, label=label,
+        )  # fmt: skip
+    # The seeds of some averages lie far from the price; they must not set the scale.
+    low, high = close.min(), close.max()
+    if log:
+        axes.set_ylim(low * (low / high) ** 0.06, high * (high / low) ** 0.06)
+    elif high > low:
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    _legend(axes)
+    _heading(axes, f"Price and base averages{' (log scale)' if log else ''}")
+
+
+def _draw_signal(axes: Any, average: npt.NDArray[np.float64], params: Params) -> None:
+    _tidy(axes)
+    known = np.nan_to_num(average)
+    _up_and_down(axes, np.maximum(known, 0), np.minimum(known, 0), np.arange(len(known) + 1) - 0.5)
+    for level in (params.long_threshold, params.short_threshold):
+        axes.axhline(level, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylim(-1.08, 1.08)
+    axes.set_yticks((-1, -0.5, 0, 0.5, 1))
+    _heading(axes, "Average signal (dashed: thresholds of the direction)")
+
+
+def _draw_equity(axes: Any, x: npt.NDArray[Any], equities: Mapping[str, npt.NDArray[np.float64]]) -> None:
+    _tidy(axes)
+    for family, equity in equities.items():
+        axes.plot(x, equity, color=_FAMILY_COLORS[family], linewidth=1.2, label=family)
+    low, high = axes.get_ylim()
+    if low < 1 < high:
+        axes.axhline(1, color=_MUTED, linewidth=0.6)
+    _legend(axes)
+    _heading(axes, "Equity of each family (layer 2), its weight in the average")
+
+
+def overview(result: ScanResult) -> Figure:
+    """Draw a whole scan: signals ranked, how they came about, and how many symbols are long and short.
+
+    Parameters
+    ----------
+    result : ScanResult
+        What `warpquant.scan.scan` returned. Of a long list the strongest symbols on either side are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left, the average signal of each symbol now; right, the same over the recent bars as a strip; below, how the
+        signals of all symbols spread now, and the share of positive and negative ones over the recent bars.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
+    ParameterError
+        If nothing was scanned.
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> from warpquant import plot, scan
+    >>> figure = plot.overview(scan.scan(warpquant.data.sp500_20()))
+    """
+    if not result.rows:
+        raise ParameterError("result: holds no symbols, so there is nothing to draw")
+    longs, shorts = result.long[:_MOST_ROWS], result.short[:_MOST_ROWS]
+    rows: list[Row] = [*longs, *reversed(shorts)]
+    if not rows:
+        rows = list(result.rows[:_MOST_ROWS])
+    counts = result.counts
+
+    figure = _figure(11, 2.6 + 0.19 * max(len(rows), 8))
+    below = 1.25 / (0.19 * max(len(rows), 8))
+    (bars, strip), (spread, breadth) = figure.subplots(
+        2, 2, sharex="col", gridspec_kw={"width_ratios": (1, 1.5), "height_ratios": (1, below)}
+    )
+    _draw_ranking(bars, rows, len(longs))
+    _draw_spread(spread, np.array([row.average for row in result.rows]))
+    width = max((len(result.recent[row.symbol]) for row in result.rows), default=0)
+    if width:
+        mesh = _draw_strip(strip, [result.recent[row.symbol] for row in rows], len(longs), width)
+        _draw_breadth(breadth, list(result.recent.values()), width)
+        scale: Any = figure.colorbar(mesh, ax=strip, pad=0.015, fraction=0.03, ticks=(-1, 0, 1))
+        scale.outline.set_visible(False)
+        scale.ax.tick_params(colors=_MUTED, labelsize=8, length=0)
+    listed = f", strongest {len(rows)} drawn" if len(rows) < counts["long"] + counts["short"] else ""
+    sides = ", ".join(f"{counts[side]} {side}" for side in ("long", "short", "neutral"))
+    figure.suptitle(
+        f"{counts['scanned']} symbols: {sides}{listed}", x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_ranking(axes: Any, rows: list[Row], longs: int) -> None:
+    values = np.array([row.average for row in rows])
+    y = np.arange(len(rows))
+    _tidy(axes, grid="x")
+    axes.barh(y, values, color=np.where(values >= 0, _UP, _DOWN).tolist(), height=0.72)
+    for at, value in zip(y, values, strict=True):
+        inside = abs(value) > 0.35
+        axes.text(
+            value - 0.03 * np.sign(value) if inside else value + 0.03 * (np.sign(value) or 1), at, f"{value:+.2f}",
+            ha="right" if (value > 0) == inside else "left", va="center", fontsize=7,
+            color="white" if inside else _INK,
+        )  # fmt: skip
+    axes.axvline(0, color=_MUTED, linewidth=0.8)
+    if 0 < longs < len(rows):
+        axes.axhline(longs - 0.5, color=_MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_yticks(y, [row.symbol for row in rows], fontsize=8, color=_INK)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(-1.1, 1.1)
+    axes.set_xticks((-1, -0.5, 0, 0.5, 1))
+    axes.tick_params(labelbottom=False)
+    _heading(axes, "Average signal, last bar")
+
+
+def _draw_spread(axes: Any, averages: npt.NDArray[np.float64]) -> None:
+    edges = (np.arange(22) - 10.5) / 10
+    counts, _ = np.histogram(averages[np.isfinite(averages)], edges)
+    _tidy(axes)
+    axes.stairs(np.where(np.arange(21) > 10, counts, 0), edges, fill=True, color=_UP, alpha=0.8)
+    axes.stairs(np.where(np.arange(21) < 10, counts, 0), edges, fill=True, color=_DOWN, alpha=0.8)
+    axes.stairs(np.where(np.arange(21) == 10, counts, 0), edges, fill=True, color=_MUTED, alpha=0.8)
+    axes.set_ylim(0, 1.1 * max(counts.max(), 1))
+    axes.set_xlabel("average signal", fontsize=8, color=_MUTED)
+    _heading(axes, "All symbols by signal")
+
+
+def _aligned(series: list[npt.NDArray[np.float64]], width: int) -> npt.NDArray[np.float64]:
+    """Series of up to `width` values as rows that end together; NaN before a shorter one begins."""
+    panel = np.full((len(series), width), np.nan)
+    for row, values in zip(panel, series, strict=True):
+        row[width - len(values) :] = values
+    return panel
+
+
+def _draw_strip(axes: Any, series: list[npt.NDArray[np.float64]], longs: int, width: int) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = (_DOWN, "#F4C9A8", "#F7F7F7", "#A9CCE3", _UP)
+    colors = LinearSegmentedColormap.from_list("down-up", shades).with_extremes(bad=_FAINT)
+    edges = np.arange(-width, 1) + 0.5
+    mesh = axes.pcolormesh(
+        edges, np.arange(len(series) + 1) - 0.5, _aligned(series, width), cmap=colors, vmin=-1, vmax=1
+    )
+    _tidy(axes)
+    axes.grid(visible=False)
+    axes.tick_params(labelbottom=False)
+    for between in range(1, len(series)):
+        axes.axhline(between - 0.5, color="white", linewidth=1.2)
+    if 0 < longs < len(series):
+        axes.axhline(longs - 0.5, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_yticks(())
+    axes.set_ylim(len(series) - 0.4, -0.6)
+    _heading(axes, f"The last {width} bars of each symbol")
+    return mesh
+
+
+def _draw_breadth(axes: Any, series: list[npt.NDArray[np.float64]], width: int) -> None:
+    panel = _aligned(series, width)
+    known = np.maximum(np.isfinite(panel).sum(axis=0), 1)
+    long, short = (100 * (panel > 0).sum(axis=0) / known, -100 * (panel < 0).sum(axis=0) / known)
+    _tidy(axes)
+    _up_and_down(axes, long, short, np.arange(-width, 1) + 0.5)
+    axes.set_ylim(-105, 105)
+    axes.set_yticks((-100, -50, 0, 50, 100), ("100 %", "50 %", "0", "50 %", "100 %"))
+    axes.set_xlabel("bars before the last", fontsize=8, color=_MUTED)
+    _heading(axes, "Share of all symbols with a positive and a negative signal")
