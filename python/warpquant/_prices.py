@@ -191,6 +191,14 @@ def _find_columns(table: Any, symbol_col: str | None, time_col: str | None, pric
     return _Columns(time, symbol, (price,), wide=False)
 
 
+def _whole_column(column: Any) -> Any:
+    """A column in one piece, with its values themselves rather than codes for them."""
+    import pyarrow as pa
+
+    column = column.combine_chunks()
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
 def _text_times(column: Any, time_format: str | None) -> Any:
     """Text as timestamps: in the format given, else ISO, else whichever order of day and month fits all of it."""
     import pyarrow as pa
@@ -221,7 +229,7 @@ def _read_times(column: Any, time_format: str | None) -> tuple[Times, npt.NDArra
     """Times as datetime64 or whole numbers, and where they are missing."""
     import pyarrow as pa
 
-    column = column.combine_chunks()
+    column = _whole_column(column)
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         column = _text_times(column, time_format)
@@ -253,22 +261,22 @@ def _read_numbers(column: Any) -> tuple[Floats, dict[int, str]]:
     """Values with NaN where missing, and what is no number, by row."""
     import pyarrow as pa
 
-    column = column.combine_chunks()
+    column = _whole_column(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return np.ascontiguousarray(values, dtype=np.float64), {}
     values, bad = np.full(len(column), np.nan), {}
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     for row, value in enumerate(column.to_pylist()):
-        if value is not None and value != "":
-            try:
-                values[row] = float(value) if is_text else float("no number")
-            except ValueError:
-                bad[row] = str(value)
+        if value is None or value == "":
+            continue
+        try:
+            if not is_text:
+                raise ValueError
+            values[row] = float(value)
+        except ValueError:
+            bad[row] = str(value)
     return values, bad
 
 

@@ -165,6 +165,11 @@ class ScanResult:
         """The same as JSON text."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
 
+    @staticmethod
+    def columns() -> list[str]:
+        """Names of the fields of a record."""
+        return ["side", *(field.name for field in dataclasses.fields(Row))]
+
     def to_records(self) -> list[dict[str, Any]]:
         """One dictionary for each symbol of `long`, `short` and `neutral`, in that order, led by its ``side``."""
         return [{"side": side, **row.to_dict()} for side in ("long", "short", "neutral") for row in getattr(self, side)]
@@ -332,7 +337,8 @@ def scan(
             where, bars, price = last[symbol]
             times = _times_of(prices, symbol)
             time = None if times is None else times[where]
-            kept[symbol] = results["average"][symbol][len(results["average"][symbol]) - recent if recent else bars :]
+            average = results["average"][symbol]
+            kept[symbol] = average[max(0, len(average) - recent) :].copy()  # a view would keep the whole batch
             rows.append(
                 Row(
                     symbol=symbol,
