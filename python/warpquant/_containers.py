@@ -599,7 +599,7 @@ def unpack_like(x: Any, name: str, first: Unpacked, axis: int | str | None = Non
             raise ShapeError(f"{name}: has {len(other.data)} series, but the first argument has {len(first.data)}")
     elif other.labels is not None:
         other.data, other.labels, other.axis = _join(other, name, first), None, first.axis
-    elif len(shape(other.data, name)) == 2 and other.axis % 2 != first.axis % 2:
+    elif other.axis % 2 != first.axis % 2 and np.ndim(other.data) == 2:
         other.data, other.axis = np.asarray(other.data).T, first.axis
     return other
 
@@ -630,22 +630,25 @@ def _split(x: Unpacked, name: str) -> list[Any]:
 
 def _join(x: Unpacked, name: str, first: Unpacked) -> np.ndarray[Any, Any]:
     """The series of a list as an array with the layout of `first`."""
-    if len(shape(first.data, "the first argument")) != 2:
-        raise ShapeError(f"{name}: several named series do not go with one array of shape {np.shape(first.data)}")
+    size = shape(first.data, "the first argument")
+    if size is None or len(size) != 2:
+        raise ShapeError(f"{name}: several named series do not go with an array of shape {size}")
     series = [np.asarray(s) for s in x.data]
     if not series or len({s.shape for s in series}) != 1:
-        raise ShapeError(f"{name}: series of different lengths do not go with an array of shape {np.shape(first.data)}")
+        raise ShapeError(f"{name}: series of different lengths do not go with an array of shape {size}")
     return np.stack(series, axis=1 - first.axis % 2)
 
 
-def shape(x: Any, name: str) -> tuple[int, ...]:
-    """Shape of an array-like.
+def shape(x: Any, name: str) -> tuple[int, ...] | None:
+    """Shape of an array-like; None if that takes an exchange by DLPack.
 
     Raises
     ------
     ShapeError
         If it is a sequence of sequences of different lengths.
     """
+    if not hasattr(x, "shape") and hasattr(x, "__dlpack__"):
+        return None
     try:
         return tuple(np.shape(x))
     except ValueError:

@@ -318,9 +318,11 @@ def _check_short(params: Params, source: Unpacked) -> None:
     needed = max(max(n) for n in params.family_lengths)
     if source.labels is None:
         size = shape(source.data, "prices")
+        if size is None:
+            size = np.from_dlpack(source.data).shape
         shortest, which = size[source.axis] if -len(size) <= source.axis < len(size) else 0, "prices"
     else:
-        sizes = [max(shape(x, "prices"), default=0) for x in source.data]
+        sizes = [max(shape(x, "prices") or (0,)) for x in source.data]
         shortest = min(sizes, default=0)
         which = f"prices: {source.labels[sizes.index(shortest)]!r}" if sizes else "prices"
     if shortest < needed:
@@ -616,8 +618,10 @@ def _params(*values: Any) -> Params:
 
 def _growth(params: Params, prices: Any, axis: int | str | None) -> Any:
     source = unpack(prices, "prices", axis)
-    series = [np.shape(source.data)[source.axis]] if source.labels is None else [np.shape(x)[0] for x in source.data]
-    bars = max(series)
+    if source.labels is not None:
+        bars = max(len(x) for x in source.data)
+    else:
+        bars = (shape(source.data, "prices") or np.from_dlpack(source.data).shape)[source.axis]
     table = _core.atc_growth(params.La / 1000.0, params.cutout, bars)
     if bars and table[-1] > 1.1:
         first = int(np.argmax(table > 1.1))

@@ -140,7 +140,7 @@ def curve(
         target = list(out.values())
     if source.labels is None:
         expected, given = shape(source.data, name), shape(follows.data, "signal")
-        if given != expected:
+        if None not in (given, expected) and given != expected:
             raise ShapeError(f"signal: has shape {given}, but {name} have shape {expected}")
         result = _core.equity_array(source.data, follows.data, source.axis, *numbers, target, threads, simd)
     else:

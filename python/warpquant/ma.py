@@ -164,7 +164,7 @@ def _compute(
     if warmup == "null" and out is not None:
         raise ParameterError("warmup: 'null' goes with a new result; out has no null")
     if source.labels is None:
-        result = _core.ma_array(index, source.data, *how, bool(exact), source.axis, out, threads, simd)
+        result = _core.ma_array(index, source.data, *how, source.axis, out, threads, simd)
     else:
         result = _core.ma_columns(index, source.data, source.labels, *how, out, threads, simd)
     if out is not None:
@@ -248,7 +248,7 @@ _EXACT_DOC = """exact : bool, default False
 def _document(kind: Info) -> str:
     sample = [2.0, 4.0, 8.0, 4.0, 2.0, 4.0, 8.0]
     index, _ = _KINDS[kind.name]
-    result = _core.ma_array(index, sample, [3], False, False, 2.0, 30.0, "window", True, -1, None, 1, "best")
+    result = _core.ma_array(index, sample, [3], False, False, 2.0, 30.0, "window", -1, None, 1, "best")
     return _DOC.format(
         title=kind.title,
         formula=kind.formula,
@@ -370,7 +370,7 @@ class Stream:
             Under ``nan='raise'``, if a value is missing; the stream is then unchanged.
         """
         data = unpack(x, "x").data
-        if not shape(data, "x"):  # a number, an array without dimensions
+        if shape(data, "x") == ():  # a number, an array without dimensions
             data = [data] if np.isscalar(data) else np.reshape(data, 1)
         result: npt.NDArray[np.float64] = self._core.update(data)
         return result
