@@ -314,18 +314,19 @@ def _pieces(
 
 
 def _groups(column: Any) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
-    """Each symbol of a column with its rows; rows without a symbol are left out."""
+    """Each symbol of a column with its rows; the name of a missing symbol is empty."""
     import pyarrow as pa
 
     column = column.combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    names = [None, *column.dictionary.to_pylist()]
     order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(len(column.dictionary) + 1))
-    for name, start, stop in zip(column.dictionary.to_pylist(), starts[:-1], starts[1:], strict=True):
-        if name is not None and stop > start:
-            yield str(name), order[start:stop]
+    bounds = np.searchsorted(codes[order], np.arange(-1, len(names)))
+    for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
+        if stop > start:
+            yield "" if name is None else str(name), order[start:stop]
 
 
 def _missing(time: Times) -> npt.NDArray[np.bool_]:
@@ -432,7 +433,11 @@ def read_prices(
         path = pathlib.Path(file)
         try:
             for symbol, piece in _pieces(path, symbol_col, time_col, price_col, time_format):
-                pieces.setdefault(symbol, []).append(piece)
+                if symbol:
+                    pieces.setdefault(symbol, []).append(piece)
+                else:
+                    said = f"{count(len(piece.close), 'row')} without a symbol left out"
+                    warnings.append(Note(_stem(path), said))
         except _FileError as error:
             failures.append(Failure(_stem(path), error.reason, f"{path.name}: {error}"))
     closes: dict[str, Floats] = {}
@@ -442,6 +447,6 @@ def read_prices(
         if isinstance(merged, Failure):
             failures.append(merged)
             continue
-        closes[symbol], times[symbol], said = merged
-        warnings.extend(Note(symbol, text) for text in said)
+        closes[symbol], times[symbol], texts = merged
+        warnings.extend(Note(symbol, text) for text in texts)
     return Prices(closes, times, failures, warnings)
