@@ -97,22 +97,26 @@ def lsma(x, n, point):
 
 
 def kama(x, n, seed):
-    """Missing while its window of ``n + 1`` bars holds a missing bar; goes on from the price."""
+    """After a missing bar it goes on from the price.
+
+    seed "first": missing while the window of ``n + 1`` bars holds a missing one. seed "zero": on the bar itself; the
+    chart script asks whether the noise is above 1e-10, and where it is missing the answer is no.
+    """
     fast, slow = Wide(0.666), Wide(0.064)
     out = np.full(len(x), NAN)
     value = Wide(0) if seed == "zero" else x[0]
     for i in range(len(x)):
-        moves = abs(np.diff(x[max(i - n, 0) : i + 1]))
-        noise, efficiency = moves.sum(), Wide(0)
-        if np.isnan(noise) or np.isnan(x[i]):
-            value = NAN
-        elif i < n:
-            value = value + slow**2 * (x[i] - value) if seed == "zero" else value
-        else:
-            if noise > (1e-10 if seed == "zero" else 0):
-                efficiency = abs(x[i] - x[i - n]) / noise
+        if i >= n:
+            noise = abs(np.diff(x[i - n : i + 1])).sum()
+            change = abs(x[i] - x[i - n])
+            if seed == "zero":
+                efficiency = change / noise if noise > 1e-10 else Wide(0)
+            else:
+                efficiency = Wide(0) if noise == 0 else change / noise
             value = x[i] if np.isnan(value) else value
             value = value + (efficiency * (fast - slow) + slow) ** 2 * (x[i] - value)
+        elif seed == "zero":
+            value = value + slow**2 * (x[i] - value)
         out[i] = value
     return out
 
@@ -259,15 +263,15 @@ def _dense(close, src, p):
     return out
 
 
-def undecided(close, result, *, rounding="even", cross_rtol=1e-12, levels=(0.1, -0.1, 0.49, -0.49), **_):
-    """Bars with a value on the edge of a decision: a cross, a rounding, a cut or a latch."""
-    close, raw = np.asarray(close, dtype=np.float64), result["raw"]
+def undecided(close, result, *, rounding, cross_rtol, latches, cuts):
+    """Bars with a value on the edge of a decision: a cross, a rounding, a cut of raw layer 1, a latch, a sign."""
+    close, raw, level = np.asarray(close, dtype=np.float64), result["raw"], result["average"]
     distance = [abs(close - result[f"{f}_ma"]) for f in FAMILIES]
     edge = [((d > cross_rtol * abs(close)) & (d <= (cross_rtol + 1e-11) * abs(close))).any(axis=0) for d in distance]
     if rounding == "none":
-        edge += [(abs(raw - level) < 1e-9).any(axis=0) for level in levels]
+        edge += [(abs(raw - cut) < 1e-9).any(axis=0) for cut in cuts]
     else:
         edge.append((abs(abs(raw) * 100 % 1 - 0.5) < 1e-6).any(axis=0))
-    edge += [abs(result["average"] - level) < 1e-9 for level in levels]
-    edge.append((abs(result["average"]) < 1e-9) & (result["average"] != 0))
+    edge += [abs(level - latch) < 1e-9 for latch in latches]
+    edge.append((abs(level) < 1e-9) & (level != 0))
     return np.logical_or.reduce(edge)
