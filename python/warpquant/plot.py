@@ -91,10 +91,10 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 def _date_ticks(times: npt.NDArray[Any], most: int = 9) -> tuple[list[int], list[str]]:
     """Bars at which a new year, quarter, month, day or hour begins, in the finest division that leaves few enough."""
     divisions = (
-        ("h", 1, "%H:%M"), ("h", 6, "%d %b %H:%M"), ("D", 1, "%d %b"), ("D", 7, "%d %b"), ("M", 1, "%b %Y"),
-        ("M", 3, "%b %Y"), ("M", 6, "%b %Y"), ("Y", 1, "%Y"), ("Y", 2, "%Y"), ("Y", 5, "%Y"), ("Y", 10, "%Y"),
+        ("%H:%M", "h", (1,)), ("%d %b %H:%M", "h", (6,)), ("%d %b", "D", (1, 2, 4, 7, 14)), ("%b %Y", "M", (1, 3, 6)),
+        ("%Y", "Y", (1, 2, 5, 10)),
     )  # fmt: skip
-    for unit, every, style in divisions:
+    for style, unit, every in ((style, unit, every) for style, unit, steps in divisions for every in steps):
         periods = times.astype(f"datetime64[{unit}]").astype(np.int64) // every
         (bars,) = np.nonzero(np.diff(periods))
         if 1 <= len(bars) <= most:
