@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -76,6 +77,49 @@ def scale(kind, x, want):
 
 def test_every_kind_has_an_oracle():
     assert all(callable(getattr(reference, kind, None)) for kind in KINDS)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 9])
+def test_the_oracle_in_fractions(length):
+    """Extended precision is enough: the oracle is the rounded result of exact arithmetic, written out once more."""
+    x = [Fraction(float(v)) for v in walk(40, 1)]
+    rate, total = Fraction(2, length + 1), Fraction(length * (length + 1), 2)
+
+    def smooth(values):
+        out = [sum(values[:length]) / length]
+        for v in values[length:]:
+            out.append(out[-1] * (1 - rate) + v * rate)
+        return out
+
+    def paces():
+        y, out = x[length - 1], []
+        for i in range(length, 40):
+            noise = sum(abs(x[j] - x[j - 1]) for j in range(i - length + 1, i + 1))
+            pace = abs(x[i] - x[i - length]) / noise * (Fraction(2, 3) - Fraction(2, 31)) + Fraction(2, 31)
+            y += pace**2 * (x[i] - y)
+            out.append(y)
+        return out
+
+    windows = [x[i - length + 1 : i + 1] for i in range(length - 1, 40)]
+    weighted = [sum((k + 1) * v for k, v in enumerate(w)) / total for w in windows]
+    means = [sum(w) / length for w in windows]
+    once = smooth(x)
+    twice = smooth(once)
+    thrice = smooth(twice)
+    exact = {
+        "sma": means,
+        "wma": weighted,
+        "lsma": [3 * w - 2 * m for w, m in zip(weighted, means, strict=True)],
+        "ema": once,
+        "dema": [2 * a - b for a, b in zip(once[length - 1 :], twice, strict=True)],
+        "tema": [3 * (a - b) + c for a, b, c in zip(once[2 * length - 2 :], twice[length - 1 :], thrice, strict=True)],
+        "kama": paces(),
+        "roc": [100 * (b - a) / a for a, b in zip(x, x[length:], strict=False)],
+    }
+    for kind, want in exact.items():
+        got = getattr(reference, kind)([float(v) for v in x], length)
+        near(got[40 - len(want) :], [float(v) for v in want], TOLERANCE["ulp"], label=kind)
+        assert np.isnan(got[: 40 - len(want)]).all()
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -372,6 +416,24 @@ def test_bits_do_not_depend_on_the_batch(kind, device):
         same_bits(got, want, f"batches of {size}")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_bits_of_a_result_larger_than_the_cache(kind, device):
+    x = np.tile(panel(8, 40_000, share=0.001), (13, 1))
+    want = average(kind, x[:8], 28, device)
+    got = average(kind, x, 28, device)
+    for i in range(0, len(x), 8):
+        same_bits(got[i : i + 8], want, f"symbols from {i}")
+
+
+def test_bits_are_the_same_every_time(device):
+    x = panel(67, 500, share=0.01)
+    for kind in KINDS:
+        want = average(kind, x, 28, device)
+        for turn in range(20):
+            same_bits(average(kind, x, 28, device, num_threads=1 + turn % 8), want, f"{kind}, turn {turn}")
+
+
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_exact_and_scan(kind, device):
     for x in (walk(200_003), walk(200_003, 1) * 600, holes(walk(100_000, 2), share=0.001)):
@@ -503,6 +565,25 @@ def test_accuracy_of_ema(row, exact, device):
     if shock:
         tolerance[shock : shock + 400] = TOLERANCE["decay"]
     near(ma.ema(x, 28, exact=exact, device=device), want, tolerance)
+
+
+# ---------------------------------------------------------------------------------------------- real bars
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_real_bars(kind, device, equities, universe):
+    shares = average(kind, equities, 28, device)
+    for symbol, x in equities.items():
+        same_bits(shares[symbol], average(kind, x, 28, device), symbol)
+    panels = average(kind, universe, 28, device)
+    for i, x in enumerate(universe):
+        same_bits(panels[i], average(kind, x, 28, device), f"symbol {i}")
+    sample = {s: (equities[s], shares[s]) for s in ("CBS", "STI", "BHF", "COL", "AET", "AAPL")}
+    sample |= {f"symbol {i}": (universe[i], panels[i]) for i in range(0, len(universe), 50)}
+    for name, (x, got) in sample.items():
+        want = getattr(reference, kind)(x, 28)
+        near(got, want, TOLERANCE["oracle"], scale(kind, x, want), name)
 
 
 # ---------------------------------------------------------------------------------------------- properties
