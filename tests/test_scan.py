@@ -87,6 +87,30 @@ def test_symbols_encoded_as_a_dictionary(tmp_path, closes):
     expect(read_prices(write(table, tmp_path / "p.parquet")), closes)
 
 
+def test_files_of_other_libraries(tmp_path, closes):
+    """Polars writes codes without a sign and views of text, pandas an index that may be text."""
+    pl, pd = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    table = long_table(closes)
+    symbols = pl.col("symbol").cast(pl.Categorical)
+    for number, frame in enumerate((pl.from_arrow(table), pl.from_arrow(table).with_columns(symbols))):
+        frame.write_ipc(tmp_path / f"{number}.arrow")
+        expect(read_prices(tmp_path / f"{number}.arrow"), closes)
+    for index in (DATES, DATES.astype(str)):
+        pd.DataFrame(closes, index=index).to_parquet(tmp_path / "p.parquet")
+        prices = read_prices(tmp_path / "p.parquet")
+        expect(prices, closes)
+        assert np.array_equal(prices.times["AAA"].astype("datetime64[D]"), DATES)
+
+
+def test_dictionaries_that_differ_between_row_groups(tmp_path):
+    parts = [
+        pa.table({"symbol": pa.array(names).dictionary_encode(), "ts": pa.array(ts, pa.uint64()), "close": close})
+        for names, ts, close in ((["a", "b"], [1, 2], [1.0, 2.0]), (["b", "c"], [3, 4], [3.0, 4.0]))
+    ]
+    prices = read_prices(write(pa.concat_tables(parts), tmp_path / "p.parquet"))
+    expect(prices, {"a": np.array([1.0]), "b": np.array([2.0, 3.0]), "c": np.array([4.0])})
+
+
 def test_a_file_of_bars_is_named_after_its_file(tmp_path):
     content = "Date,Open,High,Low,Close,Volume\n2024-01-02,1,3,0.5,2,10\n2024-01-03,2,4,1.5,3,20\n"
     for name in ("EURUSD.csv", "EURUSD.v2.csv"):

@@ -89,7 +89,9 @@ _TIME_NAMES = ("date", "datetime", "timestamp", "time", "ts", "open_time", "open
 _SYMBOL_NAMES = ("symbol", "ticker", "instrument", "asset", "pair", "code")
 _PRICE_NAMES = ("close", "price", "adj close", "adj_close")
 _BAR_NAMES = ("open", "high", "volume")
-_INDEX_NAMES = ("", "index", "unnamed: 0", "__index_level_0__")
+_INDEX_NAMES = ("", "index", "unnamed: 0")
+_PANDAS_INDEX = "__index_level_0__"
+_TEXT_TYPES = ("string", "large_string", "string_view")
 _CLOCKS = (" %H:%M:%S", " %H:%M", "")
 _SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather", ".arrow")
 
@@ -168,8 +170,8 @@ def _find_columns(table: Any, symbol_col: str | None, time_col: str | None, pric
         time = first(_TIME_NAMES)
     if time is None:
         time = next((i for i, field in enumerate(table.schema) if pa.types.is_temporal(field.type)), None)
-    if time is None and lower and lower[0] in _INDEX_NAMES:
-        time = first(lower[:1])
+    if time is None and lower:
+        time = first([lower[0] if lower[0] in _INDEX_NAMES else _PANDAS_INDEX])
     symbol = named("symbol column", symbol_col)
     if symbol is None:
         symbol = first(_SYMBOL_NAMES)
@@ -225,36 +227,45 @@ def _text_times(column: Any, time_format: str | None) -> Any:
     return fitting[0]
 
 
-def _read_times(column: Any, time_format: str | None) -> tuple[Times, npt.NDArray[np.bool_]]:
-    """Times as datetime64 or whole numbers, and where they are missing."""
+#: Marks a missing time, as a whole number and, seen as a datetime64, as NaT.
+_NO_TIME = np.iinfo(np.int64).min
+
+
+def _missing(time: Times) -> npt.NDArray[np.bool_]:
+    flags: npt.NDArray[np.bool_] = time.view(np.int64) == _NO_TIME
+    return flags
+
+
+def _read_times(column: Any, time_format: str | None) -> Times:
+    """Times as datetime64 or whole numbers."""
     import pyarrow as pa
 
     column = _whole_column(column)
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if str(column.type) in _TEXT_TYPES:
         column = _text_times(column, time_format)
-    elif pa.types.is_integer(kind):
-        missing = column.is_null().to_numpy(zero_copy_only=False)
-        return _integer_times(column.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)), missing
-    elif not pa.types.is_temporal(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
-        raise _FileError(f"the time column holds {kind}; accepted are dates, timestamps and whole numbers")
-    times = column.to_numpy(zero_copy_only=False)
-    return times, np.isnat(times)
+    elif pa.types.is_date(column.type):  # the direct way to NumPy would import pandas
+        column = column.cast(pa.timestamp("ms"))
+    is_stamp = pa.types.is_timestamp(column.type)
+    if not is_stamp and not pa.types.is_integer(column.type):
+        raise _FileError(f"the time column holds {column.type}; accepted are dates, timestamps and whole numbers")
+    numbers = column.cast(pa.int64(), safe=False).fill_null(_NO_TIME).to_numpy(zero_copy_only=False)
+    return numbers.view(f"datetime64[{column.type.unit}]") if is_stamp else _integer_times(numbers)
 
 
 def _integer_times(numbers: npt.NDArray[np.int64]) -> Times:
     """Whole numbers as dates (YYYYMMDD) or times since 1970 in s, ms, us or ns, by their size; else as they are."""
-    size = int(np.median(numbers)) if numbers.size else 0
+    known = numbers[numbers != _NO_TIME]
+    size = int(np.median(known)) if known.size else 0
     if 19000101 <= size <= 22001231:
-        text = numbers.astype("U8")
         try:
-            return np.array([f"{t[:4]}-{t[4:6]}-{t[6:]}" for t in text.tolist()], dtype="datetime64[D]")
+            texts = (str(n) if n != _NO_TIME else "NaT" for n in numbers.tolist())
+            return np.array([f"{t[:4]}-{t[4:6]}-{t[6:]}" if t != "NaT" else t for t in texts], dtype="datetime64[s]")
         except ValueError:
             return numbers
     for unit, low, high in (("s", 10**8, 10**11), ("ms", 10**11, 10**14), ("us", 10**14, 10**17)):
         if low <= size < high:
-            return numbers.astype(f"datetime64[{unit}]")
-    return numbers.astype("datetime64[ns]") if size >= 10**17 else numbers
+            return numbers.view(f"datetime64[{unit}]")
+    return numbers.view("datetime64[ns]") if size >= 10**17 else numbers
 
 
 def _read_numbers(column: Any) -> tuple[Floats, dict[int, str]]:
@@ -267,7 +278,7 @@ def _read_numbers(column: Any) -> tuple[Floats, dict[int, str]]:
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return np.ascontiguousarray(values, dtype=np.float64), {}
     values, bad = np.full(len(column), np.nan), {}
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = str(kind) in _TEXT_TYPES
     for row, value in enumerate(column.to_pylist()):
         if value is None or value == "":
             continue
@@ -294,18 +305,13 @@ def _pieces(
 ) -> Iterator[tuple[str, _Piece]]:
     """Everything that a file holds, symbol by symbol."""
     table = _load(path)
+    names = table.column_names
     columns = _find_columns(table, symbol_col, time_col, price_col)
-    time = missing = None
-    if columns.time is not None:
-        time, missing = _read_times(table.column(columns.time), time_format)
+    time = None if columns.time is None else _read_times(table.column(columns.time), time_format)
     for position in columns.prices:
         close, bad = _read_numbers(table.column(position))
-        if time is not None and missing is not None and missing.any():
-            # A missing time cannot be placed; NaT and the smallest integer mark it until the bars are put in order.
-            time = time.copy()
-            time[missing] = np.array("NaT", time.dtype) if time.dtype.kind == "M" else np.iinfo(np.int64).min
         if columns.symbol is None:
-            name = table.column_names[position] if columns.wide else _stem(path)
+            name = names[position] if columns.wide else _stem(path)
             yield name, _Piece(close, time, next(iter(bad.items()), None))
             continue
         for name, rows in _groups(table.column(columns.symbol)):
@@ -320,20 +326,13 @@ def _groups(column: Any) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
     column = column.combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     names = [None, *column.dictionary.to_pylist()]
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(-1, len(names)))
     for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
         if stop > start:
             yield "" if name is None else str(name), order[start:stop]
-
-
-def _missing(time: Times) -> npt.NDArray[np.bool_]:
-    if time.dtype.kind == "M":
-        return np.isnat(time)
-    flags: npt.NDArray[np.bool_] = time == np.iinfo(np.int64).min
-    return flags
 
 
 def _merge(symbol: str, pieces: list[_Piece]) -> tuple[Floats, Times | None, list[str]] | Failure:
