@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -416,3 +417,10 @@ def test_without_typer():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
     assert "warpquant[cli]" in run.stderr
+
+
+def test_the_manual_knows_every_option():
+    manual = (pathlib.Path(__file__).parents[1] / "docs" / "scan.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"--[a-z][a-z-]+", call("scan", "--help").stdout.split("Parameters of ATC")[0]))
+    assert {option for option in options if option not in manual} <= {"--help"}
+    assert all(f"| {code} |" in manual for code in Code)
