@@ -272,6 +272,6 @@ def undecided(close, result, *, rounding, cross_rtol, latches, cuts):
         edge += [(abs(raw - cut) < 1e-9).any(axis=0) for cut in cuts]
     else:
         edge.append((abs(abs(raw) * 100 % 1 - 0.5) < 1e-6).any(axis=0))
-    edge += [abs(level - latch) < 1e-9 for latch in latches]
+    edge += [(abs(level - latch) < 1e-9) & (level != latch) for latch in latches]
     edge.append((abs(level) < 1e-9) & (level != 0))
     return np.logical_or.reduce(edge)
