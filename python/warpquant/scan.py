@@ -30,6 +30,7 @@ __all__ = ["SCHEMA", "Failure", "Note", "Prices", "Row", "ScanResult", "read_pri
 SCHEMA = "warpquant.scan/1"
 
 _SIGNALS = tuple(f"{family.lower()}_signal" for family in atc.FAMILIES)
+_SIDES = ("long", "short", "neutral")
 _OUTPUTS = ("average", "trend", "direction", *_SIGNALS)
 
 # Series are scanned in batches of about this many bars: 58 bytes a bar make 30 MB, and an interrupt waits some 20 ms.
@@ -140,7 +141,7 @@ class ScanResult:
         sides = [self._side(row) for row in self.rows]
         return {
             "scanned": len(sides),
-            **{side: sides.count(side) for side in ("long", "short", "neutral")},
+            **{side: sides.count(side) for side in _SIDES},
             "failed": len(self.failures),
         }
 
@@ -172,7 +173,7 @@ class ScanResult:
 
     def to_records(self) -> list[dict[str, Any]]:
         """One dictionary for each symbol of `long`, `short` and `neutral`, in that order, led by its ``side``."""
-        return [{"side": side, **row.to_dict()} for side in ("long", "short", "neutral") for row in getattr(self, side)]
+        return [{"side": side, **row.to_dict()} for side in _SIDES for row in getattr(self, side)]
 
     def to_arrow(self) -> Any:
         """The records as an Arrow table; its ``time`` is a timestamp, or whole numbers, or null.
@@ -186,26 +187,18 @@ class ScanResult:
             import pyarrow as pa
         except ImportError:
             raise ImportError("an Arrow table needs pyarrow: pip install 'warpquant[data]'") from None
-        kinds = {"symbol": pa.string(), "time": pa.null()}
-        kinds |= dict.fromkeys(("bars", "bars_since_flip"), pa.int64()) | dict.fromkeys(
-            ("trend", "direction"), pa.int8()
-        )
-        fields = [field.name for field in dataclasses.fields(Row)]
-        schema = pa.schema([("side", pa.string()), *((name, kinds.get(name, pa.float64())) for name in fields)])
-        records = [
-            {"side": side, **dataclasses.asdict(row)}
-            for side in ("long", "short", "neutral")
-            for row in getattr(self, side)
-        ]
-        times: Any = [record["time"] for record in records]
-        if any(isinstance(time, np.datetime64) for time in times):
-            kind = pa.timestamp("ns")
-            times = np.array([t if isinstance(t, np.datetime64) else None for t in times], dtype="datetime64[ns]")
-        else:
-            kind = pa.int64() if any(time is not None for time in times) else pa.null()
-        schema = schema.set(schema.get_field_index("time"), pa.field("time", kind))
-        columns = {name: [record[name] for record in records] for name in schema.names} | {"time": times}
-        return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+        rows = [(side, row) for side in _SIDES for row in getattr(self, side)]
+        columns: dict[str, Any] = {"side": [side for side, _ in rows]}
+        for field in dataclasses.fields(Row):
+            columns[field.name] = [getattr(row, field.name) for _, row in rows]
+        kinds = {"side": pa.string(), "symbol": pa.string(), "bars": pa.int64(), "bars_since_flip": pa.int64()}
+        kinds |= {"trend": pa.int8(), "direction": pa.int8(), "time": pa.null()}
+        if any(isinstance(time, np.datetime64) for time in columns["time"]):
+            dates = [time if isinstance(time, np.datetime64) else None for time in columns["time"]]
+            columns["time"], kinds["time"] = np.array(dates, dtype="datetime64[us]"), pa.timestamp("us")
+        elif any(time is not None for time in columns["time"]):
+            kinds["time"] = pa.int64()
+        return pa.table({name: pa.array(values, kinds.get(name, pa.float64())) for name, values in columns.items()})
 
 
 def _freshness(row: Row) -> tuple[float, str]:
