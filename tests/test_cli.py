@@ -185,8 +185,9 @@ def test_columns_by_name(tmp_path):
     assert (row["symbol"], row["time"], row["bars"]) == ("x", "2024-01-28", 28)
 
 
-def test_pictures(tmp_path):
+def test_pictures(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr("warpquant.plot._DPI", 40)
     path = wide(tmp_path, {"a/b": walk(60, 1), "a_b": walk(60, 2), "overview": walk(60, 3)})
     run = call("scan", path, "--plot", tmp_path / "pictures", "--plot-bars", 40, "--min-signal", 0)
     listed = len(list((tmp_path / "pictures").iterdir())) - 1
@@ -339,7 +340,7 @@ def test_an_interrupt_from_outside(tmp_path):
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path):
-    panel = {f"S{i}": walk(40, i) for i in range(3000)}
+    panel = {f"S{i}": walk(40, i) for i in range(1000)}
     command = f"{sys.executable} -m warpquant scan {wide(tmp_path, panel)} --format json -q | head -c 10"
     run = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert run.stdout == '{\n  "schem'
