@@ -124,6 +124,13 @@ def test_output_goes_to_the_file_in_the_format_of_its_suffix(tmp_path, suffix):
         assert path.read_text(encoding="utf-8") == call(*DEMO, "--format", form, "-q").stdout
 
 
+def test_symbols_are_printed_as_they_are(tmp_path):
+    path = wide(tmp_path, {"[bold]X[/bold]": walk(60, 1), "B[/]": walk(60, 2)})
+    text = call("scan", path, "--min-signal", 0).stdout
+    assert "[bold]X[/bold]" in text
+    assert "B[/]" in text
+
+
 def test_every_parameter_has_an_option(tmp_path):
     values = {
         "robustness": "Wide", "compat": "pine", "hma": "hull", "dema_seed": "value", "lsma": "previous",

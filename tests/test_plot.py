@@ -145,6 +145,12 @@ def test_an_overview_without_recent_bars(tmp_path):
     png(plot.overview(scan({"x": walk(100)}, recent=0)), tmp_path / "o.png")
 
 
+def test_names_are_no_formulas(tmp_path):
+    panel = {"$\\frac$": walk(60), "A$B_{C$": walk(60, 1)}
+    png(plot.overview(scan(panel, min_signal=0)), tmp_path / "o.png")
+    png(plot.symbol(panel["A$B_{C$"], name="A$B_{C$"), tmp_path / "s.png")
+
+
 def test_an_empty_scan_has_no_overview():
     with pytest.raises(ParameterError, match="no symbols"):
         plot.overview(scan({}))

@@ -26,6 +26,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from . import __version__, atc, config
 from ._doctor import doctor as examine
@@ -210,7 +211,7 @@ def _print_pairs(console: Console, title: str, pairs: Iterable[tuple[str, ...]])
     console.print(f"[bold]{title}[/bold]")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     for pair in pairs:
-        table.add_row(*pair)
+        table.add_row(*map(Text, pair))  # as it is: brackets would pass for markup
     console.print(table)
 
 
@@ -226,7 +227,7 @@ def _table(title: str, style: str, rows: Iterable[Row]) -> Table:
         flip = "-" if row.bars_since_flip is None else str(row.bars_since_flip)
         signals = (getattr(row, f"{family.lower()}_signal") for family in atc.FAMILIES)
         table.add_row(
-            row.symbol, f"{row.price:.6g}", f"{row.average:+.3f}", f"{row.trend:+d}", f"{row.direction:+d}", flip,
+            Text(row.symbol), f"{row.price:.6g}", f"{row.average:+.3f}", f"{row.trend:+d}", f"{row.direction:+d}", flip,
             *(f"{signal:+.2f}" for signal in signals),
         )  # fmt: skip
     return table
@@ -520,7 +521,7 @@ def show(form: As = Report.TABLE, no_color: NoColor = False) -> None:
     for name in ("Setting", "Value", "Origin"):
         table.add_column(name, no_wrap=True)
     for s in settings:
-        table.add_row(s.key, _setting_text(s.key, s.value), s.origin)
+        table.add_row(s.key, _setting_text(s.key, s.value), Text(s.origin))
     _console(no_color).print(table)
 
 

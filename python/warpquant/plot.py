@@ -191,7 +191,7 @@ def symbol(
     state = {1: "long", -1: "short"}.get(int(direction[-1]), "no direction yet")
     figure.suptitle(
         f"{name or 'Adaptive trend classification'}   {close[-1]:,.6g}   average {average[-1]:+.2f}   {state}",
-        x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK,
+        x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK, parse_math=False,
     )  # fmt: skip
     return figure
 
@@ -330,7 +330,7 @@ def _draw_ranking(axes: Any, rows: list[Row], longs: int) -> None:
     axes.axvline(0, color=_MUTED, linewidth=0.8)
     if 0 < longs < len(rows):
         axes.axhline(longs - 0.5, color=_MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_yticks(y, [row.symbol for row in rows], fontsize=8, color=_INK)
+    axes.set_yticks(y, [row.symbol for row in rows], fontsize=8, color=_INK, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(-1.1, 1.1)
     axes.set_xticks((-1, -0.5, 0, 0.5, 1))
