@@ -100,8 +100,8 @@ def _one_length(length: Any) -> int:
         value = 0
     if isinstance(length, (bool, np.bool_)) or value < 1:
         raise ParameterError(f"length: {length!r} is not a length; accepted are whole numbers of bars from 1")
-    if value >= 2**62:
-        raise ParameterError(f"length: {length!r} is out of range; accepted are whole numbers below 2**62")
+    if value >= 2**31:
+        raise ParameterError(f"length: {length!r} is out of range; accepted are whole numbers below 2**31")
     return value
 
 
@@ -320,8 +320,10 @@ class Stream:
         unknown = options.keys() - description.options.keys()
         if unknown:
             raise ParameterError(f"{sorted(unknown)[0]}: {kind} has no such option; it has {list(description.options)}")
-        if isinstance(n_series, bool) or not hasattr(n_series, "__index__") or n_series < 1:
-            raise ParameterError(f"n_series: {n_series!r} is not a number of series; accepted are whole numbers from 1")
+        if isinstance(n_series, bool) or not hasattr(n_series, "__index__") or not 1 <= n_series < 2**31:
+            raise ParameterError(
+                f"n_series: {n_series!r} is not a number of series; accepted are whole numbers from 1 below 2**31"
+            )
         _check_nan(nan)
         self._head = {
             "version": self._VERSION,
