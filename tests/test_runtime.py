@@ -223,10 +223,10 @@ def test_levels_and_threads_from_the_environment():
 
 
 class TestDevices:
-    REASONS = frozenset(
-        ("not_built", "no_driver", "old_driver", "no_device", "no_such_device", "arch_missing", "no_kernels", "busy")
-        + ("driver_mismatch", "driver_error")
-    )
+    REASONS = (
+        "not_built", "no_driver", "old_driver", "no_device", "no_such_device", "arch_missing", "no_kernels", "busy",
+        "driver_mismatch", "driver_error",
+    )  # fmt: skip
 
     @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:63"])
     @pytest.mark.parametrize(
@@ -404,30 +404,32 @@ def test_fork():
     assert out == "fine"
 
 
-@pytest.mark.parametrize("function", ["atc.run(x)", "ma.kama(x, 28)"])
-def test_interrupt(function):
+@pytest.mark.parametrize(
+    ("call", "series"), [("atc.run(x, last_only=True)", 60_000), ("ma.kama(x, 28)", 4_000)], ids=["atc", "average"]
+)
+def test_interrupt(call, series):
     """Ctrl-C ends a long call soon, and the next call is none the worse for it."""
     code = f"""
         import time, numpy as np
         from warpquant import atc, ma
-        x = 100 + np.cumsum(np.random.default_rng(0).normal(size=(20, 3000)), axis=1)
-        small = {function.replace("x", "x[:4]", 1)}
-        x = np.broadcast_to(x[:1], (60_000, 3000))
+        x = 100 + np.cumsum(np.random.default_rng(0).normal(size=(1, 3000)), axis=1)
+        {call}
+        wide = np.broadcast_to(x, ({series}, 3000))
         print("ready", flush=True)
         try:
             while True:
-                {function.replace("atc.run(x)", "atc.run(x, last_only=True)")}
+                {call.replace("x", "wide", 1)}
         except KeyboardInterrupt:
             print(time.time(), flush=True)
-        again = {function.replace("x", "x[:4]", 1)}
+        {call}
         print("again", flush=True)
         """
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "ready\n"
         time.sleep(0.5)
-        child.send_signal(signal.SIGINT)
         sent = time.time()
+        child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=30)
     finally:
         child.kill()
