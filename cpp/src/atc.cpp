@@ -42,35 +42,6 @@ bool all_present(const Series& s, DType type) {
                             : all_present<double, std::uint64_t, 0x7ff0000000000000u>(s);
 }
 
-double read(const Series& s, DType type, std::int64_t bar) {
-  const std::byte* p = s.data + bar * s.stride;
-  if (type == DType::f32) {
-    float v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-  }
-  double v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-void write(const Sink& s, DType type, std::int64_t bar, double value) {
-  std::byte* p = s.data + bar * s.stride;
-  switch (type) {
-  case DType::f64:
-    std::memcpy(p, &value, sizeof value);
-    break;
-  case DType::f32: {
-    const auto v = static_cast<float>(value);
-    std::memcpy(p, &v, sizeof v);
-    break;
-  }
-  case DType::i8:
-    *reinterpret_cast<std::int8_t*>(p) = static_cast<std::int8_t>(value);
-    break;
-  }
-}
-
 /// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
 double first_above(double limit, Switches::Rounding rounding) {
   const auto exceeds = [&](double v) { return round_signal(v, rounding) > limit; };
@@ -120,7 +91,7 @@ class Computation {
     });
     if (request_.nan == NanPolicy::raise)
       for (std::int64_t i = 0; i < count(); ++i)
-        if (!whole[i]) refuse(items_[i]);
+        if (!whole[i]) refuse(i);
 
     std::vector<std::int64_t> clean, holes;
     for (std::int64_t i = 0; i < count(); ++i) {
@@ -152,12 +123,15 @@ class Computation {
   std::int64_t count() const { return static_cast<std::int64_t>(items_.size()); }
   std::int64_t tasks(std::int64_t size) const { return (count() + size - 1) / size; }
 
-  [[noreturn]] void refuse(const Item& item) const {
+  [[noreturn]] void refuse(std::int64_t symbol) const {
+    const Item& item = items_[symbol];
     std::int64_t bar = 0;
     while (std::isfinite(read(item.close, request_.close_type, bar)) &&
            (!request_.separate_src || std::isfinite(read(item.src, request_.src_type, bar))))
       ++bar;
-    throw ParameterError("prices: " + item.name + " is missing (NaN or infinite) at bar " + std::to_string(bar) +
+    const bool in_prices = !std::isfinite(read(item.close, request_.close_type, bar));
+    throw ParameterError((in_prices ? "prices: " : "src: ") + request_.label(symbol) +
+                         " is missing (NaN or infinite) at bar " + std::to_string(bar) +
                          ", and nan_policy='raise' accepts present values only");
   }
 
@@ -233,7 +207,7 @@ class Computation {
         const std::size_t i = place[lane < group.symbols ? lane : 0];
         const auto bars = static_cast<std::int64_t>(close[i].size());
         const auto series = [&](const std::vector<double>& v) {
-          return Series{reinterpret_cast<const std::byte*>(v.data()), sizeof(double), bars, 0};
+          return Series{reinterpret_cast<const std::byte*>(v.data()), sizeof(double), bars};
         };
         group.close[lane] = series(close[i]);
         if (request_.separate_src) group.src[lane] = series(src[i]);

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -20,28 +19,6 @@ WQ_KERNEL_TABLE(ma)
 namespace wq::ma {
 namespace {
 
-double read(const Series& s, DType type, std::int64_t bar) {
-  const std::byte* p = s.data + bar * s.stride;
-  if (type == DType::f32) {
-    float v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-  }
-  double v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-void write(const Sink& s, DType type, std::int64_t bar, double value) {
-  std::byte* p = s.data + bar * s.stride;
-  if (type == DType::f32) {
-    const auto v = static_cast<float>(value);
-    std::memcpy(p, &v, sizeof v);
-  } else {
-    std::memcpy(p, &value, sizeof value);
-  }
-}
-
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// One call on its way: which series are ready, and which have holes.
@@ -49,17 +26,14 @@ class Computation {
  public:
   Computation(const Request& request, std::span<const Item> items, const Execution& execution)
       : request_(request), info_(kinds()[request.kind]), kernels_(kernels_at(execution.level)),
-        threads_(execution.threads),
-        scratch_(kernels_.scratch_bytes(request.kind, request.specs.data(), static_cast<int>(request.specs.size()))) {
+        threads_(execution.threads > 0 ? execution.threads : usable_processors()) {
     parts_.reserve(items.size());
     for (std::size_t i = 0; i < items.size(); ++i) add(items[i], static_cast<std::int64_t>(i));
     suspect_.assign(parts_.size(), 0);
   }
 
   void run() {
-    std::vector<std::int64_t> all(parts_.size());
-    std::iota(all.begin(), all.end(), 0);
-    run(all, request_.in_type, parts_);
+    run(request_.in_type, parts_);
     std::vector<std::int64_t> holes;
     for (std::size_t i = 0; i < parts_.size(); ++i)
       if (suspect_[i]) holes.push_back(static_cast<std::int64_t>(i));
@@ -81,7 +55,6 @@ class Computation {
       for (std::int64_t bar = 0; bar < first; ++bar) write(output(item, s), request_.out_type, bar, kNaN);
     if (first < item.in.bars)
       parts_.push_back({{item.in.from(first), item.out.from(first), item.out_step}, index, first});
-    if (first < item.in.bars) parts_.back().item.in.before = 0;
   }
 
   static Sink output(const Item& item, std::size_t spec) {
@@ -90,118 +63,84 @@ class Computation {
     return sink;
   }
 
-  [[noreturn]] static void refuse(std::int64_t series, std::int64_t bar) {
-    throw ParameterError("x: series " + std::to_string(series) + " is missing (NaN or infinite) at bar " +
+  [[noreturn]] void refuse(std::int64_t series, std::int64_t bar) const {
+    throw ParameterError("x: " + request_.label(series) + " is missing (NaN or infinite) at bar " +
                          std::to_string(bar) + ", and nan='raise' accepts present values only");
-  }
-
-  Job job(DType in_type) const {
-    Job j{};
-    j.kind = request_.kind;
-    j.specs = request_.specs.data();
-    j.count = static_cast<int>(request_.specs.size());
-    j.in_type = in_type;
-    j.out_type = request_.out_type;
-    return j;
-  }
-
-  static void put(Job& job, const Series& in, const Sink& out, std::int64_t out_step) {
-    job.in[job.lanes] = in;
-    job.out[job.lanes] = out;
-    job.out_step[job.lanes++] = out_step;
   }
 
   // -------------------------------------------------------------- running kernels
 
-  void run(std::span<const std::int64_t> which, DType in_type, const std::vector<Part>& parts) {
-    if (info_.recurrent)
-      run_recurrent(which, in_type, parts);
-    else
-      run_windowed(which, in_type, parts);
-  }
-
-  /// Series of similar length share a kernel call.
-  void run_recurrent(std::span<const std::int64_t> which, DType in_type, const std::vector<Part>& parts) {
-    if (request_.scan && which.size() == 1 && parts[which[0]].item.in.bars >= scan_bars()) {
-      Job j = job(in_type);
-      put(j, parts[which[0]].item.in, parts[which[0]].item.out, parts[which[0]].item.out_step);
-      if (kernels_.scan(j, thread_scratch(scratch_))) {
-        suspect_[which[0]] = j.suspect[0];
-        return;
+  /// Series in groups; long ones of windowed averages also in ranges of whole blocks.
+  void run(DType in_type, const std::vector<Part>& parts) {
+    constexpr std::int64_t kTaskPoints = 1 << 16;  // enough to be worth a thread, little enough to share out
+    std::int64_t longest = 0, points = 0;
+    for (const Part& part : parts) {
+      longest = std::max(longest, part.item.in.bars);
+      points += part.item.in.bars;
+    }
+    for (std::size_t begin = 0, end; begin < request_.specs.size(); begin = end) {
+      // Averages of a call share what they read if their blocks have the same length.
+      const std::int64_t block = block_bars(request_.specs[begin].length);
+      for (end = begin + 1; end < request_.specs.size() && block_bars(request_.specs[end].length) == block;) ++end;
+      std::vector<Spec> specs;
+      std::vector<std::size_t> place;
+      for (std::size_t s = begin; s < end; ++s) {
+        if (warmup(s) < longest) {
+          specs.push_back(request_.specs[s]);
+          place.push_back(s);
+        } else {
+          for (const Part& part : parts) no_value(part, s);
+        }
+      }
+      for (std::size_t s = 0, e; s < specs.size(); s = e) {
+        for (e = s + 1; e < specs.size() && place[e] == place[e - 1] + 1;) ++e;
+        run(std::span(specs).subspan(s, e - s), place[s], in_type, parts, longest, points, kTaskPoints);
       }
     }
-    std::vector<std::int64_t> order(which.begin(), which.end());
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int64_t a, std::int64_t b) { return parts[a].item.in.bars > parts[b].item.in.bars; });
-    const auto count = static_cast<std::int64_t>(order.size());
-    const int threads = count <= kernels_.lanes ? 1 : threads_ > 0 ? threads_ : usable_processors();
-    // Full groups hide the latency of the recurrence; fewer, smaller ones keep every thread busy.
-    std::int64_t lanes = kMaxLanes;
-    while (lanes > kernels_.lanes && (count + lanes - 1) / lanes < threads) lanes /= 2;
-    parallel_for(threads, (count + lanes - 1) / lanes, [&](std::int64_t task, int) {
-      Job j = job(in_type);
-      const std::int64_t begin = task * lanes, end = std::min(begin + lanes, count);
-      for (std::int64_t i = begin; i < end; ++i) {
-        const Item& item = parts[order[i]].item;
-        put(j, item.in, item.out, item.out_step);
+  }
+
+  /// Averages [first_spec, first_spec + specs.size()) of the call.
+  void run(std::span<const Spec> specs, std::size_t first_spec, DType in_type, const std::vector<Part>& parts,
+           std::int64_t longest, std::int64_t points, std::int64_t task_points) {
+    const int count = static_cast<int>(specs.size());
+    const std::size_t scratch = kernels_.scratch_bytes(request_.kind, specs.data(), count);
+    const auto series = static_cast<std::int64_t>(parts.size());
+    const std::int64_t groups = (series + kGroup - 1) / kGroup;
+    std::int64_t range = longest;
+    if (!info_.recurrent) {
+      const std::int64_t block = block_bars(specs[0].length), group = std::min<std::int64_t>(series, kGroup);
+      range = std::max(block, task_points / group / block * block);
+    }
+    const std::int64_t ranges = (longest + range - 1) / range;
+    const int threads = points * count <= task_points ? 1 : threads_;
+    parallel_for(threads, groups * ranges, [&](std::int64_t task, int) {
+      Job job{};
+      job.kind = request_.kind;
+      job.specs = specs.data();
+      job.count = count;
+      job.in_type = in_type;
+      job.out_type = request_.out_type;
+      job.begin = task % ranges * range;
+      job.end = job.begin + range;
+      const std::int64_t from = task / ranges * kGroup, to = std::min<std::int64_t>(from + kGroup, series);
+      for (std::int64_t i = from; i < to; ++i) {
+        job.in[job.series] = parts[i].item.in;
+        job.out[job.series] = output(parts[i].item, first_spec);
+        job.out_step[job.series++] = parts[i].item.out_step;
       }
-      kernels_.recurrent(j, thread_scratch(scratch_));
-      for (std::int64_t i = begin; i < end; ++i) suspect_[order[i]] = j.suspect[i - begin];
+      kernels_.average(job, thread_scratch(scratch));
+      for (int j = 0; j < job.series; ++j)
+        if (job.suspect[j]) std::atomic_ref(suspect_[from + j]).store(1, std::memory_order_relaxed);
     });
   }
 
-  std::int64_t scan_bars() const {
-    std::int64_t longest = 0;
-    for (const Spec& s : request_.specs) longest = std::max(longest, s.length);
-    return std::max(kScanBars, 4 * longest);
-  }
-
-  /// Blocks of bars stand on their own, so the lanes of a call may be blocks of one series or of many.
-  void run_windowed(std::span<const std::int64_t> which, DType in_type, const std::vector<Part>& parts) {
-    struct Block {
-      std::int64_t part, bar;
-    };
-    for (std::size_t begin = 0, end; begin < request_.specs.size(); begin = end) {
-      const std::int64_t bars = block_bars(request_.specs[begin].length);
-      for (end = begin + 1; end < request_.specs.size() && block_bars(request_.specs[end].length) == bars;) ++end;
-      std::vector<Block> blocks;
-      // The same block of all series, then the next: what lies side by side in memory stays together.
-      std::int64_t longest = 0;
-      for (const std::int64_t p : which) longest = std::max(longest, parts[p].item.in.bars);
-      const bool one_by_one = which.size() < static_cast<std::size_t>(kernels_.lanes);
-      if (one_by_one) {
-        for (const std::int64_t p : which)
-          for (std::int64_t bar = 0; bar < parts[p].item.in.bars; bar += bars) blocks.push_back({p, bar});
-      } else {
-        for (std::size_t from = 0; from < which.size(); from += kernels_.lanes)
-          for (std::int64_t bar = 0; bar < longest; bar += bars)
-            for (std::size_t i = from; i < std::min(from + kernels_.lanes, which.size()); ++i)
-              if (bar < parts[which[i]].item.in.bars) blocks.push_back({which[i], bar});
-      }
-      const auto count = static_cast<std::int64_t>(blocks.size());
-      constexpr std::int64_t kCalls = 8;  // kernel calls per task
-      const std::int64_t per_task = kernels_.lanes * kCalls;
-      parallel_for(threads_, (count + per_task - 1) / per_task, [&](std::int64_t task, int) {
-        for (std::int64_t i = task * per_task; i < std::min((task + 1) * per_task, count); i += kernels_.lanes) {
-          Job j = job(in_type);
-          j.specs += begin;
-          j.count = static_cast<int>(end - begin);
-          std::int64_t first_bar[kMaxLanes];
-          for (std::int64_t b = i; b < std::min(i + kernels_.lanes, count); ++b) {
-            const Item& item = parts[blocks[b].part].item;
-            first_bar[j.lanes] = blocks[b].bar;
-            Series in = item.in.from(blocks[b].bar);
-            Sink out = item.out.from(blocks[b].bar);
-            in.bars = out.bars = std::min(in.bars, bars);
-            out.data += static_cast<std::int64_t>(begin) * item.out_step;
-            put(j, in, out, item.out_step);
-          }
-          kernels_.windowed(j, first_bar, thread_scratch(scratch_));
-          for (int lane = 0; lane < j.lanes; ++lane)
-            if (j.suspect[lane]) std::atomic_ref(suspect_[blocks[i + lane].part]).store(1, std::memory_order_relaxed);
-        }
-      });
-    }
+  /// The series is too short for the average.
+  void no_value(const Part& part, std::size_t spec) const {
+    for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar)
+      write(output(part.item, spec), request_.out_type, bar, kNaN);
+    if (request_.nan == NanPolicy::raise)
+      for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar)
+        if (!std::isfinite(read(part.item.in, request_.in_type, bar))) refuse(part.index, part.first + bar);
   }
 
   // -------------------------------------------------------------- missing values
@@ -209,25 +148,23 @@ class Computation {
   /// Compute series with holes again, from copies without.
   void mend(std::span<const std::int64_t> holes) {
     // A few at a time, to bound the memory of the copies.
-    constexpr std::size_t kAtOnce = 4 * kMaxLanes;
+    constexpr std::size_t kAtOnce = 16 * kGroup;
     for (std::size_t begin = 0; begin < holes.size(); begin += kAtOnce) {
       const auto some = holes.subspan(begin, std::min(kAtOnce, holes.size() - begin));
       std::vector<std::vector<double>> copies(some.size());
       std::vector<std::vector<std::int64_t>> missing(some.size());
       std::vector<Part> whole;
-      std::vector<std::int64_t> which;
       for (std::size_t i = 0; i < some.size(); ++i) {
         copy_without_holes(parts_[some[i]], copies[i], missing[i]);
         if (missing[i].empty()) continue;  // every value is finite, only their sum was not
-        which.push_back(static_cast<std::int64_t>(whole.size()));
         Part part = parts_[some[i]];
         const auto bars = static_cast<std::int64_t>(copies[i].size());
-        part.item.in = {reinterpret_cast<const std::byte*>(copies[i].data()), sizeof(double), bars, 0};
+        part.item.in = {reinterpret_cast<const std::byte*>(copies[i].data()), sizeof(double), bars};
         part.item.out.bars = bars;
         whole.push_back(part);
       }
       const std::vector<char> saved = std::exchange(suspect_, std::vector<char>(whole.size(), 0));
-      run(which, DType::f64, whole);
+      run(DType::f64, whole);
       suspect_ = saved;
       for (std::size_t i = 0; i < some.size(); ++i)
         if (!missing[i].empty())
@@ -293,26 +230,28 @@ class Computation {
   const Info& info_;
   const Kernels& kernels_;
   const int threads_;
-  const std::size_t scratch_;
   std::vector<Part> parts_;
   std::vector<char> suspect_;
 };
 
 // ------------------------------------------------------------------------------------------------ streams
 
-/// A kind on scalars: the elements that the kernels run on packs.
+/// A kind on packets of plain doubles. The packet that is not full yet is computed afresh on every bar from the state
+/// before it: bar j of a packet depends on no later one.
 template <class Kind>
 class StreamOf final : public Stream {
  public:
   StreamOf(const Kind& kind, const Spec& spec, NanPolicy nan, std::int64_t series)
-      : kind_(kind), nan_(nan), refresh_(Kind::info.recurrent ? kRefresh : block_bars(spec.length)) {
-    // Two places per value: the window is then contiguous wherever it ends.
-    reach_ = kind.span() + 2;
-    if constexpr (Kind::info.recurrent) reach_ += kind.warmup();
-    lanes_.resize(series);
+      : kind_(kind), nan_(nan), block_(block_bars(spec.length)), begin_(Kind::info.recurrent ? kind.warmup() + 1 : 0),
+        reach_(kind.span() + kEight + begin_) {
+    constexpr std::int64_t kMost = std::int64_t{1} << 28;  // doubles
+    WQ_EXPECT(kind.span() < kMost && reach_ < kMost && words() < kMost / series, ParameterError,
+              "length: a stream of length " + std::to_string(spec.length) + " over " + std::to_string(series) +
+                  " series would keep more than 2**28 numbers; accepted are shorter ones");
+    lanes_.resize(static_cast<std::size_t>(series));
     for (Lane& lane : lanes_) {
-      lane.history.assign(2 * reach_, 0.0);
-      lane.ring.assign(ring_size(), 0.0);
+      lane.history.assign(capacity(), 0.0);
+      lane.kept.assign(kept_size(), 0.0);
     }
   }
 
@@ -325,69 +264,71 @@ class StreamOf final : public Stream {
     for (std::size_t i = 0; i < lanes_.size(); ++i) out[i] = next(lanes_[i], x[i]);
   }
 
-  std::int64_t words() const override { return 4 + reach_ + ring_size() + kStateWords; }
+  std::int64_t words() const override { return 3 + reach_ + kept_size() + kStateWords; }
 
   void save(std::uint64_t* words) const override {
+    const auto copy = [&](const void* from, std::int64_t count) {
+      std::memcpy(words, from, sizeof(std::uint64_t) * static_cast<std::size_t>(count));
+      words += count;
+    };
     for (const Lane& lane : lanes_) {
       *words++ = static_cast<std::uint64_t>(lane.bars);
       *words++ = static_cast<std::uint64_t>(lane.since_hole);
       *words++ = lane.dead;
-      *words++ = static_cast<std::uint64_t>(next_in_ring(lane));
-      std::memcpy(words, lane.history.data() + lane.newest + 1, sizeof(double) * reach_);
-      words += reach_;
-      std::memcpy(words, lane.ring.data(), sizeof(double) * ring_size());
-      words += ring_size();
-      State state = lane.state;
-      if constexpr (kHasRing) state.ring = nullptr;
-      std::memcpy(words, &state, sizeof state);
-      words += kStateWords;
+      copy(lane.history.data() + lane.newest + 1 - reach_, reach_);
+      if (kept_size() > 0) copy(lane.kept.data(), kept_size());
+      StateBytes state{};
+      std::memcpy(state.words, &lane.state, sizeof lane.state);
+      copy(state.words, kStateWords);
     }
   }
 
   void load(const std::uint64_t* words) override {
     std::vector<Lane> lanes(lanes_.size());
     for (Lane& lane : lanes) {
-      lane.bars = static_cast<std::int64_t>(*words++);
-      lane.since_hole = static_cast<std::int64_t>(*words++);
-      const std::uint64_t dead = *words++, next_in_ring = *words++;
-      if (lane.bars < 0 || lane.since_hole < 0 || dead > 1 || next_in_ring > static_cast<std::uint64_t>(ring_size()))
+      const std::uint64_t bars = *words++, since_hole = *words++, dead = *words++;
+      constexpr std::uint64_t kMostBars = std::uint64_t{1} << 62;
+      if (bars > kMostBars || since_hole > bars || dead > 1)
         throw ParameterError("state: counters out of range; this is not the state of such a stream");
+      lane.bars = static_cast<std::int64_t>(bars);
+      lane.since_hole = static_cast<std::int64_t>(since_hole);
       lane.dead = dead != 0;
-      lane.history.assign(2 * reach_, 0.0);
-      std::memcpy(lane.history.data(), words, sizeof(double) * reach_);
-      std::memcpy(lane.history.data() + reach_, words, sizeof(double) * reach_);
+      lane.history.assign(capacity(), 0.0);
       lane.newest = reach_ - 1;
+      std::memcpy(lane.history.data(), words, sizeof(double) * reach_);
       words += reach_;
-      lane.ring.assign(ring_size(), 0.0);
-      std::memcpy(lane.ring.data(), words, sizeof(double) * ring_size());
-      words += ring_size();
+      lane.kept.assign(kept_size(), 0.0);
+      if (kept_size() > 0) std::memcpy(lane.kept.data(), words, sizeof(double) * kept_size());
+      words += kept_size();
       std::memcpy(static_cast<void*>(&lane.state), words, sizeof lane.state);
       words += kStateWords;
-      if constexpr (kHasRing) lane.state.next = static_cast<std::int64_t>(next_in_ring) % ring_size();
     }
     lanes_ = std::move(lanes);
   }
 
  private:
-  using State = typename Kind::template State<double>;
-  static constexpr bool kHasRing = requires(State s) { s.ring; };
+  using P = Packets<double>;
+  using State = typename Kind::template State<P>;
+  static constexpr bool kKeeps = requires(State s) { s.kept; };
   static constexpr std::int64_t kStateWords = (sizeof(State) + 7) / 8;
+  struct StateBytes {
+    std::uint64_t words[kStateWords];
+  };
 
   struct Lane {
     std::int64_t bars = 0;        // since the first present value; holes count for windows only
     std::int64_t since_hole = 0;  // bars since the last hole, 0 if there was none
     bool dead = false;            // `propagate` has met a hole
     std::int64_t newest = 0;      // place of the newest value in `history`
-    std::vector<double> history, ring;
-    State state{};
+    std::vector<double> history;  // the last `reach_` values, with room to go on
+    std::vector<double> kept;     // what the kind keeps for itself
+    State state{};                // before the packet of the newest value
   };
 
-  std::int64_t ring_size() const {
-    if constexpr (kHasRing) return kind_.ring();
-    return 0;
-  }
-  std::int64_t next_in_ring(const Lane& lane) const {
-    if constexpr (kHasRing) return lane.state.next;
+  /// Room for many bars before the history has to move, and for the rest of a packet behind the newest value.
+  std::size_t capacity() const { return static_cast<std::size_t>(2 * reach_ + 256 + kEight); }
+  std::int64_t kept_size() const {
+    if constexpr (kKeeps) return kind_.kept() + block_ + kEight;
     return 0;
   }
 
@@ -399,46 +340,57 @@ class StreamOf final : public Stream {
       if (lane.dead || Kind::info.recurrent) return kNaN;
       x = lane.history[lane.newest];
     }
-    if (lane.bars == 0)
-      std::fill(lane.history.begin(), lane.history.end(), x);
-    else
-      push(lane, hole && Kind::info.ends_only ? kNaN : x);
-    const Window<double> window{lane.history.data() + lane.newest + reach_};
+    push(lane, hole ? (Kind::info.ends_only ? kNaN : x) : x);
     const std::int64_t bar = lane.bars++;
-    double value;
-    if constexpr (Kind::info.recurrent) {
-      if (bar < kind_.warmup()) return kNaN;
-      if (bar == kind_.warmup()) {
-        kind_.first(lane.state, window);
-      } else {
-        if constexpr (requires { kind_.refresh(lane.state, window); })
-          if (bar % refresh_ == 0) kind_.refresh(lane.state, window.ago(1));
-        kind_.advance(lane.state, window);
+    if (hole)
+      lane.since_hole = 1;
+    else if (lane.since_hole > 0)
+      ++lane.since_hole;
+    if (bar < begin_) return first_value(lane, bar);
+
+    const std::int64_t j = (bar - begin_) % kEight, in_block = (bar - begin_ - j) % block_;
+    const auto window = own<P>(lane.history.data() + lane.newest - j);
+    State state = lane.state;
+    if constexpr (kKeeps) state.made = state.kept = lane.kept.data() + kind_.kept() + in_block;
+    if constexpr (requires { kind_.template open<P>(state, window); })
+      if (j == 0 && in_block == 0) {
+        kind_.template open<P>(state, window);
+        lane.state = state;
       }
-      value = kind_.value(lane.state);
-    } else {
-      if constexpr (kHasRing) lane.state.ring = lane.ring.data();
-      if (bar % refresh_ == 0) kind_.open(lane.state, window.ago(1));
-      value = kind_.step(lane.state, window);
-      if (hole)
-        lane.since_hole = 1;
-      else if (lane.since_hole > 0)
-        ++lane.since_hole;
-      const bool sees_hole = lane.since_hole > 0 && lane.since_hole <= kind_.warmup() + 1;
-      if (bar < kind_.warmup() || (sees_hole && !Kind::info.ends_only)) return kNaN;
-    }
-    return value;
+    if constexpr (requires { kind_.template prepare<P>(state, window); }) kind_.template prepare<P>(state, window);
+    const P value = kind_.template step<P>(state, window);
+    if (j == kEight - 1) lane.state = state;
+    if constexpr (kKeeps) lane.state.made = lane.state.kept = nullptr;
+    const bool sees_hole = lane.since_hole > 0 && lane.since_hole <= kind_.warmup() + 1;
+    if (!Kind::info.recurrent && (bar < kind_.warmup() || (sees_hole && !Kind::info.ends_only))) return kNaN;
+    return value.part[j];
+  }
+
+  /// Up to the first value of a recurrence.
+  double first_value(Lane& lane, std::int64_t bar) {
+    if constexpr (Kind::info.recurrent)
+      if (bar == kind_.warmup()) return kind_.template first<P>(lane.state, own<P>(lane.history.data() + lane.newest));
+    return kNaN;
   }
 
   void push(Lane& lane, double x) {
-    lane.newest = (lane.newest + 1) % reach_;
-    lane.history[lane.newest] = lane.history[lane.newest + reach_] = x;
+    if (lane.bars == 0) {  // before its first bar a series repeats its first value
+      lane.newest = reach_ - 1;
+      std::fill(lane.history.begin(), lane.history.begin() + reach_, x);
+      return;
+    }
+    if (lane.newest + 1 + kEight >= static_cast<std::int64_t>(lane.history.size())) {
+      std::copy(lane.history.begin() + (lane.newest + 1 - reach_), lane.history.begin() + (lane.newest + 1),
+                lane.history.begin());
+      lane.newest = reach_ - 1;
+    }
+    lane.history[++lane.newest] = x;
   }
 
   const Kind kind_;
   const NanPolicy nan_;
-  const std::int64_t refresh_;
-  std::int64_t reach_;
+  const std::int64_t block_, begin_;  // begin_: first bar of the first packet
+  const std::int64_t reach_;          // values that `history` holds at least
   std::vector<Lane> lanes_;
 };
 

@@ -24,6 +24,11 @@ std::atomic<std::int64_t> copies[kCopyReasons];
 
 void count_copy(Copied reason) { copies[reason].fetch_add(1, std::memory_order_relaxed); }
 
+/// No array is larger than this, so sums of a few extents fit in 64 bits.
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 59;
+
+const char* dtype_name(DType t) { return t == DType::f64 ? "float64" : t == DType::f32 ? "float32" : "int8"; }
+
 std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
 [[noreturn]] void refuse_dtype(const std::string& name, const std::string& what) {
@@ -32,9 +37,11 @@ std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name
 
 /// A copy as float64, row by row; the copy replaces what `a` borrowed.
 template <class T>
-std::shared_ptr<double[]> widen(const HostArray& a) {
+std::shared_ptr<double[]> widen(const HostArray& a, const std::string& name) {
   std::int64_t count = 1;
-  for (const std::int64_t n : a.shape) count *= n;
+  for (const std::int64_t n : a.shape)
+    if (__builtin_mul_overflow(count, n, &count) || count > kMostBytes / static_cast<std::int64_t>(sizeof(double)))
+      throw ShapeError(name + ": is larger than memory as float64");
   std::shared_ptr<double[]> values(new double[static_cast<std::size_t>(count)]);
   std::vector<std::int64_t> index(a.shape.size(), 0);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -56,16 +63,21 @@ std::shared_ptr<double[]> widen(const HostArray& a) {
 /// Finds the memory behind an object; the order of attempts is that of docs/core.md.
 class Resolver {
  public:
-  Resolver(py::handle object, const std::string& name, bool writable)
-      : object_(object), name_(name), writable_(writable) {}
+  Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64)
+      : object_(object), name_(name), writable_(writable), wanted_(wanted) {}
 
   HostArray resolve() {
+    if (PyType_Check(object_.ptr())) refuse_object();  // its protocols are those of its instances
     if (from_buffer() || from_exchange() || from_dlpack()) return std::move(result_);
     if (!writable_ && (from_array_method() || from_sequence())) return std::move(result_);
-    throw DTypeError(name_ + ": cannot read numbers from " + type_name(object_) + "; " + kAccepted);
+    refuse_object();
   }
 
  private:
+  [[noreturn]] void refuse_object() const {
+    throw DTypeError(name_ + ": cannot read numbers from " + type_name(object_) + "; " + kAccepted);
+  }
+
   // ---------------------------------------------------------------- buffer protocol
 
   bool from_buffer() {
@@ -89,8 +101,17 @@ class Resolver {
       delete static_cast<Py_buffer*>(p);
     });
     result_.data = static_cast<const std::byte*>(raw->buf);
-    result_.shape.assign(raw->shape, raw->shape + raw->ndim);
-    result_.strides.assign(raw->strides, raw->strides + raw->ndim);
+    if (raw->suboffsets != nullptr) throw LayoutError(name_ + ": is a buffer of pointers to rows; pass one block");
+    if (raw->shape != nullptr)
+      result_.shape.assign(raw->shape, raw->shape + raw->ndim);
+    else if (raw->ndim == 1)
+      result_.shape.assign(1, raw->len / std::max<Py_ssize_t>(raw->itemsize, 1));
+    else if (raw->ndim > 1)
+      throw LayoutError(name_ + ": is a buffer without a shape");
+    if (raw->strides != nullptr)
+      result_.strides.assign(raw->strides, raw->strides + raw->ndim);
+    else
+      set_compact(raw->itemsize);
     result_.writable = raw->readonly == 0;
     const std::string format = raw->format == nullptr ? "B" : raw->format;
     set_format(format, raw->itemsize);
@@ -117,20 +138,26 @@ class Resolver {
   void set_float(std::int64_t item_bytes) { result_.type = item_bytes == 8 ? DType::f64 : DType::f32; }
 
   void set_integer(bool is_signed, std::int64_t item_bytes) {
-    if (writable_) throw DTypeError(name_ + ": holds integers, but the result is floating point");
+    if (writable_) {
+      if (wanted_ != DType::i8 || !is_signed || item_bytes != 1)
+        throw DTypeError(name_ + ": holds " + (is_signed ? "int" : "uint") + std::to_string(8 * item_bytes) +
+                         " values, but the result is " + dtype_name(wanted_));
+      result_.type = DType::i8;
+      return;
+    }
     std::shared_ptr<double[]> values;
     switch (item_bytes) {
     case 1:
-      values = is_signed ? widen<std::int8_t>(result_) : widen<std::uint8_t>(result_);
+      values = is_signed ? widen<std::int8_t>(result_, name_) : widen<std::uint8_t>(result_, name_);
       break;
     case 2:
-      values = is_signed ? widen<std::int16_t>(result_) : widen<std::uint16_t>(result_);
+      values = is_signed ? widen<std::int16_t>(result_, name_) : widen<std::uint16_t>(result_, name_);
       break;
     case 4:
-      values = is_signed ? widen<std::int32_t>(result_) : widen<std::uint32_t>(result_);
+      values = is_signed ? widen<std::int32_t>(result_, name_) : widen<std::uint32_t>(result_, name_);
       break;
     case 8:
-      values = is_signed ? widen<std::int64_t>(result_) : widen<std::uint64_t>(result_);
+      values = is_signed ? widen<std::int64_t>(result_, name_) : widen<std::uint64_t>(result_, name_);
       break;
     default:
       refuse_dtype(name_, std::to_string(8 * item_bytes) + "-bit integer");
@@ -138,13 +165,12 @@ class Resolver {
     result_.data = reinterpret_cast<const std::byte*>(values.get());
     result_.keep_ = values;
     result_.type = DType::f64;
-    set_compact();
+    set_compact(sizeof(double));
     count_copy(kIntegers);
   }
 
-  void set_compact() {
+  void set_compact(std::int64_t step) {
     result_.strides.resize(result_.shape.size());
-    std::int64_t step = item_size(result_.type);
     for (std::size_t d = result_.shape.size(); d-- > 0;) {
       result_.strides[d] = step;
       step *= std::max<std::int64_t>(result_.shape[d], 1);
@@ -168,14 +194,22 @@ class Resolver {
     // The owning form also tells whether the memory may be written to.
     dlpack::Managed* managed = nullptr;
     if (api->managed_from_object(object_.ptr(), &managed) != 0) throw_producer_error();
+    if (managed == nullptr)
+      throw LayoutError(name_ + ": the DLPack exchange of " + type_name(object_) + " gave no tensor");
     take(managed);
     return true;
   }
 
   bool from_dlpack() {
     if (!py::hasattr(object_, "__dlpack__") || !py::hasattr(object_, "__dlpack_device__")) return false;
-    const auto device = py::cast<std::pair<std::int32_t, std::int32_t>>(object_.attr("__dlpack_device__")());
-    check_device(device.first, device.second);
+    const py::object device = object_.attr("__dlpack_device__")();
+    try {
+      const auto [type, id] = py::cast<std::pair<std::int32_t, std::int32_t>>(device);
+      check_device(type, id);
+    } catch (const py::cast_error&) {
+      throw LayoutError(name_ + ": __dlpack_device__ of " + type_name(object_) +
+                        " gave no pair of a type and a number");
+    }
     const py::object method = object_.attr("__dlpack__");
     py::object capsule;
     try {
@@ -216,6 +250,8 @@ class Resolver {
   }
 
   [[noreturn]] void throw_producer_error() {
+    if (PyErr_Occurred() == nullptr)
+      throw LayoutError(name_ + ": the DLPack exchange of " + type_name(object_) + " failed without saying why");
     py::error_already_set error;
     if (error.matches(PyExc_BufferError)) throw LayoutError(name_ + ": " + error.what());
     throw error;
@@ -258,7 +294,8 @@ class Resolver {
     std::int64_t count = 1;
     for (int d = 0; d < t.ndim; ++d) {
       if (t.shape[d] < 0) throw ShapeError(name_ + ": dimension " + std::to_string(d) + " is negative");
-      if (__builtin_mul_overflow(count, t.shape[d], &count)) throw ShapeError(name_ + ": is larger than memory");
+      if (__builtin_mul_overflow(count, t.shape[d], &count) || count > kMostBytes)
+        throw ShapeError(name_ + ": is larger than memory");
     }
     if (t.data == nullptr && count > 0) throw LayoutError(name_ + ": DLPack tensor without data");
     result_.shape.assign(t.shape, t.shape + t.ndim);
@@ -266,19 +303,17 @@ class Resolver {
 
     const std::int64_t bytes = t.dtype.bits / 8;
     const auto set_strides = [&] {
-      if (t.strides == nullptr) {
-        std::int64_t step = bytes;
-        result_.strides.resize(t.ndim);
-        for (int d = t.ndim; d-- > 0;) {
-          result_.strides[d] = step;
-          step *= std::max<std::int64_t>(t.shape[d], 1);
-        }
-        return;
-      }
+      if (t.strides == nullptr) return set_compact(bytes);
+      std::int64_t low = 0, high = 0;  // bytes from the first element to the outermost ones
       for (int d = 0; d < t.ndim; ++d) {
         std::int64_t stride, reach;
-        if (__builtin_mul_overflow(t.strides[d], bytes, &stride) ||
-            __builtin_mul_overflow(stride, std::max<std::int64_t>(t.shape[d], 1), &reach))
+        bool beyond = __builtin_mul_overflow(t.strides[d], bytes, &stride) ||
+                      __builtin_mul_overflow(stride, std::max<std::int64_t>(t.shape[d], 1), &reach);
+        if (!beyond) {
+          std::int64_t& side = reach < 0 ? low : high;
+          beyond = __builtin_add_overflow(side, reach, &side);
+        }
+        if (beyond || high > kMostBytes || low < -kMostBytes)
           throw ShapeError(name_ + ": stride of dimension " + std::to_string(d) + " leaves the address space");
         result_.strides.push_back(stride);
       }
@@ -290,12 +325,21 @@ class Resolver {
       return set_float(bytes);
     case dlpack::kInt:
     case dlpack::kUInt:
+      if (t.dtype.bits != 8 && t.dtype.bits != 16 && t.dtype.bits != 32 && t.dtype.bits != 64)
+        refuse_dtype(name_, std::to_string(t.dtype.bits) + "-bit integer");
       set_strides();
       return set_integer(t.dtype.code == dlpack::kInt, bytes);
+    case dlpack::kOpaque:
+      refuse_dtype(name_, "opaque");
+    case dlpack::kBfloat:
+      refuse_dtype(name_, "bfloat" + std::to_string(t.dtype.bits));
+    case dlpack::kComplex:
+      refuse_dtype(name_, "complex" + std::to_string(t.dtype.bits));
     case dlpack::kBool:
       refuse_dtype(name_, "bool");
     default:
-      refuse_dtype(name_, "DLPack type " + std::to_string(t.dtype.code));
+      refuse_dtype(name_,
+                   std::to_string(t.dtype.bits) + "-bit (DLPack type code " + std::to_string(t.dtype.code) + ")");
     }
   }
 
@@ -338,6 +382,7 @@ class Resolver {
   py::handle object_;
   const std::string& name_;
   const bool writable_;
+  const DType wanted_;  // of memory to write to
   HostArray result_;
 };
 
@@ -348,14 +393,28 @@ HostArray HostArray::input(py::handle object, const std::string& name) {
 }
 
 HostArray HostArray::output(py::handle object, const std::string& name, DType type) {
-  HostArray a = Resolver(object, name, true).resolve();
+  HostArray a = Resolver(object, name, true, type).resolve();
   if (!a.writable) throw LayoutError(name + ": is read-only, but the result is to be written to it");
-  const auto text = [](DType t) { return t == DType::f64 ? "float64" : "float32"; };
-  if (a.type != type) throw DTypeError(name + ": holds " + text(a.type) + " values, but the result is " + text(type));
-  for (std::size_t d = 0; d < a.shape.size(); ++d)
-    if (a.strides[d] == 0 && a.shape[d] > 1)
-      throw LayoutError(name + ": several elements share one place (a stride is 0), so results would be lost");
+  if (a.type != type)
+    throw DTypeError(name + ": holds " + dtype_name(a.type) + " values, but the result is " + dtype_name(type));
+  if (a.overlaps_itself())
+    throw LayoutError(name + ": several elements share one place (by its strides), so results would be lost");
   return a;
+}
+
+bool HostArray::overlaps_itself() const {
+  std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size; of dimensions that step at all
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    if (shape[d] == 0) return false;
+    if (shape[d] > 1) steps.emplace_back(std::abs(strides[d]), shape[d]);
+  }
+  std::sort(steps.begin(), steps.end());
+  std::int64_t extent = item_size(type);  // of everything inside the dimension at hand
+  for (const auto& [stride, size] : steps) {
+    if (stride < extent) return true;
+    extent = (size - 1) * stride + extent;
+  }
+  return false;
 }
 
 std::string HostArray::shape_text() const {
@@ -377,7 +436,25 @@ std::pair<const std::byte*, const std::byte*> HostArray::extent() const {
 bool overlap(const HostArray& a, const HostArray& b) {
   const auto [a_low, a_high] = a.extent();
   const auto [b_low, b_high] = b.extent();
-  return a_low < b_high && b_low < a_high;
+  if (!(a_low < b_high && b_low < a_high)) return false;
+  // Columns of one table lie between each other without meeting.
+  if (a.ndim() == 1 && b.ndim() == 1 && a.type == b.type && a.strides[0] == b.strides[0] && a.strides[0] != 0) {
+    const std::int64_t stride = std::abs(a.strides[0]), item = item_size(a.type);
+    const std::int64_t apart = std::abs(a_low - b_low) % stride;
+    return apart < item || stride - apart < item;
+  }
+  return true;
+}
+
+void check_apart(std::vector<std::pair<std::string, const HostArray*>> outputs) {
+  std::sort(outputs.begin(), outputs.end(),
+            [](const auto& a, const auto& b) { return a.second->extent().first < b.second->extent().first; });
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    for (std::size_t j = i + 1; j < outputs.size(); ++j) {
+      if (outputs[j].second->extent().first >= outputs[i].second->extent().second) break;
+      if (overlap(*outputs[i].second, *outputs[j].second))
+        throw LayoutError(outputs[j].first + ": shares memory with " + outputs[i].first + "; each needs its own");
+    }
 }
 
 py::dict copy_counts() {
@@ -408,6 +485,9 @@ Panel Panel::of_columns(const py::list& columns, const std::string& name, const 
   p.columns_ = true;
   p.count_ = static_cast<std::int64_t>(columns.size());
   p.labels_ = labels;
+  if (!labels.empty() && labels.size() != columns.size())
+    throw InternalError(name + ": " + std::to_string(columns.size()) + " columns have " +
+                        std::to_string(labels.size()) + " labels");
   bool mixed = false;
   for (std::int64_t i = 0; i < p.count_; ++i) {
     const std::string column = name + ": " + p.label(i);
@@ -421,7 +501,7 @@ Panel Panel::of_columns(const py::list& columns, const std::string& name, const 
     for (HostArray& a : p.arrays_)
       if (a.type == DType::f32) {
         HostArray wide = a;
-        const auto values = widen<float>(a);
+        const auto values = widen<float>(a, name);
         wide.data = reinterpret_cast<const std::byte*>(values.get());
         wide.strides = {sizeof(double)};
         wide.type = DType::f64;
@@ -448,7 +528,7 @@ bool Panel::same_bars() const {
 Series Panel::series(std::int64_t i) const {
   const HostArray& a = arrays_[columns_ ? i : 0];
   const std::byte* start = a.ndim() == 1 ? a.data : a.data + i * a.strides[1 - time_axis_];
-  return {start, a.strides[columns_ ? 0 : time_axis_], bars(i), 0};
+  return {start, a.strides[columns_ ? 0 : time_axis_], bars(i)};
 }
 
 std::string Panel::label(std::int64_t i) const {
@@ -577,6 +657,12 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
   for (const HostArray& result : arrays_)
     for (const HostArray& input : panel.arrays())
       if (overlap(result, input)) throw LayoutError(name + ": shares memory with the input; it must be apart");
+  if (arrays_.size() > 1) {
+    std::vector<std::pair<std::string, const HostArray*>> outputs;
+    for (std::size_t i = 0; i < arrays_.size(); ++i)
+      outputs.emplace_back(name + ": " + panel.label(static_cast<std::int64_t>(i)), &arrays_[i]);
+    check_apart(std::move(outputs));
+  }
   set_sinks(panel, several);
 }
 

@@ -34,6 +34,7 @@ class HostArray {
 
   int ndim() const { return static_cast<int>(shape.size()); }
   std::string shape_text() const;
+  bool overlaps_itself() const;
   void set_keep(std::shared_ptr<void> keep) { keep_ = std::move(keep); }
   /// Lowest and highest address that elements occupy; equal if there are none.
   std::pair<const std::byte*, const std::byte*> extent() const;
@@ -44,6 +45,9 @@ class HostArray {
 };
 
 bool overlap(const HostArray& a, const HostArray& b);
+
+/// Throws LayoutError if two of several arrays to write to, each with its name, have memory in common.
+void check_apart(std::vector<std::pair<std::string, const HostArray*>> outputs);
 
 /// Copies that arguments needed, by reason, since the start of the process.
 py::dict copy_counts();

@@ -115,27 +115,30 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
   request.out_type = float32 ? DType::f32 : DType::f64;
   request.last_only = last_only;
   request.detail = detail;
+  request.label = [&close](std::int64_t i) { return close.label(i); };
   const Execution how = execution(num_threads, simd);
 
   std::vector<atc::Item> items(static_cast<std::size_t>(close.size()));
   for (std::int64_t i = 0; i < close.size(); ++i) {
-    items[i].name = close.label(i);
     items[i].close = close.series(i);
     if (src) items[i].src = src->series(i);
   }
   py::list results;
-  const auto check_apart = [&](const Result& result, const std::string& name) {
-    if (!src) return;
+  std::vector<std::pair<std::string, Result>> given;  // results that go to memory of the caller's
+  const auto note = [&](const Result& result, const std::string& name) {
+    if (!out.contains(name)) return;
     for (const HostArray& target : result.arrays())
-      for (const HostArray& input : src->arrays())
-        if (overlap(target, input)) throw LayoutError("out['" + name + "']: shares memory with src; it must be apart");
+      for (std::int64_t i = 0; src && i < static_cast<std::int64_t>(src->arrays().size()); ++i)
+        if (overlap(target, src->arrays()[i]))
+          throw LayoutError("out['" + name + "']: shares memory with src; it must be apart");
+    given.emplace_back("out['" + name + "']", result);
   };
   for (const int o : outputs) {
     if (o < 0 || o >= atc::kOutputs) throw InternalError("no output has index " + std::to_string(o));
     const std::string name = kOutputNames[o];
     const DType type = o == atc::kTrend || o == atc::kDirection ? DType::i8 : request.out_type;
     const Result result = last_only ? Result::last_values(close, type) : make_result(close, type, -1, name, out);
-    check_apart(result, name);
+    note(result, name);
     request.wants[o] = true;
     for (std::int64_t i = 0; i < close.size(); ++i) items[i].out[o] = result.sink(i);
     results.append(result.object());
@@ -145,13 +148,17 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
       for (int f = 0; f < atc::kFamilies; ++f) {
         const std::string name = detail_name(d, f);
         const Result result = make_result(close, request.out_type, atc::kLengths, name, out);
-        check_apart(result, name);
+        note(result, name);
         for (std::int64_t i = 0; i < close.size(); ++i) {
           items[i].detail[d][f] = result.sink(i);
           items[i].detail_step[d][f] = result.copy_step(i);
         }
         results.append(result.object());
       }
+  std::vector<std::pair<std::string, const HostArray*>> targets;
+  for (const auto& [name, result] : given)
+    for (const HostArray& array : result.arrays()) targets.emplace_back(name, &array);
+  check_apart(std::move(targets));
   {
     const py::gil_scoped_release release;
     atc::run(request, items, how);

@@ -25,15 +25,15 @@ std::vector<Spec> specs_of(const std::vector<std::int64_t>& lengths, bool seed_f
 }
 
 py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>& lengths, bool several,
-                   bool seed_first, double fast, double slow, const std::string& nan, bool exact, const py::object& out,
+                   bool seed_first, double fast, double slow, const std::string& nan, const py::object& out,
                    int num_threads, const std::string& simd) {
   ma::Request request;
   request.kind = kind;
   request.specs = specs_of(lengths, seed_first, fast, slow);
   request.nan = ma::parse_nan_policy(nan);
   request.in_type = request.out_type = panel.type();
+  request.label = [&panel](std::int64_t i) { return panel.label(i); };
   const Execution how = execution(num_threads, simd);
-  request.scan = !exact && !panel.is_columns() && panel.arrays()[0].ndim() == 1;
   const std::int64_t copies = several ? static_cast<std::int64_t>(lengths.size()) : -1;
   const Result result =
       out.is_none() ? Result(panel, panel.type(), copies) : Result(panel, panel.type(), copies, out, "out");
@@ -48,18 +48,18 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
 }
 
 py::object compute_array(int kind, const py::object& x, const std::vector<std::int64_t>& lengths, bool several,
-                         bool seed_first, double fast, double slow, const std::string& nan, bool exact, int axis,
+                         bool seed_first, double fast, double slow, const std::string& nan, int axis,
                          const py::object& out, int num_threads, const std::string& simd) {
-  return compute(kind, Panel::of_array(x, "x", axis), lengths, several, seed_first, fast, slow, nan, exact, out,
-                 num_threads, simd);
+  return compute(kind, Panel::of_array(x, "x", axis), lengths, several, seed_first, fast, slow, nan, out, num_threads,
+                 simd);
 }
 
 py::object compute_columns(int kind, const py::list& columns, const std::vector<std::string>& labels,
                            const std::vector<std::int64_t>& lengths, bool several, bool seed_first, double fast,
                            double slow, const std::string& nan, const py::object& out, int num_threads,
                            const std::string& simd) {
-  return compute(kind, Panel::of_columns(columns, "x", labels), lengths, several, seed_first, fast, slow, nan, true,
-                 out, num_threads, simd);
+  return compute(kind, Panel::of_columns(columns, "x", labels), lengths, several, seed_first, fast, slow, nan, out,
+                 num_threads, simd);
 }
 
 py::list kinds() {
@@ -139,7 +139,7 @@ void register_ma(py::module_& m) {
   using py::arg;
   m.def("ma_kinds", kinds, "The averages, in the order of their indices.");
   m.def("ma_array", compute_array, arg("kind"), arg("x"), arg("lengths"), arg("several"), arg("seed_first"),
-        arg("fast"), arg("slow"), arg("nan"), arg("exact"), arg("axis"), arg("out"), arg("num_threads"), arg("simd"),
+        arg("fast"), arg("slow"), arg("nan"), arg("axis"), arg("out"), arg("num_threads"), arg("simd"),
         "Averages of an array.");
   m.def("ma_columns", compute_columns, arg("kind"), arg("columns"), arg("labels"), arg("lengths"), arg("several"),
         arg("seed_first"), arg("fast"), arg("slow"), arg("nan"), arg("out"), arg("num_threads"), arg("simd"),

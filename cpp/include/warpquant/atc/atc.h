@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -30,11 +31,11 @@ struct Request {
   bool last_only = false;
   std::array<bool, kOutputs> wants{};
   bool detail = false;
+  std::function<std::string(std::int64_t)> label;  // what messages call a symbol
 };
 
 /// One symbol. Sinks that nobody asked for stay empty.
 struct Item {
-  std::string name;  // for messages
   Series close, src;
   std::array<Sink, kOutputs> out;
   std::array<std::array<Sink, kFamilies>, kDetails> detail;               // of length 0

@@ -37,6 +37,15 @@ WQ_HD void store_value(std::byte* p, double value) {
   __builtin_memcpy(p, &narrow, sizeof narrow);
 }
 
+/// One value, or a pack of neighbours.
+template <class T, class V>
+WQ_HD V load_as(const std::byte* p) {
+  if constexpr (sizeof(V) == sizeof(double))
+    return load_value<T>(p);
+  else
+    return load_values<T, sizeof(V) / sizeof(double)>(p);
+}
+
 WQ_HD std::int64_t clamp(std::int64_t i, std::int64_t low, std::int64_t high) {
   return i < low ? low : i > high ? high : i;
 }
@@ -82,15 +91,14 @@ struct LaneReader : Lanes<T, W, Series> {
   WQ_HD Pack<W> row(std::int64_t bar) const {
     Pack<W> r;
     for (int j = 0; j < W; ++j)
-      r.v[j] = load_value<T>(series[j].data + clamp(bar, -series[j].before, series[j].bars - 1) * series[j].stride);
+      r.v[j] = load_value<T>(series[j].data + clamp(bar, 0, series[j].bars - 1) * series[j].stride);
     return r;
   }
 
   /// Bars [from, from + count) into memory.
   WQ_HD void rows(std::int64_t from, std::int64_t count, double* out) const {
-    std::int64_t r = 0, begin = 0;
-    for (int j = 0; j < W; ++j) begin = -series[j].before > begin || j == 0 ? -series[j].before : begin;
-    for (; r < count && from + r < begin; ++r) row(from + r).store(out + r * W);
+    std::int64_t r = 0;
+    for (; r < count && from + r < 0; ++r) row(from + r).store(out + r * W);
     for (; r + W <= count && from + r + W <= this->shortest; r += W) {
       Pack<W> values[W];
       block(from + r, values);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace wq {
 
@@ -11,15 +12,13 @@ enum class DType : std::uint8_t { f64, f32, i8 };
 
 constexpr std::int64_t item_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
 
-/// One series in the caller's memory: `bars` values, `stride` bytes apart (any sign, any alignment). A part of a
-/// series may be preceded by `before` more.
+/// One series in the caller's memory: `bars` values, `stride` bytes apart (any sign, any alignment).
 struct Series {
   const std::byte* data = nullptr;
   std::int64_t stride = 0;
   std::int64_t bars = 0;
-  std::int64_t before = 0;
 
-  Series from(std::int64_t bar) const { return {data + bar * stride, stride, bars - bar, before + bar}; }
+  Series from(std::int64_t bar) const { return {data + bar * stride, stride, bars - bar}; }
 };
 
 /// Where a result goes: as `Series`, but writable.
@@ -30,5 +29,35 @@ struct Sink {
 
   Sink from(std::int64_t bar) const { return {data + bar * stride, stride, bars - bar}; }
 };
+
+/// One value, wherever it lies: for the few that no kernel looks at.
+inline double read(const Series& s, DType type, std::int64_t bar) {
+  const std::byte* p = s.data + bar * s.stride;
+  if (type == DType::f32) {
+    float v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  double v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline void write(const Sink& s, DType type, std::int64_t bar, double value) {
+  std::byte* p = s.data + bar * s.stride;
+  switch (type) {
+  case DType::f64:
+    std::memcpy(p, &value, sizeof value);
+    break;
+  case DType::f32: {
+    const auto v = static_cast<float>(value);
+    std::memcpy(p, &v, sizeof v);
+    break;
+  }
+  case DType::i8:
+    *reinterpret_cast<std::int8_t*>(p) = static_cast<std::int8_t>(value);
+    break;
+  }
+}
 
 }  // namespace wq

@@ -16,11 +16,11 @@ struct Lsma : Wma {
                                 false};
   using Wma::Wma;
 
-  template <class V>
-  WQ_HD V step(State<V>& s, Window<V> x) const {
-    slide(s, x);
-    const V lead = s.means.wma - s.means.sma;
-    return s.anchor + (s.means.wma + (lead + lead));
+  template <class P, class X>
+  WQ_HD P step(State<P>& s, X x) const {
+    const auto [sma, wma] = means(s, x);
+    const P lead = wma - sma;
+    return (wma + (lead + lead)) + s.anchor;
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -31,8 +32,8 @@ struct Request {
   int kind;
   std::vector<Spec> specs;
   NanPolicy nan = NanPolicy::window;
-  bool scan = false;  // a single long series of a recurrence may be computed eight bars at a time
   DType in_type = DType::f64, out_type = DType::f64;
+  std::function<std::string(std::int64_t)> label;  // what messages call a series
 };
 
 /// Result `s` of `specs` goes s * out_step bytes behind `out`.

@@ -18,7 +18,7 @@ struct Info {
   const char* title;
   const char* formula;  // in the notation of docs/ma.md
   const char* notes;    // conventions that users trip over, "" if none
-  bool recurrent;       // a recurrence, which has a seed and knows `exact`; otherwise a function of its window
+  bool recurrent;       // a recurrence; otherwise a function of its window
   bool takes_seed;
   bool takes_fast_slow;
   bool ends_only = false;  // looks at the two ends of its window and nothing between

@@ -1,50 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/window.h"
 #include "warpquant/ma/spec.h"
+#include "warpquant/ma/window_sums.h"
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Plain and linearly weighted mean of the last `length` values, by sliding:
-/// WMA' = WMA + 2/(L+1) (x - SMA), SMA' = SMA + (x - x_L) / L.
-template <class V>
-struct WeightedMeans {
-  V sma, wma;
-
-  WQ_HD void step(V x, V oldest, V pace, V one_over) {
-    wma = wma + pace * (x - sma);
-    sma = sma + one_over * (x - oldest);
-  }
-};
-
+/// Plain and linearly weighted mean of the last `length` values, by sliding the sums S and N:
+/// N' = N + L x - S, S' = S + x - x_L.
 struct WeightedWindow {
   std::int64_t length;
-  double one_over, pace;
+  double bars, one_over, scale;
 
   explicit WeightedWindow(std::int64_t n)
-      : length(n), one_over(1.0 / static_cast<double>(n)), pace(2.0 / (static_cast<double>(n) + 1.0)) {}
+      : length(n), bars(static_cast<double>(n)), one_over(1.0 / bars), scale(2.0 / (bars * (bars + 1.0))) {}
 
-  /// From the values at(0), newest, to at(length - 1).
-  template <class V, class At>
-  WQ_HD void open(WeightedMeans<V>& m, At at) const {
-    V sum(0.0), weighted(0.0);
-    for (std::int64_t k = 0; k < length; ++k) {
-      const V x = at(k);
-      sum = sum + x;
-      weighted = weighted + V(static_cast<double>(length - k)) * x;
-    }
-    m.sma = sum * V(one_over);
-    m.wma = weighted * V(one_over * pace);
+  template <class P>
+  struct State {
+    WindowSums<One<P>> sums;
+  };
+
+  template <class P>
+  struct Means {
+    P sma, wma;
+  };
+
+  /// From the values before the first packet: f(8) are the last eight of them, f(16) those before, ...
+  template <class P, class F>
+  WQ_HD void open(State<P>& s, F f) const {
+    s.sums = window_sums<P, true>(length, f);
   }
 
-  template <class V>
-  WQ_HD void step(WeightedMeans<V>& m, V x, V oldest) const {
-    m.step(x, oldest, V(pace), V(one_over));
+  /// `x` and `oldest`, the values `length` bars ago, relative to an anchor.
+  template <class P>
+  WQ_HD Means<P> step(State<P>& s, const P& x, const P& oldest) const {
+    const P change = running_sum(x - oldest), sum = change + s.sums.plain;
+    const P gain = running_sum(all<P>(bars) * x - (later<1>(change) + s.sums.plain));
+    const P weighted = gain + s.sums.weighted;
+    s.sums = {last(change) + s.sums.plain, last(gain) + s.sums.weighted};
+    return {sum * all<P>(one_over), weighted * all<P>(scale)};
   }
 };
 
-/// Linearly weighted mean, and what its sliding sums give besides.
 struct Wma {
   static constexpr Info info = {"wma",
                                 "Linearly weighted moving average",
@@ -58,30 +55,28 @@ struct Wma {
   explicit Wma(const Spec& spec) : window(spec.length) {}
 
   std::int64_t warmup() const { return window.length - 1; }
-  std::int64_t span() const { return window.length; }
-  std::int64_t ring() const { return 0; }
+  std::int64_t span() const { return window.length + 7; }
 
-  template <class V>
+  template <class P>
   struct State {
-    V anchor;
-    WeightedMeans<V> means;
+    One<P> anchor;
+    WeightedWindow::State<P> window;
   };
 
-  template <class V>
-  WQ_HD void open(State<V>& s, Window<V> x) const {
-    s.anchor = x[0];
-    window.open(s.means, [&](std::int64_t k) { return x[k] - s.anchor; });
+  template <class P, class X>
+  WQ_HD void open(State<P>& s, X x) const {
+    s.anchor = x.one(0);
+    window.open<P>(s.window, [&](std::int64_t k) { return x[k] - s.anchor; });
   }
 
-  template <class V>
-  WQ_HD void slide(State<V>& s, Window<V> x) const {
-    window.step(s.means, x[0] - s.anchor, x[window.length] - s.anchor);
+  template <class P, class X>
+  WQ_HD WeightedWindow::Means<P> means(State<P>& s, X x) const {
+    return window.step<P>(s.window, x[0] - s.anchor, x[window.length] - s.anchor);
   }
 
-  template <class V>
-  WQ_HD V step(State<V>& s, Window<V> x) const {
-    slide(s, x);
-    return s.anchor + s.means.wma;
+  template <class P, class X>
+  WQ_HD P step(State<P>& s, X x) const {
+    return means(s, x).wma + s.anchor;
   }
 };
 
