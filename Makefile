@@ -1,11 +1,14 @@
 # Everything a newcomer runs. Needed: Linux, Python 3.10 or newer with venv, a C++20 compiler (g++ 12 or newer).
-# CMake and Ninja come from the Python package index, like everything else.
+# CMake and Ninja come from the Python package index, like everything else. CUDA=OFF leaves out the CUDA module.
 
 PYTHON ?= python3
-CXX ?= c++
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
 VENV ?= .venv
 BUILD ?= build/dev
 BUILD_TYPE ?= Release
+CUDA ?= AUTO
 SANITIZE ?=
 PYTEST_ARGS ?=
 
@@ -14,7 +17,7 @@ BIN := $(VENV)/bin
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda python/bindings -type f 2>/dev/null)
 CXX_FILES := $(shell find cpp cuda python/bindings -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 INSTALL = $(BIN)/pip install --quiet --no-build-isolation -C build-dir=$(BUILD) -C cmake.build-type=$(BUILD_TYPE) \
-          -C cmake.define.WQ_SANITIZE=$(SANITIZE) --editable
+          -C cmake.define.WQ_CUDA=$(CUDA) -C cmake.define.WQ_SANITIZE=$(SANITIZE) --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stubs lint format docs bench asan tsan clean
@@ -40,7 +43,7 @@ $(VENV)/.tools:
 	  $(CXX) -std=c++20 -x c++ -fsyntax-only - 2>/dev/null || { \
 	  echo "make: $(CXX) is too old for C++20; g++ 12 or newer is needed: make CXX=g++-13" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "scikit-build-core>=1.0" "pybind11>=3.0" "cmake>=3.24" ninja
+	$(BIN)/pip install --quiet "scikit-build-core>=1.0" "pybind11[global]>=3.0" "cmake>=3.24" ninja
 	@touch $@
 
 # One stamp for each set of extras: made anew when the compiled sources change.
@@ -89,13 +92,14 @@ asan: export ASAN_OPTIONS = detect_leaks=0:abort_on_error=1
 asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
 asan: ## run the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) build/venv-asan/.with-test VENV=build/venv-asan BUILD=build/asan BUILD_TYPE=RelWithDebInfo \
-	  SANITIZE=address,undefined
+	  CUDA=OFF SANITIZE=address,undefined
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so) $(call RUNTIME,libstdc++.so)" \
 	  build/venv-asan/bin/python -m pytest -p no:cacheprovider -k "not notebook and not docs" $(PYTEST_ARGS)
 
 tsan: export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=1
 tsan: ## run the test suite under ThreadSanitizer
-	$(MAKE) build/venv-tsan/.with-test VENV=build/venv-tsan BUILD=build/tsan BUILD_TYPE=RelWithDebInfo SANITIZE=thread
+	$(MAKE) build/venv-tsan/.with-test VENV=build/venv-tsan BUILD=build/tsan BUILD_TYPE=RelWithDebInfo \
+	  CUDA=OFF SANITIZE=thread
 	LD_PRELOAD="$(call RUNTIME,libtsan.so) $(call RUNTIME,libstdc++.so)" setarch $(shell uname -m) -R \
 	  build/venv-tsan/bin/python -m pytest -p no:cacheprovider -k "not notebook and not docs" $(PYTEST_ARGS)
 
