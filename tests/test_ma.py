@@ -31,7 +31,7 @@ TOLERANCE = {
     "oracle": 1e-13,  # definitions: sums of 1,000 bars keep three digits more than this
     # relative to the value
     "accuracy": 1e-15,  # sma, wma, lsma, ema of a million bars
-    "shock": 1e-14,  # the same while a shock is in the window or the block: of the shock, not of the value
+    "shock": 1e-14,  # while a shock is in the window or the block: of the shock; lsma = 3 wma - 2 sma, three times
     "decay": 4e-15,  # ema while a shock decays from 1e12 to 100: 335 products in a row, each rounded
     "scan": 2e-15,  # one long series, eight bars at a time, against bar by bar; times length / 28 above that
     "talib": 1e-10,  # TA-Lib's own sums drift
@@ -180,7 +180,7 @@ def test_first_value_and_series_too_short(kind, device):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("length", [1001, 10**6, 2**31, 2**40, 2**62 - 1])
+@pytest.mark.parametrize("length", [1001, 10**6, 2**31 - 1])
 def test_lengths_beyond_the_series(kind, length, device):
     for x in (walk(1000), panel(3, 50), walk(0), np.empty((3, 0)), np.empty((0, 50))):
         got = average(kind, x, length, device)
@@ -437,15 +437,21 @@ def test_bits_are_the_same_every_time(device):
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
-def test_exact_and_scan(kind, device):
+def test_one_long_series(kind, device):
+    """It may be computed several bars at a time; the panel's bits are those of one bar after the other."""
     for x in (walk(200_003), walk(200_003, 1) * 600, holes(walk(100_000, 2), share=0.001)):
         for length in (2, 5, 28, 200):
             for seed in ("sma", "first") if kind in SEEDED else (None,):
                 options = {} if seed is None else {"seed": seed}
-                exact = average(kind, x, length, device, exact=True, **options)
-                same_bits(exact, average(kind, x[None], length, device, **options)[0], f"exact, {length}, {seed}")
-                scan = average(kind, x, length, device, **options)
-                near(scan, exact, TOLERANCE["scan"] * max(length / 28, 1), label=f"scan, {length}, {seed}")
+                want = average(kind, x[None], length, device, **options)[0]
+                tolerance = TOLERANCE["scan"] * max(length / 28, 1)
+                near(average(kind, x, length, device, **options), want, tolerance, label=f"{length}, {seed}")
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_exact_is_the_panel(kind, device):
+    for x in (walk(100_003), holes(walk(40_000, 2), share=0.001)):
+        same_bits(average(kind, x, 28, device, exact=True), average(kind, x[None], 28, device)[0])
 
 
 # ---------------------------------------------------------------------------------------------- other libraries
@@ -544,7 +550,7 @@ def test_accuracy_of_windows(kind, row, device):
         want = getattr(reference, kind)(x[i - length + 1 : i + 1], length)[-1]
         bound = TOLERANCE["accuracy"] * want
         if shock and shock <= i < shock + length + BLOCK:
-            bound = TOLERANCE["shock"] * x[shock - 1 : shock + 1].max()
+            bound = TOLERANCE["shock"] * (3 if kind == "lsma" else 1) * x[shock - 1 : shock + 1].max()
         assert abs(got[i] - want) <= bound, f"bar {i}: {got[i]!r} for {want!r}"
 
 
@@ -558,15 +564,16 @@ def test_accuracy_of_other_windows(kind, length, device):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("layout", ["series", "panel"])
 @pytest.mark.parametrize("row", ROWS)
-def test_accuracy_of_ema(row, exact, device):
+def test_accuracy_of_ema(row, layout, device):
     x, shock = long_row(row)
     want = reference.ema(x, 28)
     tolerance = np.full(MILLION, TOLERANCE["accuracy"])
     if shock:
         tolerance[shock : shock + 400] = TOLERANCE["decay"]
-    near(ma.ema(x, 28, exact=exact, device=device), want, tolerance)
+    got = ma.ema(x, 28, device=device) if layout == "series" else ma.ema(x[None], 28, device=device)[0]
+    near(got, want, tolerance)
 
 
 # ---------------------------------------------------------------------------------------------- real bars
