@@ -514,7 +514,6 @@ def test_no_leaks(name):
     for _ in range(4):
         for _ in range(250):
             call()
-        gc.collect()
         resident.append(_resident())
     drift = np.subtract(references(), before)
     assert np.abs(drift).max() <= 20  # far below one per call

@@ -4,7 +4,7 @@
 >>> import numpy as np, warpquant
 >>> prices = 100 + 10 * np.sin(np.arange(200) / 9.0)
 >>> warpquant.compute_atc_signals(prices)["Trend"][-1]
-np.int8(1)
+np.int8(-1)
 """
 
 from __future__ import annotations

@@ -408,7 +408,7 @@ def run(
     >>> prices = 100 + 10 * np.sin(np.arange(200) / 9.0)
     >>> result = warpquant.atc.run(prices, outputs=("average", "trend"), last_only=True)
     >>> int(result["trend"])
-    1
+    -1
     """
     if params is None:
         params = _DEFAULT
