@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda python/bindings -type f 2>/dev/null)
 CXX_FILES := $(shell find cpp cuda python/bindings -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 INSTALL = $(BIN)/pip install --quiet --no-build-isolation -C build-dir=$(BUILD) -C cmake.build-type=$(BUILD_TYPE) \
-          -C cmake.define.WQ_CUDA=$(CUDA) -C cmake.define.WQ_SANITIZE=$(SANITIZE) --editable
+          -C cmake.define.WQ_CUDA=$(CUDA) -C cmake.define.WQ_SANITIZE=$(SANITIZE) $(EXTRA_SETTINGS) --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stubs lint format docs bench asan tsan clean
@@ -84,6 +84,9 @@ docs: $(VENV)/.with-docs ## build the documentation; a warning is an error
 
 bench: $(VENV)/.with-bench ## measure this machine against other libraries
 	$(BIN)/python -m benchmarks
+
+# Instrumented kernels take minutes to compile with full optimisation and debug information of variables.
+build/venv-asan/% build/venv-tsan/%: EXTRA_SETTINGS = -C "cmake.define.CMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -fno-var-tracking"
 
 # The sanitizers' run-time libraries must be loaded before Python. The C++ library comes with them, because the
 # interceptors look for its exception functions at start.
