@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "atc_pass.h"
+#include "warpquant/core/window.h"
 
 namespace wq::atc::inline WQ_LEVEL {
 namespace {
@@ -457,7 +458,7 @@ class Passage {
     if (!params_.strategy_mode && !run_.wants[kTrend] && !run_.wants[kDirection]) return;
     const O zero(0.0), one(1.0), long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
     for (int i = 0; i < count; ++i) {
-      O average = load_as<double, O>(reinterpret_cast<const std::byte*>(out_[kAverage][i]));
+      O average = Rows<O>::load(out_[kAverage][i]);
       if (params_.strategy_mode) {
         const O delayed = delayed_average_;
         delayed_average_ = average;

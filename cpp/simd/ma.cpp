@@ -3,351 +3,368 @@
 #include <new>
 #include <type_traits>
 
+#include "warpquant/core/lane_io.h"
+#include "warpquant/core/window.h"
 #include "warpquant/ma/kinds.h"
 #include "warpquant/ma/ops.h"
 
+/// Parts of series side by side in the lanes of a pack: series of a panel, or pieces of one series. A tile of bars is
+/// read into rows of one bar each; then every average walks over the rows, bar by bar.
 namespace wq::ma::inline WQ_LEVEL {
 namespace {
 
 constexpr int W = kLanes;
+using V = Pack<W>;
+constexpr std::int64_t kTile = kBlock;
 
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-/// One series at a time, eight bars in registers.
-struct Along {
-  using P = Packet;
-  static constexpr int kSeries = 1;
-  template <class T>
-  static AlongTime<T> window(const std::byte* first, std::int64_t) {
-    return {first};
-  }
-  /// Whether packets can be read and written where they lie.
-  template <class T>
-  static bool fits(std::int64_t stride) {
-    return stride == sizeof(T);
-  }
-};
+/// Lanes without a part of their own repeat the first.
+int lane_of(const Job& job, int j) { return j < job.lanes ? j : 0; }
 
-/// W series that lie side by side.
-struct Across {
-  using P = Packets<Pack<W>>;
-  static constexpr int kSeries = W;
-  template <class T>
-  static AcrossSeries<T, Pack<W>> window(const std::byte* first, std::int64_t stride) {
-    return {first, stride};
+/// Lanes [group * W, (group + 1) * W), from `lead` bars before their parts on.
+template <class T>
+LaneReader<T, W> reader_of(const Job& job, int group, std::int64_t lead) {
+  Series in[W];
+  for (int j = 0; j < W; ++j) {
+    const int lane = lane_of(job, group * W + j);
+    in[j] = job.in[lane].from(job.begin[lane] - lead);
   }
-  template <class T>
-  static bool fits(std::int64_t) {
-    return true;
-  }
-};
-
-template <class Out>
-WQ_HD void write(std::byte* p, std::int64_t, const Packet& a) {
-  for (int i = 0; i < kEight / W; ++i) store_values<Out>(p + i * W * static_cast<std::int64_t>(sizeof(Out)), a.part[i]);
-}
-template <class Out>
-WQ_HD void write(std::byte* p, std::int64_t stride, const Packets<Pack<W>>& a) {
-  for (int i = 0; i < kEight; ++i) store_values<Out>(p + i * stride, a.part[i]);
+  return LaneReader<T, W>(in);
 }
 
-/// Memory that the runs of a job use in turn.
-struct Desk {
-  double* in;    // bars of a block and what it looks back on
-  double* out;   // results of a block
-  double* kept;  // what a kind keeps for itself
+template <class T>
+LaneWriter<T, W> writer_of(const Job& job, int group, std::int64_t lead, int spec) {
+  Sink out[W];
+  for (int j = 0; j < W; ++j) {
+    const int lane = lane_of(job, group * W + j);
+    out[j] = job.out[lane].from(job.begin[lane] - lead);
+    out[j].bars = job.end[lane] - job.begin[lane] + lead;
+    out[j].data += spec * job.out_step[lane];
+  }
+  return LaneWriter<T, W>(out);
+}
+
+void note_suspects(Job& job, int group, V trace) {
+  for (int j = 0; j < W && group * W + j < job.lanes; ++j) job.suspect[group * W + j] |= !(trace.v[j] * 0.0 == 0.0);
+}
+
+std::int64_t longest_part(const Job& job) {
+  std::int64_t bars = 0;
+  for (int j = 0; j < job.lanes; ++j) bars = job.end[j] - job.begin[j] > bars ? job.end[j] - job.begin[j] : bars;
+  return bars;
+}
+
+/// How far the averages look back.
+template <class Kind>
+std::int64_t span_of(const Spec* specs, int count) {
+  std::int64_t span = 0;
+  for (int s = 0; s < count; ++s) span = Kind(specs[s]).span() > span ? Kind(specs[s]).span() : span;
+  return round_up(span, W);
+}
+
+/// Bars [bar, bar + W) of every lane.
+template <bool kAlong, class Out>
+WQ_HD void write(const LaneWriter<Out, W>& writer, std::int64_t bar, V (&values)[W]) {
+  if (bar + W <= writer.shortest)
+    writer.template block<kAlong>(bar, values);
+  else
+    for (int i = 0; i < W; ++i) writer.row(bar + i, values[i]);
+}
+
+// ---------------------------------------------------------------------------------------------- windows
+
+/// Parts of one block each, W at most.
+template <class Kind, class In, class Out>
+void windowed(Job& job, std::byte* scratch) {
+  const std::int64_t span = span_of<Kind>(job.specs, job.count);
+  std::int64_t ring = 0;
+  for (int s = 0; s < job.count; ++s) ring = Kind(job.specs[s]).ring() > ring ? Kind(job.specs[s]).ring() : ring;
+  const std::int64_t bars = round_up(longest_part(job), W);
+  auto* ring_rows = reinterpret_cast<V*>(scratch);
+  auto* history = reinterpret_cast<double*>(ring_rows + ring);
+  double* rows = history + span * W;  // row r is bar r of each part, negative before it
+  const auto reader = reader_of<In>(job, 0, 0);
+  constexpr bool kAnchored = !Kind::info.ends_only;
+  const V anchor = kAnchored ? reader.row(-1) : V(0.0);
+  reader.rows(-span, span + bars, history, [&](V x) { return kAnchored ? x - anchor : x; });
+
+  for (int s = 0; s < job.count; ++s) {
+    const Kind kind(job.specs[s]);
+    const auto writer = writer_of<Out>(job, 0, 0, s);
+    typename Kind::template State<V> state;
+    if constexpr (requires { state.ring; }) state.ring = ring_rows;
+    kind.open(state, Window<V>{rows - W});
+    const auto walk = [&]<bool kAlong>(std::bool_constant<kAlong>) {
+      for (std::int64_t r = 0; r < bars; r += W) {
+        if constexpr (requires { kind.refresh_bars(); })
+          if (r % kind.refresh_bars() == 0 && r > 0) kind.refresh(state, Window<V>{rows + (r - 1) * W});
+        V out[W];
+#pragma GCC unroll 8
+        for (int i = 0; i < W; ++i) {
+          const V value = kind.step(state, Window<V>{rows + (r + i) * W});
+          out[i] = kAnchored ? anchor + value : value;
+        }
+        write<kAlong>(writer, r, out);
+      }
+    };
+    writer.along_time ? walk(std::true_type{}) : walk(std::false_type{});
+    note_suspects(job, 0, kind.trace(state));
+    for (int j = 0; j < job.lanes; ++j) {
+      const Sink& out = writer.series[j];
+      for (std::int64_t bar = 0; bar < kind.warmup() - job.begin[j] && bar < out.bars; ++bar)
+        store_value<Out>(out.data + bar * out.stride, __builtin_nan(""));
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- two ends
+
+/// The next W bars of one series in the lanes: x[k] are those of k bars ago.
+template <class T>
+struct NextBars {
+  const Series& series;
+  std::int64_t bar;
+
+  WQ_HD V operator[](std::int64_t k) const {
+    const std::byte* p = series.data + (bar - k) * series.stride;
+    if (bar >= k && bar + W <= series.bars && series.stride == sizeof(T)) return load_values<T, W>(p);
+    V values;
+    for (int i = 0; i < W; ++i)
+      values.v[i] = load_value<T>(series.data + clamp(bar - k + i, 0, series.bars - 1) * series.stride);
+    return values;
+  }
 };
 
-/// One average of one series, or of W series side by side.
-template <class Kind, class In, class Out, class Shape>
-class Run {
-  using P = typename Shape::P;
-  using State = typename Kind::template State<P>;
-  static constexpr int kSeries = Shape::kSeries;
-  static constexpr bool kKeeps = requires(State s) { s.kept; };
+/// What looks at the two ends of its window alone needs no walk: bars of a part are as good as parts of series.
+template <class Kind, class In, class Out>
+void pointwise(Job& job) {
+  for (int j = 0; j < job.lanes; ++j)
+    for (int s = 0; s < job.count; ++s) {
+      const Kind kind(job.specs[s]);
+      Sink out = job.out[j];
+      out.data += s * job.out_step[j];
+      typename Kind::template State<V> state{};
+      const V warmup(static_cast<double>(kind.warmup()));
+      V number(0.0);
+      for (int i = 0; i < W; ++i) number.v[i] = i;
+      for (std::int64_t bar = job.begin[j]; bar < job.end[j]; bar += W) {
+        V value = kind.step(state, NextBars<In>{job.in[j], bar});
+        if (bar < kind.warmup())
+          value = select(lt(V(static_cast<double>(bar)) + number, warmup), V(__builtin_nan("")), value);
+        std::byte* to = out.data + bar * out.stride;
+        if (bar + W <= job.end[j] && out.stride == sizeof(Out))
+          store_values<Out>(to, value);
+        else
+          for (int i = 0; i < W && bar + i < job.end[j]; ++i) store_value<Out>(to + i * out.stride, value.v[i]);
+      }
+      const V trace = kind.trace(state);
+      for (int i = 0; i < W; ++i) job.suspect[j] |= !(trace.v[i] * 0.0 == 0.0);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- recurrences
+
+/// One recurrence over the parts of a job. Bars are counted from the first that is walked.
+template <class Kind, class Out>
+struct Walk {
+  Kind kind;
+  LaneWriter<Out, W> writer;
+  typename Kind::template State<V> state{};
+  std::int64_t first = -1;  // bar of the first value; -1 if there is a state from the start
+  V first_value{};
+
+  template <bool kAlong>
+  WQ_HD void block(std::int64_t bar, const double* rows, bool with_results) {
+    V out[W];
+    if constexpr (requires { kind.refresh_bars(); })
+      if (bar > first && bar % kind.refresh_bars() == 0) kind.refresh(state, Window<V>{rows - W});
+    if (bar > first) {
+      auto now = state;
+#pragma GCC unroll 8
+      for (int i = 0; i < W; ++i) {
+        kind.advance(now, Window<V>{rows + i * W});
+        out[i] = kind.value(now);
+      }
+      state = now;
+    } else {
+      for (int i = 0; i < W; ++i) {
+        out[i] = bar + i < first ? V(__builtin_nan("")) : first_value;
+        if (bar + i <= first) continue;
+        kind.advance(state, Window<V>{rows + i * W});
+        out[i] = kind.value(state);
+      }
+    }
+    if (with_results) write<kAlong>(writer, bar, out);
+  }
+};
+
+/// Lane `j` of a state, number by number.
+template <class State, class F>
+void each_number(State& state, int j, F f) {
+  static_assert(sizeof(State) / W <= kStateBytes);
+  auto* packs = reinterpret_cast<V*>(&state);
+  for (std::size_t i = 0; i < sizeof(State) / sizeof(V); ++i) {
+    double number = packs[i].v[j];
+    f(i * sizeof number, number);
+    packs[i].v[j] = number;
+  }
+}
+
+/// W parts and their averages. Several such groups advance together: the chain from one bar to the next leaves the
+/// arithmetic units idle most of the time.
+template <class Kind, class In, class Out>
+class Group {
+  using State = typename Kind::template State<V>;
 
  public:
-  Run(const Spec& spec, const Series& in, const Sink& out)
-      : kind_(spec), in_(in), out_(out), block_(block_bars(spec.length)), sums_(of<P>(Ramp{})) {}
+  Group(Job& job, int group, std::int64_t lead, std::int64_t span, Walk<Kind, Out>* walks, double* memory)
+      : job_(job), group_(group), span_(span), walks_(walks), rows_(memory + span * W),
+        reader_(reader_of<In>(job, group, lead)) {
+    for (int s = 0; s < job.count; ++s)
+      new (&walks[s]) Walk<Kind, Out>{Kind(job.specs[s]), writer_of<Out>(job, group, lead, s)};
+    reader_.rows(-span, span, memory);
+  }
 
-  /// Block `b` of the bars up to `end`; false if there is no such block.
-  bool block(std::int64_t b, std::int64_t end, const Desk& desk) {
-    if constexpr (Kind::info.recurrent) {
-      if (b == 0) start(desk);
-      return packets(kind_.warmup() + 1 + b * block_, end, desk);
-    } else {
-      const std::int64_t first = b * block_, stop = first + block_ < end ? first + block_ : end;
-      if (!packets(first, end, desk)) return false;
-      fill_nan(first, kind_.warmup() < stop ? kind_.warmup() : stop);
-      return true;
+  /// States at the start; `memory` takes the bars before a first value.
+  void start(std::int64_t bars, double* memory) {
+    for (int s = 0; s < job_.count; ++s) {
+      Walk<Kind, Out>& walk = walks_[s];
+      if (job_.start == Start::first) {
+        walk.first = walk.kind.warmup();
+        const std::int64_t count = walk.first < bars ? walk.first + 1 : bars;
+        reader_.rows(-span_, span_ + count, memory);
+        if (walk.first < bars) {
+          walk.kind.first(walk.state, Window<V>{memory + (span_ + walk.first) * W});
+          walk.first_value = walk.kind.value(walk.state);
+        } else {
+          V sum(0.0);
+          for (std::int64_t r = 0; r < count; ++r) sum = sum + V::load(memory + (span_ + r) * W);
+          note_suspects(job_, group_, sum);
+        }
+      } else if (job_.start == Start::guess) {
+        reader_.rows(-span_ - W, span_ + W, memory);
+        walk.kind.guess(walk.state, Window<V>{memory + (span_ + W - 1) * W});
+      } else {
+        each_lane(walk.state, [&](int lane, std::size_t at, double& number) {
+          std::memcpy(&number, job_.before + lane * kStateBytes + at, sizeof number);
+        });
+      }
     }
   }
 
-  /// Whether all values that series `j` has read are finite.
-  bool finite(int j) const {
-    if constexpr (kSeries == 1) {
-      double sum = 0;
-      for (const auto& part : sums_.part)
-        for (int i = 0; i < W; ++i) sum += part.v[i] * 0.0;
-      return sum == 0.0;
-    } else {
-      double sum = 0;
-      for (const auto& part : sums_.part) sum += part.v[j] * 0.0;
-      return sum == 0.0;
-    }
+  void read(std::int64_t tile, std::int64_t count) {
+    if (tile > 0) std::memmove(rows_ - span_ * W, rows_ + (kTile - span_) * W, sizeof(double) * span_ * W);
+    reader_.rows(tile, count, rows_);
+  }
+
+  template <bool kAlong>
+  WQ_HD void block(int spec, std::int64_t tile, std::int64_t r, bool with_results) {
+    walks_[spec].template block<kAlong>(tile + r, rows_ + r * W, with_results);
+  }
+  bool along_time() const { return walks_[0].writer.along_time; }
+
+  void save(std::byte* to) {
+    if (to == nullptr) return;
+    each_lane(walks_[0].state, [&](int lane, std::size_t at, double& number) {
+      std::memcpy(to + lane * kStateBytes + at, &number, sizeof number);
+    });
+  }
+
+  void finish(std::int64_t bars) {
+    for (int s = 0; s < job_.count; ++s)
+      if (walks_[s].first < bars) note_suspects(job_, group_, walks_[s].kind.value(walks_[s].state));
+    save(job_.after);
   }
 
  private:
-  /// Bars [first, first + count) into the desk; places outside the series repeat its first or last value.
-  void stage(std::int64_t first, std::int64_t count, double* to) const {
-    const std::int64_t begin = clamp(-first, 0, count), end = clamp(in_.bars - first, begin, count);
-    if constexpr (kSeries == 1 && std::is_same_v<In, double>)
-      if (in_.stride == sizeof(double)) {
-        std::memcpy(to + begin, in_.data + (first + begin) * in_.stride, sizeof(double) * (end - begin));
-        for (std::int64_t i = 0; i < begin; ++i) to[i] = to[begin];
-        for (std::int64_t i = end; i < count; ++i) to[i] = to[end - 1];
-        return;
-      }
-    const auto copy = [&](std::int64_t bar, double* place) {
-      if constexpr (kSeries == 1)
-        *place = load_value<In>(in_.data + bar * in_.stride);
-      else
-        load_values<In, W>(in_.data + bar * in_.stride).store(place);
-    };
-    for (std::int64_t i = 0; i < begin; ++i) copy(0, to + i * kSeries);
-    for (std::int64_t i = begin; i < end; ++i) copy(first + i, to + i * kSeries);
-    for (std::int64_t i = end; i < count; ++i) copy(in_.bars - 1, to + i * kSeries);
+  template <class F>
+  void each_lane(State& state, F f) {
+    for (int j = 0; j < W && group_ * W + j < job_.lanes; ++j)
+      each_number(state, j, [&](std::size_t at, double& number) { f(group_ * W + j, at, number); });
   }
 
-  void put(std::int64_t bar, const double* values) const {
-    std::byte* p = out_.data + bar * out_.stride;
-    if constexpr (kSeries == 1)
-      store_value<Out>(p, *values);
-    else
-      store_values<Out>(p, Pack<W>::load(values));
-  }
-
-  void fill_nan(std::int64_t from, std::int64_t to) const {
-    double nan[kSeries];
-    for (double& v : nan) v = __builtin_nan("");
-    for (std::int64_t bar = from; bar < to; ++bar) put(bar, nan);
-  }
-
-  /// The bars of a recurrence up to its first value.
-  void start(const Desk& desk) {
-    if constexpr (Kind::info.recurrent) {
-      const std::int64_t at = kind_.warmup();
-      stage(-kind_.span(), kind_.span() + at + 1, desk.in);
-      double value[kSeries];
-      const auto x = own<P>(desk.in + (kind_.span() + at) * kSeries);
-      const One<P> first = kind_.template first<P>(state_, x);
-      if constexpr (kSeries == 1)
-        value[0] = first.part[0].v[0];
-      else
-        first.store(value);
-      fill_nan(0, at);
-      put(at, value);
-      for (std::int64_t i = 0; i <= at; ++i) {
-        const double* row = desk.in + (kind_.span() + i) * kSeries;
-        if constexpr (kSeries == 1)
-          sums_.part[0].v[0] += *row;
-        else
-          sums_.part[0] = sums_.part[0] + Pack<W>::load(row);
-      }
-    }
-  }
-
-  /// The block that starts at bar `first`; false if it would start behind the end. Packets are read where they lie; at
-  /// the ends of the series, and where its bars do not lie side by side, from the desk.
-  bool packets(std::int64_t first, std::int64_t end, const Desk& desk) {
-    if (first >= end) return false;
-    const std::int64_t bars = end - first < block_ ? end - first : block_, span = kind_.span();
-    std::int64_t from = 0, to = 0;  // where they lie
-    if (Shape::template fits<In>(in_.stride)) {
-      from = first >= span ? 0 : round_up(span - first, kEight);
-      to = (in_.bars - first < bars ? in_.bars - first : bars) / kEight * kEight;
-    }
-    State state = state_;
-    if constexpr (kKeeps) state.made = state.kept = desk.kept + kind_.kept() * kSeries;
-    const auto on_desk = [&](std::int64_t begin, std::int64_t stop) {
-      stage(first + begin - span, span + round_up(stop - begin, kEight), desk.in);
-      const auto x = own<P>(desk.in + span * kSeries).at(-begin);
-      if (begin == 0) open(state, x);
-      packets(state, x, first, begin, stop, desk);
-    };
-    if (from >= to) {
-      on_desk(0, bars);
-    } else {
-      if (from > 0) on_desk(0, from);
-      const auto x = Shape::template window<In>(in_.data + first * in_.stride, in_.stride);
-      if (from == 0) open(state, x);
-      packets(state, x, first, from, to, desk);
-      if (to < bars) on_desk(to, bars);
-    }
-    state_ = state;
-    return true;
-  }
-
-  template <class X>
-  void open(State& state, X x) const {
-    if constexpr (requires { kind_.template open<P>(state, x); }) kind_.template open<P>(state, x);
-  }
-
-  /// Packets [begin, end) of a block, x being its first.
-  template <class X>
-  void packets(State& state_now, X x, std::int64_t first, std::int64_t begin, std::int64_t end, const Desk& desk) {
-    // Copies, so that the compiler need not expect them to change with every store.
-    const Kind kind = kind_;
-    const std::int64_t stride = out_.stride;
-    State state = state_now;
-    P sums = sums_;
-    if constexpr (requires { kind.template prepare<P>(state, x); })
-      for (std::int64_t r = begin; r < end; r += kEight) kind.template prepare<P>(state, x.at(r));
-    std::int64_t r = begin;
-    if (Shape::template fits<Out>(stride)) {
-      std::byte* to = out_.data + first * stride;
-      for (; r + kEight <= end; r += kEight) {
-        if constexpr (kSeries > 1) fetch(x.at(r), to + r * stride, stride);
-        sums = sums + x.at(r)[0];
-        write<Out>(to + r * stride, stride, kind.template step<P>(state, x.at(r)));
-      }
-    }
-    const std::int64_t direct = r;
-    for (; r < end; r += kEight) {
-      sums = sums + x.at(r)[0];
-      store(desk.out + r * kSeries, kind.template step<P>(state, x.at(r)));
-    }
-    for (std::int64_t i = direct; i < end; ++i) put(first + i, desk.out + i * kSeries);
-    state_now = state;
-    sums_ = sums;
-  }
-
-  /// Rows that lie far apart are not fetched ahead by the machine.
-  template <class X>
-  WQ_HD static void fetch(X x, std::byte* to, std::int64_t stride) {
-    constexpr std::int64_t kAhead = 64;
-#pragma GCC unroll 8
-    for (std::int64_t i = kAhead; i < kAhead + kEight; ++i) {
-      __builtin_prefetch(x.at(i).first);
-      __builtin_prefetch(to + i * stride, 1);
-    }
-  }
-
-  Kind kind_;
-  Series in_;
-  Sink out_;
-  std::int64_t block_;
-  State state_;
-  P sums_;  // of everything read
+  Job& job_;
+  int group_;
+  std::int64_t span_;
+  Walk<Kind, Out>* walks_;
+  double* rows_;  // of the tile, preceded by what it looks back on
+  LaneReader<In, W> reader_;
 };
 
-template <class Kind, class In, class Out, class Shape>
-void run(Job& job, int first, int series, const Desk& desk, std::byte* memory) {
-  using R = Run<Kind, In, Out, Shape>;
-  auto* runs = reinterpret_cast<R*>(memory);
-  const int groups = series / Shape::kSeries;
-  for (int s = 0; s < job.count; ++s)
+template <class Kind, class In, class Out>
+void recurrent(Job& job, std::byte* scratch) {
+  using G = Group<Kind, In, Out>;
+  constexpr int kGroups = kMostLanes / W;
+  const int groups = static_cast<int>(round_up(job.lanes, W) / W);
+  const std::int64_t span = span_of<Kind>(job.specs, job.count), tile_rows = (span + kTile) * W;
+  const std::int64_t lead = job.start == Start::guess ? guess_bars(Kind(job.specs[0]), job.specs[0]) : 0;
+  const std::int64_t bars = lead + longest_part(job);
+  auto* walks = reinterpret_cast<Walk<Kind, Out>*>(scratch);
+  auto* memory = reinterpret_cast<double*>(walks + groups * job.count);
+  alignas(G) std::byte storage[kGroups * sizeof(G)];
+  auto* group = reinterpret_cast<G*>(storage);
+  for (int g = 0; g < groups; ++g) {
+    new (&group[g]) G(job, g, lead, span, walks + g * job.count, memory + g * tile_rows);
+    group[g].start(bars, memory + groups * tile_rows);
+  }
+  bool along_time = true;
+  for (int g = 0; g < groups; ++g) along_time &= group[g].along_time();
+  for (std::int64_t tile = 0; tile < bars; tile += kTile) {
+    const std::int64_t count = bars - tile < kTile ? round_up(bars - tile, W) : kTile;
     for (int g = 0; g < groups; ++g) {
-      const int j = first + g * Shape::kSeries;
-      Sink out = job.out[j];
-      out.data += s * job.out_step[j];
-      new (&runs[s * groups + g]) R(job.specs[s], job.in[j], out);
+      if (tile == lead && job.start == Start::guess) group[g].save(job.before);
+      group[g].read(tile, count);
     }
-  // Block by block, so that what several averages read stays in cache; of series that lie interleaved, together.
-  const std::int64_t begin = job.begin / block_bars(job.specs[0].length);
-  bool apart = true;
-  for (int g = 0; g < groups; ++g) apart &= Shape::template fits<In>(job.in[first + g * Shape::kSeries].stride);
-  for (int at_once = apart ? 1 : groups, from = 0; from < groups; from += at_once) {
-    bool more = true;
-    for (std::int64_t b = begin; more; ++b) {
-      more = false;
+    const auto walk = [&]<bool kAlong>(std::bool_constant<kAlong>) {
       for (int s = 0; s < job.count; ++s)
-        for (int g = from; g < from + at_once; ++g) {
-          const std::int64_t bars = job.in[first + g * Shape::kSeries].bars;
-          more |= runs[s * groups + g].block(b, bars < job.end ? bars : job.end, desk);
-        }
-    }
+        for (std::int64_t r = 0; r < count; r += W)
+          for (int g = 0; g < groups; ++g) group[g].template block<kAlong>(s, tile, r, tile >= lead);
+    };
+    along_time ? walk(std::true_type{}) : walk(std::false_type{});
   }
-  for (int g = 0; g < groups; ++g)
-    for (int j = 0; j < Shape::kSeries; ++j) {
-      bool finite = true;
-      for (int s = 0; s < job.count; ++s) finite &= runs[s * groups + g].finite(j);
-      job.suspect[first + g * Shape::kSeries + j] |= !finite;
-    }
+  for (int g = 0; g < groups; ++g) group[g].finish(bars);
 }
 
-template <class In, class Out>
-bool side_by_side(const Job& job, int first) {
-  for (int j = first; j < first + W; ++j)
-    if (job.in[j].bars != job.in[first].bars || job.in[j].stride != job.in[first].stride ||
-        job.in[j].data != job.in[first].data + (j - first) * static_cast<std::int64_t>(sizeof(In)) ||
-        job.out[j].stride != job.out[first].stride || job.out_step[j] != job.out_step[first] ||
-        job.out[j].data != job.out[first].data + (j - first) * static_cast<std::int64_t>(sizeof(Out)))
-      return false;
-  return true;
-}
-
-/// Doubles that a block and its look-back take; the first bars of a recurrence are looked at as a whole.
-template <class Kind>
-std::int64_t rows_of(const Kind& kind, const Spec& spec) {
-  return kind.span() + (Kind::info.recurrent ? kind.warmup() + 1 : 0) + block_bars(spec.length) + kEight;
-}
-
-struct Sizes {
-  std::int64_t in = 0, out = 0, kept = 0, runs = 0;
-  Sizes(int kind, const Spec* specs, int count) {
-    const auto at_least = [](std::int64_t& size, std::int64_t need) { size = need > size ? need : size; };
-    for (int s = 0; s < count; ++s)
-      AllKinds::visit(kind, specs[s], [&]<class Kind>(const Kind& k) {
-        at_least(in, rows_of(k, specs[s]) * W);
-        at_least(out, (block_bars(specs[s].length) + kEight) * W);
-        if constexpr (requires { k.kept(); }) at_least(kept, (k.kept() + block_bars(specs[s].length) + kEight) * W);
-        at_least(runs, static_cast<std::int64_t>(sizeof(Run<Kind, double, double, Across>)));
-        at_least(runs, static_cast<std::int64_t>(sizeof(Run<Kind, double, double, Along>)));
-      });
-    in = round_up(in, 8);
-    out = round_up(out, 8);
-    kept = round_up(kept, 8);
-    runs = round_up(runs, 64) * kGroup * count;
-  }
-};
+// ---------------------------------------------------------------------------------------------- the table
 
 void average(Job& job, std::byte* scratch) {
-  const Sizes sizes(job.kind, job.specs, job.count);
-  auto* memory = reinterpret_cast<double*>(scratch);
-  const Desk desk{memory, memory + sizes.in, memory + sizes.in + sizes.out};
-  auto* runs = reinterpret_cast<std::byte*>(desk.kept + sizes.kept);
-  const auto with_types = [&]<class Kind, class In, class Out>(const Kind&, In, Out) {
-    int j = 0;
-    while (j < job.series) {
-      if (j + W <= job.series && side_by_side<In, Out>(job, j)) {
-        run<Kind, In, Out, Across>(job, j, W, desk, runs);
-        j += W;
-        continue;
-      }
-      int end = j + 1;
-      while (end < job.series && !(end + W <= job.series && side_by_side<In, Out>(job, end))) ++end;
-      run<Kind, In, Out, Along>(job, j, end - j, desk, runs);
-      j = end;
-    }
-  };
-  AllKinds::visit(job.kind, job.specs[0], [&](const auto& kind) {
+  AllKinds::visit(job.kind, job.specs[0], [&]<class Kind>(const Kind&) {
+    const auto with_types = [&]<class In, class Out>(In, Out) {
+      if constexpr (Kind::info.recurrent)
+        recurrent<Kind, In, Out>(job, scratch);
+      else if (Kind::info.ends_only && job.in[0].stride == sizeof(In))
+        pointwise<Kind, In, Out>(job);
+      else
+        windowed<Kind, In, Out>(job, scratch);
+    };
     const auto with_in = [&](auto in) {
-      job.out_type == DType::f32 ? with_types(kind, in, float{}) : with_types(kind, in, double{});
+      job.out_type == DType::f32 ? with_types(in, float{}) : with_types(in, double{});
     };
     job.in_type == DType::f32 ? with_in(float{}) : with_in(double{});
   });
 }
 
-std::size_t scratch_bytes(int kind, const Spec* specs, int count) {
-  const Sizes sizes(kind, specs, count);
-  return static_cast<std::size_t>(sizes.in + sizes.out + sizes.kept) * sizeof(double) +
-         static_cast<std::size_t>(sizes.runs);
+std::size_t scratch_bytes(int kind_index, const Spec* specs, int count) {
+  std::int64_t rows = 0;
+  for (int s = 0; s < count; ++s)
+    AllKinds::visit(kind_index, specs[s], [&]<class Kind>(const Kind& kind) {
+      constexpr std::int64_t kGroups = kMostLanes / W;
+      std::int64_t need = kind.span() + 2 * W;
+      if constexpr (Kind::info.recurrent)
+        need =
+            kGroups * (need + kTile + count * static_cast<std::int64_t>(sizeof(Walk<Kind, double>) / sizeof(V) + 1)) +
+            need + kind.warmup();
+      else
+        need += kind.ring() + block_bars(specs[s].length);
+      rows = need > rows ? need : rows;
+    });
+  return static_cast<std::size_t>(rows) * sizeof(V);
 }
 
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {average, scratch_bytes};
+const Kernels kernels = {W, average, scratch_bytes};
 
 }  // namespace wq::ma::inline WQ_LEVEL

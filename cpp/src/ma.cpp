@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -70,77 +71,209 @@ class Computation {
 
   // -------------------------------------------------------------- running kernels
 
-  /// Series in groups; long ones of windowed averages also in ranges of whole blocks.
   void run(DType in_type, const std::vector<Part>& parts) {
-    constexpr std::int64_t kTaskPoints = 1 << 16;  // enough to be worth a thread, little enough to share out
     std::int64_t longest = 0, points = 0;
     for (const Part& part : parts) {
       longest = std::max(longest, part.item.in.bars);
       points += part.item.in.bars;
     }
-    for (std::size_t begin = 0, end; begin < request_.specs.size(); begin = end) {
-      // Averages of a call share what they read if their blocks have the same length.
-      const std::int64_t block = block_bars(request_.specs[begin].length);
-      for (end = begin + 1; end < request_.specs.size() && block_bars(request_.specs[end].length) == block;) ++end;
-      std::vector<Spec> specs;
-      std::vector<std::size_t> place;
-      for (std::size_t s = begin; s < end; ++s) {
-        if (warmup(s) < longest) {
-          specs.push_back(request_.specs[s]);
-          place.push_back(s);
-        } else {
-          for (const Part& part : parts) no_value(part, s);
-        }
-      }
-      for (std::size_t s = 0, e; s < specs.size(); s = e) {
-        for (e = s + 1; e < specs.size() && place[e] == place[e - 1] + 1;) ++e;
-        run(std::span(specs).subspan(s, e - s), place[s], in_type, parts, longest, points, kTaskPoints);
-      }
+    std::vector<std::size_t> specs;
+    for (std::size_t s = 0; s < request_.specs.size(); ++s) {
+      if (warmup(s) < longest)
+        specs.push_back(s);
+      else
+        for (const Part& part : parts) no_value(part, s);
+    }
+    // Averages that come one after the other share what they read; those of windows if their blocks agree.
+    for (std::size_t i = 0, end; i < specs.size(); i = end) {
+      const auto together = [&](std::size_t s) {
+        return specs[s] == specs[s - 1] + 1 && (info_.recurrent || block(specs[s]) == block(specs[i]));
+      };
+      for (end = i + 1; end < specs.size() && together(end);) ++end;
+      const Range range{specs[i], static_cast<int>(end - i)};
+      if (!info_.recurrent)
+        run_windowed(range, in_type, parts, points);
+      else if (!run_pieces(range, in_type, parts))
+        run_recurrent(range, in_type, parts, points);
     }
   }
 
-  /// Averages [first_spec, first_spec + specs.size()) of the call.
-  void run(std::span<const Spec> specs, std::size_t first_spec, DType in_type, const std::vector<Part>& parts,
-           std::int64_t longest, std::int64_t points, std::int64_t task_points) {
-    const int count = static_cast<int>(specs.size());
-    const std::size_t scratch = kernels_.scratch_bytes(request_.kind, specs.data(), count);
-    const auto series = static_cast<std::int64_t>(parts.size());
-    const std::int64_t groups = (series + kGroup - 1) / kGroup;
-    std::int64_t range = longest;
-    if (!info_.recurrent) {
-      const std::int64_t block = block_bars(specs[0].length), group = std::min<std::int64_t>(series, kGroup);
-      range = std::max(block, task_points / group / block * block);
-    }
-    const std::int64_t ranges = (longest + range - 1) / range;
-    const int threads = points * count <= task_points ? 1 : threads_;
-    parallel_for(threads, groups * ranges, [&](std::int64_t task, int) {
-      Job job{};
-      job.kind = request_.kind;
-      job.specs = specs.data();
-      job.count = count;
-      job.in_type = in_type;
-      job.out_type = request_.out_type;
-      job.begin = task % ranges * range;
-      job.end = job.begin + range;
-      const std::int64_t from = task / ranges * kGroup, to = std::min<std::int64_t>(from + kGroup, series);
-      for (std::int64_t i = from; i < to; ++i) {
-        job.in[job.series] = parts[i].item.in;
-        job.out[job.series] = output(parts[i].item, first_spec);
-        job.out_step[job.series++] = parts[i].item.out_step;
-      }
-      kernels_.average(job, thread_scratch(scratch));
-      for (int j = 0; j < job.series; ++j)
-        if (job.suspect[j]) std::atomic_ref(suspect_[from + j]).store(1, std::memory_order_relaxed);
+  /// Consecutive averages of the call.
+  struct Range {
+    std::size_t first;
+    int count;
+  };
+
+  std::int64_t block(std::size_t spec) const { return block_bars(request_.specs[spec].length); }
+
+  std::size_t scratch(const Range& specs) const {
+    return kernels_.scratch_bytes(request_.kind, &request_.specs[specs.first], specs.count);
+  }
+
+  Job job(const Range& specs, DType in_type) const {
+    Job j{};
+    j.kind = request_.kind;
+    j.specs = &request_.specs[specs.first];
+    j.count = specs.count;
+    j.in_type = in_type;
+    j.out_type = request_.out_type;
+    return j;
+  }
+
+  void put(Job& job, const Range& specs, const Part& part, std::int64_t begin, std::int64_t end) const {
+    job.in[job.lanes] = part.item.in;
+    job.out[job.lanes] = output(part.item, specs.first);
+    job.out_step[job.lanes] = part.item.out_step;
+    job.begin[job.lanes] = begin;
+    job.end[job.lanes++] = end;
+  }
+
+  void suspect(std::size_t part) { std::atomic_ref(suspect_[part]).store(1, std::memory_order_relaxed); }
+
+  /// Threads for so many values, if a call without takes up to 50 us.
+  int threads_for(std::int64_t points) const { return points < kWorthAThread ? 1 : threads_; }
+  static constexpr std::int64_t kWorthAThread = 1 << 16;
+
+  /// Series of similar length share a call of the kernel, whole.
+  void run_recurrent(const Range& specs, DType in_type, const std::vector<Part>& parts, std::int64_t points) {
+    std::vector<std::int64_t> order(parts.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::int64_t a, std::int64_t b) { return parts[a].item.in.bars > parts[b].item.in.bars; });
+    const std::int64_t count = std::ssize(order);
+    const int threads = threads_for(points * specs.count);
+    // Full calls hide the latency of the recurrence; smaller ones keep every thread busy.
+    std::int64_t lanes = kMostLanes;
+    while (lanes > kernels_.lanes && (count + lanes - 1) / lanes < threads) lanes /= 2;
+    const std::size_t bytes = scratch(specs);
+    parallel_for(threads, (count + lanes - 1) / lanes, [&](std::int64_t task, int) {
+      Job j = job(specs, in_type);
+      const std::int64_t begin = task * lanes, end = std::min(begin + lanes, count);
+      for (std::int64_t i = begin; i < end; ++i) put(j, specs, parts[order[i]], 0, parts[order[i]].item.in.bars);
+      kernels_.average(j, thread_scratch(bytes));
+      for (std::int64_t i = begin; i < end; ++i)
+        if (j.suspect[i - begin]) suspect(order[i]);
     });
+  }
+
+  /// Blocks stand on their own: lanes are the same block of neighbouring series, or blocks of one series far apart, so
+  /// that each lane runs on through memory.
+  void run_windowed(const Range& specs, DType in_type, const std::vector<Part>& parts, std::int64_t points) {
+    struct Block {
+      std::int64_t part, bar;
+    };
+    const std::int64_t bars = block(specs.first), lanes = kernels_.lanes, series = std::ssize(parts);
+    std::vector<Block> blocks;
+    for (std::int64_t from = 0, to; from < series; from = to) {
+      const bool one_by_one = info_.ends_only && parts[from].item.in.stride == item_size(in_type);
+      to = from + lanes <= series && !one_by_one ? from + lanes : from + 1;
+      std::int64_t longest = 0;
+      for (std::int64_t i = from; i < to; ++i) longest = std::max(longest, parts[i].item.in.bars);
+      const std::int64_t all = (longest + bars - 1) / bars, apart = (all + lanes - 1) / lanes;
+      if (one_by_one || to > from + 1) {
+        for (std::int64_t b = 0; b < all; ++b)
+          for (std::int64_t i = from; i < to; ++i)
+            if (b * bars < parts[i].item.in.bars) blocks.push_back({i, b * bars});
+      } else {
+        for (std::int64_t first = 0; first < apart; ++first)
+          for (std::int64_t b = first; b < all; b += apart) blocks.push_back({from, b * bars});
+      }
+    }
+    const std::int64_t count = std::ssize(blocks), per_task = 8 * lanes;
+    const std::size_t bytes = scratch(specs);
+    parallel_for(threads_for(points * specs.count), (count + per_task - 1) / per_task, [&](std::int64_t task, int) {
+      for (std::int64_t i = task * per_task; i < std::min((task + 1) * per_task, count); i += lanes) {
+        Job j = job(specs, in_type);
+        for (std::int64_t b = i; b < std::min(i + lanes, count); ++b) {
+          const Part& part = parts[blocks[b].part];
+          put(j, specs, part, blocks[b].bar, std::min(blocks[b].bar + bars, part.item.in.bars));
+        }
+        kernels_.average(j, thread_scratch(bytes));
+        for (int lane = 0; lane < j.lanes; ++lane)
+          if (j.suspect[lane]) suspect(blocks[i + lane].part);
+      }
+    });
+  }
+
+  /// A few long series of recurrences, each cut into pieces that are computed side by side. A piece starts from a guess
+  /// so far before it that the guess should be forgotten. Whether it is shows where pieces meet: the states there must
+  /// agree to the last bit. One that does not is computed again, from the true state. The result is always that of one
+  /// bar after the other. False if the series are too many or too short for it.
+  bool run_pieces(const Range& specs, DType in_type, const std::vector<Part>& parts) {
+    const std::int64_t lanes = kernels_.lanes, series = std::ssize(parts);
+    if (series >= lanes) return false;  // as many lanes as there are
+    for (int s = 0; s < specs.count; ++s) {
+      const std::int64_t lead = lead_of(specs.first + s);
+      for (const Part& part : parts)
+        if (part.item.in.bars < 4 * kMostLanes * lead) return false;
+    }
+    for (int s = 0; s < specs.count; ++s)
+      for (std::size_t p = 0; p < parts.size(); ++p) run_pieces(Range{specs.first + s, 1}, in_type, parts[p], p);
+    return true;
+  }
+
+  std::int64_t lead_of(std::size_t spec) const {
+    std::int64_t lead = 0;
+    AllKinds::visit(request_.kind, request_.specs[spec], [&](const auto& kind) {
+      if constexpr (requires { kind.memory(); })
+        lead = std::max(guess_bars(kind, request_.specs[spec]), (kind.warmup() / block(spec) + 1) * block(spec));
+    });
+    return lead;
+  }
+
+  void run_pieces(const Range& spec, DType in_type, const Part& part, std::size_t place) {
+    struct State {
+      std::byte bytes[kStateBytes];
+      bool operator==(const State& other) const { return std::memcmp(bytes, other.bytes, kStateBytes) == 0; }
+    };
+    const std::size_t bytes = scratch(spec);
+    const std::int64_t bars = part.item.in.bars, lanes = kMostLanes, unit = block(spec.first);
+    const std::int64_t head = lead_of(spec.first);
+    const int threads = threads_for(bars);
+    const std::int64_t size = ((bars - head) / (lanes * threads) / unit + 1) * unit;
+    const std::int64_t pieces = (bars - head + size - 1) / size;
+
+    State reached{};  // behind the last piece that is known to be right
+    const auto compute = [&](std::int64_t begin, std::int64_t end, Start start) {
+      Job j = job(spec, in_type);
+      put(j, spec, part, begin, end);
+      j.start = start;
+      State from = reached;
+      j.before = from.bytes;
+      j.after = reached.bytes;
+      kernels_.average(j, thread_scratch(bytes));
+      if (j.suspect[0]) suspect(place);
+    };
+    compute(0, head, Start::first);
+
+    std::vector<State> before(static_cast<std::size_t>(pieces)), after(before.size());
+    parallel_for(threads, (pieces + lanes - 1) / lanes, [&](std::int64_t task, int) {
+      Job j = job(spec, in_type);
+      const std::int64_t first = task * lanes, last = std::min(first + lanes, pieces);
+      for (std::int64_t i = first; i < last; ++i)
+        put(j, spec, part, head + i * size, std::min(head + (i + 1) * size, bars));
+      j.start = Start::guess;
+      j.before = before[first].bytes;
+      j.after = after[first].bytes;
+      kernels_.average(j, thread_scratch(bytes));
+      for (std::int64_t i = first; i < last; ++i)
+        if (j.suspect[i - first]) suspect(place);
+    });
+    for (std::int64_t i = 0; i < pieces && !suspect_[place]; ++i) {
+      if (before[i] == reached)
+        reached = after[i];
+      else
+        compute(head + i * size, std::min(head + (i + 1) * size, bars), Start::resumed);
+    }
   }
 
   /// The series is too short for the average.
   void no_value(const Part& part, std::size_t spec) const {
-    for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar)
+    for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar) {
       write(output(part.item, spec), request_.out_type, bar, kNaN);
-    if (request_.nan == NanPolicy::raise)
-      for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar)
-        if (!std::isfinite(read(part.item.in, request_.in_type, bar))) refuse(part.index, part.first + bar);
+      if (request_.nan == NanPolicy::raise && !std::isfinite(read(part.item.in, request_.in_type, bar)))
+        refuse(part.index, part.first + bar);
+    }
   }
 
   // -------------------------------------------------------------- missing values
@@ -148,7 +281,7 @@ class Computation {
   /// Compute series with holes again, from copies without.
   void mend(std::span<const std::int64_t> holes) {
     // A few at a time, to bound the memory of the copies.
-    constexpr std::size_t kAtOnce = 16 * kGroup;
+    constexpr std::size_t kAtOnce = 16 * kMostLanes;
     for (std::size_t begin = 0; begin < holes.size(); begin += kAtOnce) {
       const auto some = holes.subspan(begin, std::min(kAtOnce, holes.size() - begin));
       std::vector<std::vector<double>> copies(some.size());
@@ -236,22 +369,29 @@ class Computation {
 
 // ------------------------------------------------------------------------------------------------ streams
 
-/// A kind on packets of plain doubles. The packet that is not full yet is computed afresh on every bar from the state
-/// before it: bar j of a packet depends on no later one.
+/// The latest values of a series relative to an anchor, newest first.
+struct Anchored {
+  const double* newest;
+  double anchor;
+
+  double operator[](std::int64_t k) const { return newest[-k] - anchor; }
+  Anchored ago(std::int64_t bars) const { return {newest - bars, anchor}; }
+};
+
+/// A kind on scalars: the elements that the kernels run on packs.
 template <class Kind>
 class StreamOf final : public Stream {
  public:
   StreamOf(const Kind& kind, const Spec& spec, NanPolicy nan, std::int64_t series)
-      : kind_(kind), nan_(nan), block_(block_bars(spec.length)), begin_(Kind::info.recurrent ? kind.warmup() + 1 : 0),
-        reach_(kind.span() + kEight + begin_) {
-    constexpr std::int64_t kMost = std::int64_t{1} << 28;  // doubles
-    WQ_EXPECT(kind.span() < kMost && reach_ < kMost && words() < kMost / series, ParameterError,
+      : kind_(kind), nan_(nan), block_(block_bars(spec.length)), reach_(reach_of(kind)) {
+    constexpr std::int64_t kMost = std::int64_t{1} << 28;  // numbers
+    WQ_EXPECT(spec.length < kMost && words() < kMost / series, ParameterError,
               "length: a stream of length " + std::to_string(spec.length) + " over " + std::to_string(series) +
                   " series would keep more than 2**28 numbers; accepted are shorter ones");
     lanes_.resize(static_cast<std::size_t>(series));
     for (Lane& lane : lanes_) {
-      lane.history.assign(capacity(), 0.0);
-      lane.kept.assign(kept_size(), 0.0);
+      lane.history.assign(static_cast<std::size_t>(2 * reach_), 0.0);
+      lane.ring.assign(static_cast<std::size_t>(ring_size()), 0.0);
     }
   }
 
@@ -264,71 +404,80 @@ class StreamOf final : public Stream {
     for (std::size_t i = 0; i < lanes_.size(); ++i) out[i] = next(lanes_[i], x[i]);
   }
 
-  std::int64_t words() const override { return 3 + reach_ + kept_size() + kStateWords; }
+  std::int64_t words() const override { return 5 + reach_ + ring_size() + kStateWords; }
 
   void save(std::uint64_t* words) const override {
-    const auto copy = [&](const void* from, std::int64_t count) {
-      std::memcpy(words, from, sizeof(std::uint64_t) * static_cast<std::size_t>(count));
-      words += count;
-    };
     for (const Lane& lane : lanes_) {
       *words++ = static_cast<std::uint64_t>(lane.bars);
       *words++ = static_cast<std::uint64_t>(lane.since_hole);
       *words++ = lane.dead;
-      copy(lane.history.data() + lane.newest + 1 - reach_, reach_);
-      if (kept_size() > 0) copy(lane.kept.data(), kept_size());
-      StateBytes state{};
-      std::memcpy(state.words, &lane.state, sizeof lane.state);
-      copy(state.words, kStateWords);
+      *words++ = static_cast<std::uint64_t>(next_in_ring(lane));
+      std::memcpy(words++, &lane.anchor, sizeof lane.anchor);
+      std::memcpy(words, lane.history.data() + lane.newest + 1, sizeof(double) * reach_);
+      words += reach_;
+      if (ring_size() > 0) std::memcpy(words, lane.ring.data(), sizeof(double) * ring_size());
+      words += ring_size();
+      State state = lane.state;
+      if constexpr (kHasRing) state.ring = nullptr;
+      std::memcpy(words, &state, sizeof state);
+      words += kStateWords;
     }
   }
 
   void load(const std::uint64_t* words) override {
     std::vector<Lane> lanes(lanes_.size());
     for (Lane& lane : lanes) {
-      const std::uint64_t bars = *words++, since_hole = *words++, dead = *words++;
+      const std::uint64_t bars = *words++, since_hole = *words++, dead = *words++, next_in_ring = *words++;
       constexpr std::uint64_t kMostBars = std::uint64_t{1} << 62;
-      if (bars > kMostBars || since_hole > bars || dead > 1)
+      if (bars > kMostBars || since_hole > bars || dead > 1 || next_in_ring > static_cast<std::uint64_t>(ring_size()))
         throw ParameterError("state: counters out of range; this is not the state of such a stream");
       lane.bars = static_cast<std::int64_t>(bars);
       lane.since_hole = static_cast<std::int64_t>(since_hole);
       lane.dead = dead != 0;
-      lane.history.assign(capacity(), 0.0);
-      lane.newest = reach_ - 1;
+      std::memcpy(&lane.anchor, words++, sizeof lane.anchor);
+      lane.history.assign(static_cast<std::size_t>(2 * reach_), 0.0);
       std::memcpy(lane.history.data(), words, sizeof(double) * reach_);
+      std::memcpy(lane.history.data() + reach_, words, sizeof(double) * reach_);
+      lane.newest = reach_ - 1;
       words += reach_;
-      lane.kept.assign(kept_size(), 0.0);
-      if (kept_size() > 0) std::memcpy(lane.kept.data(), words, sizeof(double) * kept_size());
-      words += kept_size();
+      lane.ring.assign(static_cast<std::size_t>(ring_size()), 0.0);
+      if (ring_size() > 0) std::memcpy(lane.ring.data(), words, sizeof(double) * ring_size());
+      words += ring_size();
       std::memcpy(static_cast<void*>(&lane.state), words, sizeof lane.state);
       words += kStateWords;
+      if constexpr (kHasRing) lane.state.next = static_cast<std::int64_t>(next_in_ring) % ring_size();
     }
     lanes_ = std::move(lanes);
   }
 
  private:
-  using P = Packets<double>;
-  using State = typename Kind::template State<P>;
-  static constexpr bool kKeeps = requires(State s) { s.kept; };
+  using State = typename Kind::template State<double>;
+  static constexpr bool kHasRing = requires(State s) { s.ring; };
+  static constexpr bool kAnchored = !Kind::info.recurrent && !Kind::info.ends_only;
   static constexpr std::int64_t kStateWords = (sizeof(State) + 7) / 8;
-  struct StateBytes {
-    std::uint64_t words[kStateWords];
-  };
 
   struct Lane {
     std::int64_t bars = 0;        // since the first present value; holes count for windows only
     std::int64_t since_hole = 0;  // bars since the last hole, 0 if there was none
     bool dead = false;            // `propagate` has met a hole
+    double anchor = 0;            // of the block, for averages of windows
     std::int64_t newest = 0;      // place of the newest value in `history`
-    std::vector<double> history;  // the last `reach_` values, with room to go on
-    std::vector<double> kept;     // what the kind keeps for itself
-    State state{};                // before the packet of the newest value
+    std::vector<double> history;  // twice the same: the window is then contiguous wherever it ends
+    std::vector<double> ring;
+    State state{};
   };
 
-  /// Room for many bars before the history has to move, and for the rest of a packet behind the newest value.
-  std::size_t capacity() const { return static_cast<std::size_t>(2 * reach_ + 256 + kEight); }
-  std::int64_t kept_size() const {
-    if constexpr (kKeeps) return kind_.kept() + block_ + kEight;
+  static std::int64_t reach_of(const Kind& kind) {
+    std::int64_t reach = kind.span() + 2;
+    if constexpr (Kind::info.recurrent) reach += kind.warmup();
+    return reach;
+  }
+  std::int64_t ring_size() const {
+    if constexpr (kHasRing) return kind_.ring();
+    return 0;
+  }
+  std::int64_t next_in_ring(const Lane& lane) const {
+    if constexpr (kHasRing) return lane.state.next;
     return 0;
   }
 
@@ -340,57 +489,63 @@ class StreamOf final : public Stream {
       if (lane.dead || Kind::info.recurrent) return kNaN;
       x = lane.history[lane.newest];
     }
-    push(lane, hole ? (Kind::info.ends_only ? kNaN : x) : x);
+    if (lane.bars == 0)
+      std::fill(lane.history.begin(), lane.history.end(), x);
+    else
+      push(lane, hole && Kind::info.ends_only ? kNaN : x);
+    const Window<double> window{lane.history.data() + lane.newest + reach_};
     const std::int64_t bar = lane.bars++;
+    if constexpr (Kind::info.recurrent)
+      return recurrent(lane, window, bar);
+    else
+      return windowed(lane, window, bar, hole);
+  }
+
+  double recurrent(Lane& lane, Window<double> window, std::int64_t bar) {
+    if (bar < kind_.warmup()) return kNaN;
+    if (bar == kind_.warmup()) {
+      kind_.first(lane.state, window);
+    } else {
+      if constexpr (requires { kind_.refresh_bars(); })
+        if (bar % kind_.refresh_bars() == 0) kind_.refresh(lane.state, window.ago(1));
+      kind_.advance(lane.state, window);
+    }
+    return kind_.value(lane.state);
+  }
+
+  double windowed(Lane& lane, Window<double> window, std::int64_t bar, bool hole) {
+    if constexpr (kHasRing) lane.state.ring = lane.ring.data();
+    if (kAnchored && bar % block_ == 0) lane.anchor = window[1];
+    const auto step = [&](const auto& x) {
+      if (bar % block_ == 0) {
+        kind_.open(lane.state, x.ago(1));
+      } else {
+        if constexpr (requires { kind_.refresh_bars(); })
+          if (bar % block_ % kind_.refresh_bars() == 0) kind_.refresh(lane.state, x.ago(1));
+      }
+      return kind_.step(lane.state, x);
+    };
+    double value;
+    if constexpr (kAnchored)
+      value = lane.anchor + step(Anchored{window.newest, lane.anchor});
+    else
+      value = step(window);
     if (hole)
       lane.since_hole = 1;
     else if (lane.since_hole > 0)
       ++lane.since_hole;
-    if (bar < begin_) return first_value(lane, bar);
-
-    const std::int64_t j = (bar - begin_) % kEight, in_block = (bar - begin_ - j) % block_;
-    const auto window = own<P>(lane.history.data() + lane.newest - j);
-    State state = lane.state;
-    if constexpr (kKeeps) state.made = state.kept = lane.kept.data() + kind_.kept() + in_block;
-    if constexpr (requires { kind_.template open<P>(state, window); })
-      if (j == 0 && in_block == 0) {
-        kind_.template open<P>(state, window);
-        lane.state = state;
-      }
-    if constexpr (requires { kind_.template prepare<P>(state, window); }) kind_.template prepare<P>(state, window);
-    const P value = kind_.template step<P>(state, window);
-    if (j == kEight - 1) lane.state = state;
-    if constexpr (kKeeps) lane.state.made = lane.state.kept = nullptr;
     const bool sees_hole = lane.since_hole > 0 && lane.since_hole <= kind_.warmup() + 1;
-    if (!Kind::info.recurrent && (bar < kind_.warmup() || (sees_hole && !Kind::info.ends_only))) return kNaN;
-    return value.part[j];
-  }
-
-  /// Up to the first value of a recurrence.
-  double first_value(Lane& lane, std::int64_t bar) {
-    if constexpr (Kind::info.recurrent)
-      if (bar == kind_.warmup()) return kind_.template first<P>(lane.state, own<P>(lane.history.data() + lane.newest));
-    return kNaN;
+    return bar < kind_.warmup() || (sees_hole && !Kind::info.ends_only) ? kNaN : value;
   }
 
   void push(Lane& lane, double x) {
-    if (lane.bars == 0) {  // before its first bar a series repeats its first value
-      lane.newest = reach_ - 1;
-      std::fill(lane.history.begin(), lane.history.begin() + reach_, x);
-      return;
-    }
-    if (lane.newest + 1 + kEight >= static_cast<std::int64_t>(lane.history.size())) {
-      std::copy(lane.history.begin() + (lane.newest + 1 - reach_), lane.history.begin() + (lane.newest + 1),
-                lane.history.begin());
-      lane.newest = reach_ - 1;
-    }
-    lane.history[++lane.newest] = x;
+    lane.newest = (lane.newest + 1) % reach_;
+    lane.history[lane.newest] = lane.history[lane.newest + reach_] = x;
   }
 
   const Kind kind_;
   const NanPolicy nan_;
-  const std::int64_t block_, begin_;  // begin_: first bar of the first packet
-  const std::int64_t reach_;          // values that `history` holds at least
+  const std::int64_t block_, reach_;
   std::vector<Lane> lanes_;
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "warpquant/core/lanes.h"
 #include "warpquant/core/series.h"
 
@@ -37,18 +39,12 @@ WQ_HD void store_value(std::byte* p, double value) {
   __builtin_memcpy(p, &narrow, sizeof narrow);
 }
 
-/// One value, or a pack of neighbours.
-template <class T, class V>
-WQ_HD V load_as(const std::byte* p) {
-  if constexpr (sizeof(V) == sizeof(double))
-    return load_value<T>(p);
-  else
-    return load_values<T, sizeof(V) / sizeof(double)>(p);
-}
-
 WQ_HD std::int64_t clamp(std::int64_t i, std::int64_t low, std::int64_t high) {
   return i < low ? low : i > high ? high : i;
 }
+
+/// Bars to fetch ahead of their use: the machine does not follow that many series by itself.
+inline constexpr std::int64_t kAhead = 64;
 
 /// How W series lie in memory.
 template <class T, int W, class S>
@@ -72,16 +68,24 @@ struct LaneReader : Lanes<T, W, Series> {
   using Lanes<T, W, Series>::Lanes;
   using Lanes<T, W, Series>::series;
 
-  /// Bars [bar, bar + W), which every series must have.
+  /// Bars [bar, bar + W), which every series must have; of series along time, if the caller knows that they are.
+  template <bool kAlong = false>
   WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
-    if (this->along_time) {
-      for (int j = 0; j < W; ++j)
-        rows[j] = load_values<T, W>(series[j].data + bar * static_cast<std::int64_t>(sizeof(T)));
+    if (kAlong || this->along_time) {
+      const std::int64_t at = bar * static_cast<std::int64_t>(sizeof(T));
+      constexpr std::int64_t kFetch = kAhead * static_cast<std::int64_t>(sizeof(T));
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) __builtin_prefetch(series[j].data + at + kFetch);
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) rows[j] = load_values<T, W>(series[j].data + at);
       transpose(rows);
     } else if (this->side_by_side) {
+#pragma GCC unroll 8
       for (int r = 0; r < W; ++r) rows[r] = load_values<T, W>(series[0].data + (bar + r) * series[0].stride);
     } else {
+#pragma GCC unroll 8
       for (int r = 0; r < W; ++r)
+#pragma GCC unroll 8
         for (int j = 0; j < W; ++j) rows[r].v[j] = load_value<T>(series[j].data + (bar + r) * series[j].stride);
     }
   }
@@ -90,21 +94,31 @@ struct LaneReader : Lanes<T, W, Series> {
   /// holds numbers of its own series (none may be empty).
   WQ_HD Pack<W> row(std::int64_t bar) const {
     Pack<W> r;
+#pragma GCC unroll 8
     for (int j = 0; j < W; ++j)
-      r.v[j] = load_value<T>(series[j].data + clamp(bar, 0, series[j].bars - 1) * series[j].stride);
+      r.v[j] = load_value<T>(series[j].data + clamp(bar, -series[j].before, series[j].bars - 1) * series[j].stride);
     return r;
   }
 
-  /// Bars [from, from + count) into memory.
+  /// Bars [from, from + count) into memory, each row as `f` makes it.
+  template <class F>
+  WQ_HD void rows(std::int64_t from, std::int64_t count, double* out, F f) const {
+    std::int64_t r = 0, begin = 0;
+    for (int j = 0; j < W; ++j) begin = -series[j].before > begin || j == 0 ? -series[j].before : begin;
+    for (; r < count && from + r < begin; ++r) f(row(from + r)).store(out + r * W);
+    const auto blocks = [&]<bool kAlong>(std::bool_constant<kAlong>) {
+      for (; r + W <= count && from + r + W <= this->shortest; r += W) {
+        Pack<W> values[W];
+        block<kAlong>(from + r, values);
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) f(values[j]).store(out + (r + j) * W);
+      }
+    };
+    this->along_time ? blocks(std::true_type{}) : blocks(std::false_type{});
+    for (; r < count; ++r) f(row(from + r)).store(out + r * W);
+  }
   WQ_HD void rows(std::int64_t from, std::int64_t count, double* out) const {
-    std::int64_t r = 0;
-    for (; r < count && from + r < 0; ++r) row(from + r).store(out + r * W);
-    for (; r + W <= count && from + r + W <= this->shortest; r += W) {
-      Pack<W> values[W];
-      block(from + r, values);
-      for (int j = 0; j < W; ++j) values[j].store(out + (r + j) * W);
-    }
-    for (; r < count; ++r) row(from + r).store(out + r * W);
+    rows(from, count, out, [](Pack<W> r) { return r; });
   }
 };
 
@@ -113,20 +127,30 @@ struct LaneWriter : Lanes<T, W, Sink> {
   using Lanes<T, W, Sink>::Lanes;
   using Lanes<T, W, Sink>::series;
 
+  template <bool kAlong = false>
   WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
-    if (this->along_time) {
+    if (kAlong || this->along_time) {
+      const std::int64_t at = bar * static_cast<std::int64_t>(sizeof(T));
+      constexpr std::int64_t kFetch = kAhead * static_cast<std::int64_t>(sizeof(T));
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) __builtin_prefetch(series[j].data + at + kFetch, 1);
       transpose(rows);
-      for (int j = 0; j < W; ++j) store_values<T>(series[j].data + bar * static_cast<std::int64_t>(sizeof(T)), rows[j]);
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) store_values<T>(series[j].data + at, rows[j]);
     } else if (this->side_by_side) {
+#pragma GCC unroll 8
       for (int r = 0; r < W; ++r) store_values<T>(series[0].data + (bar + r) * series[0].stride, rows[r]);
     } else {
+#pragma GCC unroll 8
       for (int r = 0; r < W; ++r)
+#pragma GCC unroll 8
         for (int j = 0; j < W; ++j) store_value<T>(series[j].data + (bar + r) * series[j].stride, rows[r].v[j]);
     }
   }
 
   /// One bar, to the series that reach so far.
   WQ_HD void row(std::int64_t bar, Pack<W> r) const {
+#pragma GCC unroll 8
     for (int j = 0; j < W; ++j)
       if (bar < series[j].bars) store_value<T>(series[j].data + bar * series[j].stride, r.v[j]);
   }
@@ -136,6 +160,7 @@ struct LaneWriter : Lanes<T, W, Sink> {
     std::int64_t r = 0;
     for (; r + W <= count && from + r + W <= this->shortest; r += W) {
       Pack<W> values[W];
+#pragma GCC unroll 8
       for (int j = 0; j < W; ++j) values[j] = Pack<W>::load(in + (r + j) * W);
       block(from + r, values);
     }

@@ -287,25 +287,31 @@ WQ_HD void transpose(Pack<W> (&m)[W]) {
     m[1].v = __builtin_shufflevector(a, b, 1, 3);
   } else if constexpr (W == 4) {
     typename Pack<W>::Raw t[4];
+#pragma GCC unroll 8
     for (int i = 0; i < 4; i += 2) {
       t[i] = __builtin_shufflevector(m[i].v, m[i + 1].v, 0, 4, 2, 6);
       t[i + 1] = __builtin_shufflevector(m[i].v, m[i + 1].v, 1, 5, 3, 7);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 2; ++i) {
       m[i].v = __builtin_shufflevector(t[i], t[i + 2], 0, 1, 4, 5);
       m[i + 2].v = __builtin_shufflevector(t[i], t[i + 2], 2, 3, 6, 7);
     }
   } else {
     typename Pack<W>::Raw t[8], u[8];
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i += 2) {
       t[i] = __builtin_shufflevector(m[i].v, m[i + 1].v, 0, 8, 2, 10, 4, 12, 6, 14);
       t[i + 1] = __builtin_shufflevector(m[i].v, m[i + 1].v, 1, 9, 3, 11, 5, 13, 7, 15);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 8
       for (int j = 0; j < 2; ++j) {
         u[i + j] = __builtin_shufflevector(t[i + j], t[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
         u[i + j + 2] = __builtin_shufflevector(t[i + j], t[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
       }
+#pragma GCC unroll 8
     for (int i = 0; i < 4; ++i) {
       m[i].v = __builtin_shufflevector(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
       m[i + 4].v = __builtin_shufflevector(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);

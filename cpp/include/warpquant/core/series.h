@@ -12,13 +12,15 @@ enum class DType : std::uint8_t { f64, f32, i8 };
 
 constexpr std::int64_t item_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
 
-/// One series in the caller's memory: `bars` values, `stride` bytes apart (any sign, any alignment).
+/// One series in the caller's memory: `bars` values, `stride` bytes apart (any sign, any alignment). A part of a
+/// series may be preceded by `before` more.
 struct Series {
   const std::byte* data = nullptr;
   std::int64_t stride = 0;
   std::int64_t bars = 0;
+  std::int64_t before = 0;
 
-  Series from(std::int64_t bar) const { return {data + bar * stride, stride, bars - bar}; }
+  Series from(std::int64_t bar) const { return {data + bar * stride, stride, bars - bar, before + bar}; }
 };
 
 /// Where a result goes: as `Series`, but writable.

@@ -5,8 +5,8 @@
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Hull moving average in one pass: the two inner averages slide over the prices, the outer one over their differences,
-/// which are kept for the length of a block.
+/// Hull moving average in one pass: the two inner averages slide over the prices, the outer one over a small ring of
+/// their differences.
 struct Hma {
   static constexpr Info info = {"hma",
                                 "Hull moving average",
@@ -17,50 +17,69 @@ struct Hma {
                                 false,
                                 false};
   WeightedWindow whole, half, root;
-  std::int64_t lead;  // bars before a block at which the inner averages start, so that the outer one has its window
 
   explicit Hma(const Spec& spec)
       : whole(spec.length), half(spec.length < 2 ? 1 : spec.length / 2),
-        root(static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(spec.length)))),
-        lead((root.length + kEight - 1) / kEight * kEight) {}
+        root(static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(spec.length)))) {}
 
   std::int64_t warmup() const { return whole.length - 1 + root.length - 1; }
-  std::int64_t span() const { return whole.length + 7 + lead; }
-  std::int64_t kept() const { return lead; }  // bars of its own that it keeps before a block
+  std::int64_t span() const { return whole.length + root.length; }
+  std::int64_t ring() const { return root.length; }
 
-  template <class P>
+  std::int64_t refresh_bars() const { return power_of_2(whole.length, 8); }
+
+  template <class V>
   struct State {
-    One<P> anchor;
-    WeightedWindow::State<P> whole, half, root;
-    double *made, *kept;  // differences of the packet that `prepare`, `step` come to next; earlier ones lie before it
+    WeightedMeans<V> whole, half, root;
+    V* ring;  // the last `root.length` values of 2 WMA_half - WMA_whole
+    std::int64_t next;
   };
 
-  template <class P, class X>
-  WQ_HD void open(State<P>& s, X x) const {
-    s.anchor = x.one(0);
-    const X start = x.ago(lead);
-    whole.open<P>(s.whole, [&](std::int64_t k) { return start[k] - s.anchor; });
-    half.open<P>(s.half, [&](std::int64_t k) { return start[k] - s.anchor; });
-    s.made -= lead * Form<P>::kRow;
-    for (std::int64_t k = lead; k > 0; k -= kEight) prepare(s, x.ago(k));
-    root.open<P>(s.root, [&](std::int64_t k) { return own<P>(s.kept)[k]; });
+  template <class V, class X>
+  WQ_HD void open(State<V>& s, X x) const {
+    const X start = x.ago(root.length);
+    whole.open(s.whole, start);
+    half.open(s.half, start);
+    for (std::int64_t k = root.length - 1; k >= 0; --k) s.ring[root.length - 1 - k] = difference(s, x.ago(k));
+    s.next = 0;
+    root.open(s.root, Differences<V>{s.ring, root.length, 0});
   }
 
-  /// The difference that `step` needs, of any number of packets ahead.
-  template <class P, class X>
-  WQ_HD void prepare(State<P>& s, X x) const {
-    const P now = x[0] - s.anchor;
-    const P slow = whole.step<P>(s.whole, now, x[whole.length] - s.anchor).wma;
-    const P fast = half.step<P>(s.half, now, x[half.length] - s.anchor).wma;
-    store(s.made, (fast + fast) - slow);
-    s.made += kEight * Form<P>::kRow;
+  template <class V, class X>
+  WQ_HD void refresh(State<V>& s, X x) const {
+    whole.refresh(s.whole, x);
+    half.refresh(s.half, x);
+    root.refresh(s.root, Differences<V>{s.ring, root.length, s.next});
   }
 
-  template <class P, class X>
-  WQ_HD P step(State<P>& s, X) const {
-    const auto difference = own<P>(s.kept);
-    s.kept += kEight * Form<P>::kRow;
-    return root.step<P>(s.root, difference[0], difference[root.length]).wma + s.anchor;
+  template <class V, class X>
+  WQ_HD V step(State<V>& s, X x) const {
+    const V d = difference(s, x);
+    root.step(s.root, d, s.ring[s.next]);
+    s.ring[s.next] = d;
+    s.next = s.next + 1 == root.length ? 0 : s.next + 1;
+    return s.root.wma;
+  }
+
+  template <class V>
+  WQ_HD V trace(const State<V>& s) const {
+    return s.root.wma;
+  }
+
+ private:
+  /// The ring, newest value first.
+  template <class V>
+  struct Differences {
+    const V* ring;
+    std::int64_t size, next;
+    WQ_HD V operator[](std::int64_t k) const { return ring[next - 1 - k < 0 ? next - 1 - k + size : next - 1 - k]; }
+  };
+
+  template <class V, class X>
+  WQ_HD V difference(State<V>& s, X x) const {
+    whole.step(s.whole, x[0], x[whole.length]);
+    half.step(s.half, x[0], x[half.length]);
+    return (s.half.wma + s.half.wma) - s.whole.wma;
   }
 };
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/window.h"
 #include "warpquant/ma/spec.h"
-#include "warpquant/ma/window_sums.h"
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Kaufman's adaptive moving average with TA-Lib's conventions. The value is a chain of affine maps
-/// v -> (1 - c) v + c x, composed over a packet by doubling; relative to the packet's first price, as in `Cascade`.
+/// Kaufman's adaptive moving average with TA-Lib's conventions.
 struct Kama {
   static constexpr Info info = {
       "kama",
@@ -26,82 +25,86 @@ struct Kama {
       : length(spec.length), slow(2.0 / (spec.slow + 1.0)), range(2.0 / (spec.fast + 1.0) - 2.0 / (spec.slow + 1.0)) {}
 
   std::int64_t warmup() const { return length; }
-  std::int64_t span() const { return length + 8; }
+  std::int64_t span() const { return length + 1; }
 
-  template <class P>
+  template <class V>
   struct State {
-    One<P> base, value;  // a price, and the average relative to it
-    One<P> noise;        // sum of the last `length` moves
-    P loudest;           // noise so far in the block
+    V value;
+    V noise;    // sum of the last `length` moves
+    V resting;  // bars without a move up to this one, `length` at most
   };
 
-  template <class P, class X>
-  WQ_HD One<P> first(State<P>& s, X x) const {
-    using O = One<P>;
-    O noise = all<P>(0.0);
-    for (std::int64_t k = 0; k < length; ++k) noise = noise + abs(x.one(k) - x.one(k + 1));
-    const O before = x.one(1), value = before + rate<P>(abs(x.one(0) - x.one(length)), noise) * (x.one(0) - before);
-    s.base = x.one(0);
-    s.value = value - s.base;
-    return value;
+  template <class V, class X>
+  WQ_HD void first(State<V>& s, X x) const {
+    s.value = x[1];
+    open(s, x);
+    smooth(s, x);
   }
 
-  /// Before the first packet of a block: sum the moves afresh, since a sliding sum keeps the rounding of everything it
-  /// has seen.
-  template <class P, class X>
-  WQ_HD void open(State<P>& s, X x) const {
-    s.noise = window_sums<P, false>(length, [&](std::int64_t k) { return abs(x[k] - x[k + 1]); }).plain;
-    s.loudest = of<P>(Ramp{}) + s.noise;
+  template <class V, class X>
+  WQ_HD void advance(State<V>& s, X x) const {
+    slide(s, x);
+    smooth(s, x);
   }
 
-  template <class P, class X>
-  WQ_HD P step(State<P>& s, X x) const {
-    const One<P> base = x.one(0), before = s.value + (s.base - base);
-    const P c = rate<P>(abs(x[0] - x[length]), slide(s, x));
-    P m = all<P>(1.0) - c, b = c * (x[0] - base);
-    b = add_earlier<1>(b, m);
-    m = times_earlier<1>(m);
-    b = add_earlier<2>(b, m);
-    m = times_earlier<2>(m);
-    b = add_earlier<4>(b, m);
-    m = times_earlier<4>(m);
-    s.value = last(b) + last(m) * before;
-    s.base = base;
-    return (b + m * before) + base;
+  /// Everything but the value, from the window alone.
+  template <class V, class X>
+  WQ_HD void open(State<V>& s, X x) const {
+    refresh(s, x);
+    s.resting = V(0.0);
+    for (std::int64_t k = length - 1; k >= 0; --k) count_rest(s, x[k] - x[k + 1]);
+  }
+
+  /// A state that knows nothing of the value before; the difference to the true one dies away.
+  template <class V, class X>
+  WQ_HD void guess(State<V>& s, X x) const {
+    open(s, x);
+    s.value = x[0];
+  }
+  /// Bars after which next to always not even the last bit tells a guess from the true state.
+  std::int64_t memory() const { return static_cast<std::int64_t>(10.0 / (slow * slow)) + 1; }
+
+  std::int64_t refresh_bars() const { return block_bars(length); }
+
+  /// Sum the moves afresh: a sliding sum keeps the rounding of everything it has seen.
+  template <class V, class X>
+  WQ_HD void refresh(State<V>& s, X x) const {
+    s.noise = V(0.0);
+    for (std::int64_t k = 0; k < length; ++k) s.noise = s.noise + abs(x[k] - x[k + 1]);
+  }
+
+  template <class V, class X>
+  WQ_HD void slide(State<V>& s, X x) const {
+    const V move = x[0] - x[1];
+    s.noise = (s.noise + abs(move)) - abs(x[length] - x[length + 1]);
+    count_rest(s, move);
+  }
+
+  /// Smoothing constant of this bar.
+  template <class V, class X>
+  WQ_HD V rate(const State<V>& s, X x) const {
+    const V change = abs(x[0] - x[length]), path = max(s.noise, change);
+    // A window without moves is told by counting them: the sliding sum may keep some rounding.
+    const V still(static_cast<double>(length));
+    const V efficiency = select(ge(s.resting, still), V(1.0), div_if(gt(path, V(0.0)), change, path));
+    const V c = efficiency * V(range) + V(slow);
+    return c * c;
+  }
+
+  template <class V>
+  WQ_HD V value(const State<V>& s) const {
+    return s.value;
   }
 
  private:
-  template <class P, class X>
-  WQ_HD P slide(State<P>& s, X x) const {
-    P noise;
-    if (length <= kEight) {
-      noise = summed<P>(x);
-    } else {
-      noise = running_sum(abs(x[0] - x[1]) - abs(x[length] - x[length + 1])) + s.noise;
-      // Where little is left of much, what is left may be rounding.
-      const auto doubtful = lt(noise, s.loudest * all<P>(0x1p-20));
-      s.loudest = max(noise, s.loudest);
-      if (any(doubtful)) [[unlikely]]
-        noise = select(doubtful, summed<P>(x), noise);
-    }
-    s.noise = last(noise);
-    return noise;
+  template <class V, class X>
+  WQ_HD void smooth(State<V>& s, X x) const {
+    s.value = s.value + rate(s, x) * (x[0] - s.value);
   }
-
-  template <class P, class X>
-  WQ_HD P summed(X x) const {
-    P noise = abs(x[0] - x[1]);
-    for (std::int64_t k = 1; k < length; ++k) noise = noise + abs(x[k] - x[k + 1]);
-    return noise;
-  }
-
-  /// Smoothing constant; of a packet or of one bar.
-  template <class P, class T>
-  WQ_HD T rate(const T& change, const T& noise) const {
-    const T path = max(noise, change);
-    const T efficiency = select(le(path, all<P>(0.0)), all<P>(1.0), change / path);
-    const T c = efficiency * all<P>(range) + all<P>(slow);
-    return c * c;
+  template <class V>
+  WQ_HD void count_rest(State<V>& s, V move) const {
+    const V most(static_cast<double>(length));
+    s.resting = select(eq(move, V(0.0)), min(s.resting + V(1.0), most), V(0.0));
   }
 };
 

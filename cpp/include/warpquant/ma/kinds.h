@@ -11,6 +11,13 @@
 
 namespace wq::ma::inline WQ_LEVEL {
 
+/// Bars that a guessed state of a recurrence walks before it is used.
+template <class Kind>
+std::int64_t guess_bars(const Kind& kind, const Spec& spec) {
+  const std::int64_t block = block_bars(spec.length);
+  return (kind.memory() + block - 1) / block * block;
+}
+
 template <class... K>
 struct Kinds {
   static constexpr int kCount = sizeof...(K);

@@ -16,11 +16,10 @@ struct Lsma : Wma {
                                 false};
   using Wma::Wma;
 
-  template <class P, class X>
-  WQ_HD P step(State<P>& s, X x) const {
-    const auto [sma, wma] = means(s, x);
-    const P lead = wma - sma;
-    return (wma + (lead + lead)) + s.anchor;
+  template <class V, class X>
+  WQ_HD V step(State<V>& s, X x) const {
+    const V wma = Wma::step(s, x), lead = wma - s.means.sma;
+    return wma + (lead + lead);
   }
 };
 

@@ -10,33 +10,41 @@
 /// What the dispatch hands to the kernels of one instruction level.
 namespace wq::ma {
 
-/// Bars after which sliding sums start afresh, counted from an average's first packet: a rule of the results, so that
-/// streams, panels and single series agree to the last bit.
-inline constexpr std::int64_t block_bars(std::int64_t length) {
-  std::int64_t bars = 256;
-  while (bars < length) bars *= 2;
-  return bars;
-}
+inline constexpr int kMostLanes = 16;  // parts of series that one kernel call takes
 
-inline constexpr int kGroup = 8;  // series that one kernel call takes
+/// Where the state of a recurrence comes from.
+enum class Start : std::uint8_t {
+  first,    // the beginning of the series, which the part has to start with
+  guess,    // `memory` bars before the part, from nothing but the prices there
+  resumed,  // given
+};
 
-/// Several averages of one kind over a few series. Output `s` of a series lies s * out_step bytes behind its sink.
+/// Several averages of one kind over a few parts of series. Output `s` of a part lies s * out_step bytes behind its
+/// sink.
 struct Job {
   int kind;
   const Spec* specs;
   int count;  // of specs
   DType in_type, out_type;
-  int series;  // in use
-  Series in[kGroup];
-  Sink out[kGroup];
-  std::int64_t out_step[kGroup];
-  std::int64_t begin, end;  // bars to compute: all of them, or, of windowed averages, whole blocks
-  bool suspect[kGroup];     // set if a value that is not finite was read: the output is then not to be used
+  int lanes;              // parts in use
+  Series in[kMostLanes];  // whole series
+  Sink out[kMostLanes];   // whole results
+  std::int64_t out_step[kMostLanes];
+  std::int64_t begin[kMostLanes], end[kMostLanes];  // bars of a part; all begin at multiples of their blocks
+  bool suspect[kMostLanes];                         // a value was not finite: the output is then not to be used
+
+  Start start;  // of recurrences
+  // Recurrences of one spec: states before and after each part, `state_bytes` for each lane, or null.
+  std::byte *before, *after;
 };
 
 struct Kernels {
+  int lanes;  // parts that go well together: blocks of windows at most so many, series up to kMostLanes
   void (*average)(Job&, std::byte* scratch);
   std::size_t (*scratch_bytes)(int kind, const Spec* specs, int count);
 };
+
+/// Bytes of the state of a lane; the same on every level.
+inline constexpr std::size_t kStateBytes = 64;
 
 }  // namespace wq::ma

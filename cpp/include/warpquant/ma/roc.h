@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/packet.h"
+#include "warpquant/core/window.h"
 #include "warpquant/ma/spec.h"
 
 namespace wq::ma::inline WQ_LEVEL {
@@ -21,23 +21,30 @@ struct Roc {
 
   std::int64_t warmup() const { return length; }
   std::int64_t span() const { return length; }
+  std::int64_t ring() const { return 0; }
 
-  template <class P>
-  struct State {};
+  template <class V>
+  struct State {
+    V sum;  // of everything seen
+  };
 
-  template <class P, class X>
-  WQ_HD void open(State<P>&, X) const {}
-
-  template <class P, class X>
-  WQ_HD P step(State<P>&, X x) const {
-    const P before = x[length];
-    // The difference first: it is exact for prices that lie close together.
-    const P change = (x[0] - before) / before * all<P>(100.0);
-    return select(ne(before, all<P>(0.0)), change, of<P>(Ramp{{kNaN, kNaN, kNaN, kNaN, kNaN, kNaN, kNaN, kNaN}}));
+  template <class V, class X>
+  WQ_HD void open(State<V>& s, X) const {
+    s.sum = V(0.0);
   }
 
- private:
-  static constexpr double kNaN = __builtin_nan("");
+  template <class V, class X>
+  WQ_HD V step(State<V>& s, X x) const {
+    s.sum = s.sum + x[0];
+    const V before = x[length];
+    // The difference first: it is exact for prices that lie close together.
+    return select(ne(before, V(0.0)), (x[0] - before) / before * V(100.0), V(__builtin_nan("")));
+  }
+
+  template <class V>
+  WQ_HD V trace(const State<V>& s) const {
+    return s.sum;
+  }
 };
 
 }  // namespace wq::ma::inline WQ_LEVEL

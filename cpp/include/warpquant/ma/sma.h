@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/window.h"
 #include "warpquant/ma/spec.h"
-#include "warpquant/ma/window_sums.h"
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Simple mean by a sliding sum, of differences from an anchor price so that rounding stays that of the spread.
+/// Simple mean by sliding. Windowed averages see their series relative to an anchor price of the block, so that
+/// rounding is that of the spread, not of the price.
 struct Sma {
   static constexpr Info info = {"sma",
                                 "Simple moving average",
@@ -21,26 +22,31 @@ struct Sma {
   explicit Sma(const Spec& spec) : length(spec.length), one_over(1.0 / static_cast<double>(spec.length)) {}
 
   std::int64_t warmup() const { return length - 1; }  // first bar with a value
-  std::int64_t span() const { return length + 7; }    // how far back `open` and `step` look
+  std::int64_t span() const { return length; }        // how far back `open` and `step` look
+  std::int64_t ring() const { return 0; }             // values of its own that it keeps
 
-  template <class P>
+  template <class V>
   struct State {
-    One<P> anchor, sum;
+    V mean;
   };
 
-  /// Before the first packet of a block, from its window alone.
-  template <class P, class X>
-  WQ_HD void open(State<P>& s, X x) const {
-    s.anchor = x.one(0);
-    s.sum = window_sums<P, false>(length, [&](std::int64_t k) { return x[k] - s.anchor; }).plain;
+  /// State after bar x[0], from its window alone.
+  template <class V, class X>
+  WQ_HD void open(State<V>& s, X x) const {
+    s.mean = V(0.0);
+    for (std::int64_t k = 0; k < length; ++k) s.mean = s.mean + x[k];
+    s.mean = s.mean * V(one_over);
   }
 
-  template <class P, class X>
-  WQ_HD P step(State<P>& s, X x) const {
-    const P change = running_sum(x[0] - x[length]);
-    const P mean = (change + s.sum) * all<P>(one_over);
-    s.sum = last(change) + s.sum;
-    return mean + s.anchor;
+  template <class V, class X>
+  WQ_HD V step(State<V>& s, X x) const {
+    return s.mean = s.mean + V(one_over) * (x[0] - x[length]);
+  }
+
+  /// Not finite if any value was.
+  template <class V>
+  WQ_HD V trace(const State<V>& s) const {
+    return s.mean;
   }
 };
 

@@ -12,6 +12,23 @@ struct Spec {
   double fast = 2, slow = 30;
 };
 
+/// Smallest power of two from `length` on, and from `least`.
+constexpr std::int64_t power_of_2(std::int64_t length, std::int64_t least) {
+  std::int64_t bars = least;
+  while (bars < length) bars *= 2;
+  return bars;
+}
+
+/// Bars after which sliding sums start afresh, counted from the first bar of a series: a rule of the results, so that
+/// streams, panels and single series agree to the last bit. Blocks of one series are walked side by side, and 256 bars
+/// from one to the next would put all of them into the same few places of the cache.
+inline constexpr std::int64_t kBlock = 264;
+constexpr std::int64_t block_bars(std::int64_t length) {
+  std::int64_t bars = kBlock;
+  while (bars < length) bars *= 2;
+  return bars;
+}
+
 /// What the Python face needs to know about a kind.
 struct Info {
   const char* name;

@@ -1,44 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/window.h"
 #include "warpquant/ma/spec.h"
-#include "warpquant/ma/window_sums.h"
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Plain and linearly weighted mean of the last `length` values, by sliding the sums S and N:
-/// N' = N + L x - S, S' = S + x - x_L.
+/// Plain and linearly weighted mean of the last `length` values, by sliding:
+/// WMA' = WMA + 2/(L+1) (x - SMA), SMA' = SMA + (x - x_L) / L.
+template <class V>
+struct WeightedMeans {
+  V sma, wma;
+};
+
 struct WeightedWindow {
   std::int64_t length;
-  double bars, one_over, scale;
+  double one_over, pace;
 
   explicit WeightedWindow(std::int64_t n)
-      : length(n), bars(static_cast<double>(n)), one_over(1.0 / bars), scale(2.0 / (bars * (bars + 1.0))) {}
+      : length(n), one_over(1.0 / static_cast<double>(n)), pace(2.0 / (static_cast<double>(n) + 1.0)) {}
 
-  template <class P>
-  struct State {
-    WindowSums<One<P>> sums;
-  };
-
-  template <class P>
-  struct Means {
-    P sma, wma;
-  };
-
-  /// From the values before the first packet: f(8) are the last eight of them, f(16) those before, ...
-  template <class P, class F>
-  WQ_HD void open(State<P>& s, F f) const {
-    s.sums = window_sums<P, true>(length, f);
+  /// From the values x[0], newest, to x[length - 1].
+  template <class V, class X>
+  WQ_HD void open(WeightedMeans<V>& m, X x) const {
+    V sum(0.0), weighted(0.0);
+    for (std::int64_t k = 0; k < length; ++k) {
+      sum = sum + x[k];
+      weighted = weighted + V(static_cast<double>(length - k)) * x[k];
+    }
+    m.sma = sum * V(one_over);
+    m.wma = weighted * V(one_over * pace);
   }
 
-  /// `x` and `oldest`, the values `length` bars ago, relative to an anchor.
-  template <class P>
-  WQ_HD Means<P> step(State<P>& s, const P& x, const P& oldest) const {
-    const P change = running_sum(x - oldest), sum = change + s.sums.plain;
-    const P gain = running_sum(all<P>(bars) * x - (later<1>(change) + s.sums.plain));
-    const P weighted = gain + s.sums.weighted;
-    s.sums = {last(change) + s.sums.plain, last(gain) + s.sums.weighted};
-    return {sum * all<P>(one_over), weighted * all<P>(scale)};
+  /// The plain mean afresh. The weighted one takes in its error on every bar, so it must not grow for long.
+  template <class V, class X>
+  WQ_HD void refresh(WeightedMeans<V>& m, X x) const {
+    V sum(0.0);
+    for (std::int64_t k = 0; k < length; ++k) sum = sum + x[k];
+    m.sma = sum * V(one_over);
+  }
+
+  template <class V>
+  WQ_HD void step(WeightedMeans<V>& m, V x, V oldest) const {
+    m.wma = m.wma + V(pace) * (x - m.sma);
+    m.sma = m.sma + V(one_over) * (x - oldest);
   }
 };
 
@@ -55,28 +60,36 @@ struct Wma {
   explicit Wma(const Spec& spec) : window(spec.length) {}
 
   std::int64_t warmup() const { return window.length - 1; }
-  std::int64_t span() const { return window.length + 7; }
+  std::int64_t span() const { return window.length; }
+  std::int64_t ring() const { return 0; }
 
-  template <class P>
+  /// Bars between two calls of `refresh`: often enough for its sums to cost no more than one addition a bar.
+  std::int64_t refresh_bars() const { return power_of_2(window.length, 8); }
+
+  template <class V>
   struct State {
-    One<P> anchor;
-    WeightedWindow::State<P> window;
+    WeightedMeans<V> means;
   };
 
-  template <class P, class X>
-  WQ_HD void open(State<P>& s, X x) const {
-    s.anchor = x.one(0);
-    window.open<P>(s.window, [&](std::int64_t k) { return x[k] - s.anchor; });
+  template <class V, class X>
+  WQ_HD void open(State<V>& s, X x) const {
+    window.open(s.means, x);
   }
 
-  template <class P, class X>
-  WQ_HD WeightedWindow::Means<P> means(State<P>& s, X x) const {
-    return window.step<P>(s.window, x[0] - s.anchor, x[window.length] - s.anchor);
+  template <class V, class X>
+  WQ_HD void refresh(State<V>& s, X x) const {
+    window.refresh(s.means, x);
   }
 
-  template <class P, class X>
-  WQ_HD P step(State<P>& s, X x) const {
-    return means(s, x).wma + s.anchor;
+  template <class V, class X>
+  WQ_HD V step(State<V>& s, X x) const {
+    window.step(s.means, x[0], x[window.length]);
+    return s.means.wma;
+  }
+
+  template <class V>
+  WQ_HD V trace(const State<V>& s) const {
+    return s.means.wma;
   }
 };
 

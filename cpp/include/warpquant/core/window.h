@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "warpquant/core/lanes.h"
+#include "warpquant/core/math.h"
+
+namespace wq::inline WQ_LEVEL {
+
+/// How many doubles a row of values takes, and how to read one.
+template <class V>
+struct Rows;
+template <>
+struct Rows<double> {
+  static constexpr int kStep = 1;
+  WQ_HD static double load(const double* p) { return *p; }
+};
+template <int W>
+struct Rows<Pack<W>> {
+  static constexpr int kStep = W;
+  WQ_HD static Pack<W> load(const double* p) { return Pack<W>::load(p); }
+};
+
+/// The latest values of a series, newest first: x[0] is this bar, x[k] is k bars ago. Before its first bar a series
+/// repeats its first value.
+template <class V>
+struct Window {
+  const double* newest;
+
+  WQ_HD V operator[](std::int64_t k) const { return Rows<V>::load(newest - k * Rows<V>::kStep); }
+  /// The same window as it was `bars` ago.
+  WQ_HD Window ago(std::int64_t bars) const { return {newest - bars * Rows<V>::kStep}; }
+};
+
+}  // namespace wq::inline WQ_LEVEL
