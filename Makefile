@@ -91,20 +91,22 @@ build/venv-asan/% build/venv-tsan/%: EXTRA_SETTINGS = -C "cmake.define.CMAKE_CXX
 # The sanitizers' run-time libraries must be loaded before Python. The C++ library comes with them, because the
 # interceptors look for its exception functions at start.
 RUNTIME = $(shell $(CXX) -print-file-name=$(1))
+# Reports are written to the process's stderr, which pytest would keep to itself.
+UNDER_SANITIZER = -p no:cacheprovider --capture=sys -k "not notebook and not docs"
 asan: export ASAN_OPTIONS = detect_leaks=0:abort_on_error=1
 asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
 asan: ## run the test suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) build/venv-asan/.with-test VENV=build/venv-asan BUILD=build/asan BUILD_TYPE=RelWithDebInfo \
 	  CUDA=OFF SANITIZE=address,undefined
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so) $(call RUNTIME,libstdc++.so)" \
-	  build/venv-asan/bin/python -m pytest -p no:cacheprovider -k "not notebook and not docs" $(PYTEST_ARGS)
+	  build/venv-asan/bin/python -m pytest $(UNDER_SANITIZER) $(PYTEST_ARGS)
 
 tsan: export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=1
 tsan: ## run the test suite under ThreadSanitizer
 	$(MAKE) build/venv-tsan/.with-test VENV=build/venv-tsan BUILD=build/tsan BUILD_TYPE=RelWithDebInfo \
 	  CUDA=OFF SANITIZE=thread
 	LD_PRELOAD="$(call RUNTIME,libtsan.so) $(call RUNTIME,libstdc++.so)" setarch $(shell uname -m) -R \
-	  build/venv-tsan/bin/python -m pytest -p no:cacheprovider -k "not notebook and not docs" $(PYTEST_ARGS)
+	  build/venv-tsan/bin/python -m pytest $(UNDER_SANITIZER) $(PYTEST_ARGS)
 
 clean: ## remove everything that was made
 	rm -rf build dist $(VENV) docs/_build demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
