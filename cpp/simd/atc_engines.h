@@ -142,8 +142,9 @@ struct WindowEngine {
     sum = weighted = V(0.0);
     for (std::int64_t m = 0; m < lag.longest(); ++m) {
       const V weight = max(length - V(static_cast<double>(m)), V(0.0)), x = V::load(column - m * kRowStep);
-      sum = add_if(gt(weight, V(0.0)), sum, x);
-      weighted = weighted + weight * x;
+      const M inside = gt(weight, V(0.0));
+      sum = add_if(inside, sum, x);
+      weighted = add_if(inside, weighted, weight * x);
     }
   }
 

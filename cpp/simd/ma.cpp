@@ -95,10 +95,14 @@ void windowed(Job& job, std::byte* scratch) {
     typename Kind::template State<V> state;
     if constexpr (requires { state.ring; }) state.ring = ring_rows;
     kind.open(state, Window<V>{rows - W});
+    V seen(0.0);
     const auto walk = [&]<bool kAlong>(std::bool_constant<kAlong>) {
       for (std::int64_t r = 0; r < bars; r += W) {
-        if constexpr (requires { kind.refresh_bars(); })
-          if (r % kind.refresh_bars() == 0 && r > 0) kind.refresh(state, Window<V>{rows + (r - 1) * W});
+        if constexpr (requires(Window<V> x) { kind.tend(state, x, r); })
+          if (r % 8 == 0 && r > 0) {
+            seen = seen + kind.trace(state);
+            kind.tend(state, Window<V>{rows + (r - 1) * W}, r);
+          }
         V out[W];
 #pragma GCC unroll 8
         for (int i = 0; i < W; ++i) {
@@ -109,7 +113,7 @@ void windowed(Job& job, std::byte* scratch) {
       }
     };
     writer.along_time ? walk(std::true_type{}) : walk(std::false_type{});
-    note_suspects(job, 0, kind.trace(state));
+    note_suspects(job, 0, seen + kind.trace(state));
     for (int j = 0; j < job.lanes; ++j) {
       const Sink& out = writer.series[j];
       for (std::int64_t bar = 0; bar < kind.warmup() - job.begin[j] && bar < out.bars; ++bar)
@@ -172,13 +176,16 @@ struct Walk {
   LaneWriter<Out, W> writer;
   typename Kind::template State<V> state{};
   std::int64_t first = -1;  // bar of the first value; -1 if there is a state from the start
-  V first_value{};
+  V first_value{}, seen{};  // seen: not finite in a lane that has read such a value
 
   template <bool kAlong>
   WQ_HD void block(std::int64_t bar, const double* rows, bool with_results) {
     V out[W];
-    if constexpr (requires { kind.refresh_bars(); })
-      if (bar > first && bar % kind.refresh_bars() == 0) kind.refresh(state, Window<V>{rows - W});
+    if constexpr (requires(Window<V> x) { kind.tend(state, x, bar); })
+      if (bar % 8 == 0 && bar > first) {
+        seen = seen + kind.trace(state);
+        kind.tend(state, Window<V>{rows - W}, bar % block_bars(kind.length));
+      }
     if (bar > first) {
       auto now = state;
 #pragma GCC unroll 8
@@ -273,7 +280,7 @@ class Group {
 
   void finish(std::int64_t bars) {
     for (int s = 0; s < job_.count; ++s)
-      if (walks_[s].first < bars) note_suspects(job_, group_, walks_[s].kind.value(walks_[s].state));
+      if (walks_[s].first < bars) note_suspects(job_, group_, walks_[s].seen + walks_[s].kind.trace(walks_[s].state));
     save(job_.after);
   }
 

@@ -22,15 +22,18 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// Whether every value is finite. Asked of the bits, which the compiler can do many at a time.
-template <class T, class Bits, Bits kExponent>
+/// Prices from here on could make a sum overflow, and the difference of two such sums has no value.
+constexpr double kTooLarge = 0x1p1000;
+
+/// Whether every value is finite and below `kTooLarge`. Asked of the bits, which the compiler can do many at a time.
+template <class T, class Bits, Bits kExponent, Bits kLimit>
 bool all_present(const Series& s) {
   Bits missing = 0;
   const auto look = [&](std::int64_t stride) {
     for (std::int64_t bar = 0; bar < s.bars; ++bar) {
       Bits x;
       std::memcpy(&x, s.data + bar * stride, sizeof x);
-      missing |= (x & kExponent) == kExponent ? 1 : 0;
+      missing |= (x & kExponent) >= kLimit ? 1 : 0;
     }
   };
   s.stride == sizeof(T) ? look(sizeof(T)) : look(s.stride);
@@ -38,8 +41,8 @@ bool all_present(const Series& s) {
 }
 
 bool all_present(const Series& s, DType type) {
-  return type == DType::f32 ? all_present<float, std::uint32_t, 0x7f800000u>(s)
-                            : all_present<double, std::uint64_t, 0x7ff0000000000000u>(s);
+  return type == DType::f32 ? all_present<float, std::int32_t, 0x7f800000, 0x7f800000>(s)
+                            : all_present<double, std::int64_t, 0x7ff0000000000000, 0x7e70000000000000>(s);
 }
 
 /// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
@@ -89,9 +92,12 @@ class Computation {
         whole[i] = all_present(items_[i].close, request_.close_type) &&
                    (!request_.separate_src || all_present(items_[i].src, request_.src_type));
     });
-    if (request_.nan == NanPolicy::raise)
-      for (std::int64_t i = 0; i < count(); ++i)
-        if (!whole[i]) refuse(i);
+    for (std::int64_t i = 0; i < count(); ++i) {
+      if (whole[i]) continue;
+      refuse_too_large(i, items_[i].close, request_.close_type, "prices: ");
+      if (request_.separate_src) refuse_too_large(i, items_[i].src, request_.src_type, "src: ");
+      if (request_.nan == NanPolicy::raise) refuse(i);
+    }
 
     std::vector<std::int64_t> clean, holes;
     for (std::int64_t i = 0; i < count(); ++i) {
@@ -122,6 +128,15 @@ class Computation {
 
   std::int64_t count() const { return static_cast<std::int64_t>(items_.size()); }
   std::int64_t tasks(std::int64_t size) const { return (count() + size - 1) / size; }
+
+  void refuse_too_large(std::int64_t symbol, const Series& series, DType type, const char* argument) const {
+    for (std::int64_t bar = 0; bar < series.bars; ++bar) {
+      const double x = read(series, type, bar);
+      if (std::isfinite(x) && std::abs(x) >= kTooLarge)
+        throw ParameterError(argument + request_.label(symbol) + " is too large at bar " + std::to_string(bar) +
+                             "; accepted are magnitudes below 2**1000");
+    }
+  }
 
   [[noreturn]] void refuse(std::int64_t symbol) const {
     const Item& item = items_[symbol];

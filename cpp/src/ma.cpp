@@ -54,8 +54,9 @@ class Computation {
     if (first > 0 && request_.nan == NanPolicy::raise) refuse(index, 0);
     for (std::size_t s = 0; s < request_.specs.size(); ++s)
       for (std::int64_t bar = 0; bar < first; ++bar) write(output(item, s), request_.out_type, bar, kNaN);
-    if (first < item.in.bars)
-      parts_.push_back({{item.in.from(first), item.out.from(first), item.out_step}, index, first});
+    if (first == item.in.bars) return;
+    parts_.push_back({{item.in.from(first), item.out.from(first), item.out_step}, index, first});
+    parts_.back().item.in.before = 0;  // what is missing is no part of the series
   }
 
   static Sink output(const Item& item, std::size_t spec) {
@@ -506,8 +507,8 @@ class StreamOf final : public Stream {
     if (bar == kind_.warmup()) {
       kind_.first(lane.state, window);
     } else {
-      if constexpr (requires { kind_.refresh_bars(); })
-        if (bar % kind_.refresh_bars() == 0) kind_.refresh(lane.state, window.ago(1));
+      if constexpr (requires { kind_.tend(lane.state, window, bar); })
+        if (bar % 8 == 0) kind_.tend(lane.state, window.ago(1), bar % block_);
       kind_.advance(lane.state, window);
     }
     return kind_.value(lane.state);
@@ -520,8 +521,8 @@ class StreamOf final : public Stream {
       if (bar % block_ == 0) {
         kind_.open(lane.state, x.ago(1));
       } else {
-        if constexpr (requires { kind_.refresh_bars(); })
-          if (bar % block_ % kind_.refresh_bars() == 0) kind_.refresh(lane.state, x.ago(1));
+        if constexpr (requires { kind_.tend(lane.state, x, bar); })
+          if (bar % 8 == 0) kind_.tend(lane.state, x.ago(1), bar % block_);
       }
       return kind_.step(lane.state, x);
     };

@@ -351,7 +351,10 @@ class Resolver {
           name_ + ": lives on a CUDA device, and this version has no kernels for CUDA; move it to the host first",
           "no_kernels");
     if (!py::hasattr(object_, "__array__") || py::isinstance<py::array>(object_)) return false;
-    return from_copy(py::array(object_.attr("__array__")()), kArrayMethod);
+    const py::object array = object_.attr("__array__")();
+    if (!py::isinstance<py::array>(array))
+      throw DTypeError(name_ + ": __array__ of " + type_name(object_) + " gave " + type_name(array) + " and no array");
+    return from_copy(array, kArrayMethod);
   }
 
   bool from_sequence() {
@@ -476,6 +479,9 @@ Panel Panel::of_array(py::handle object, const std::string& name, int time_axis)
                          a.shape_text());
   p.time_axis_ = time_axis < 0 ? time_axis + a.ndim() : time_axis;
   p.count_ = a.ndim() == 1 ? 1 : a.shape[1 - p.time_axis_];
+  constexpr std::int64_t kMostSeries = std::int64_t{1} << 32;
+  if (p.count_ >= kMostSeries && a.shape[p.time_axis_] > 0)
+    throw ShapeError(name + ": has shape " + a.shape_text() + "; accepted are fewer than 2**32 series");
   p.type_ = a.type;
   return p;
 }
@@ -680,6 +686,7 @@ Result Result::last_values(const Panel& panel, DType type) {
 
 void Result::set_sinks(const Panel& panel, bool several) {
   const int lead = several ? 1 : 0;
+  if (panel.longest() == 0) return;  // nothing to write, to however many series
   for (std::int64_t i = 0; i < panel.size(); ++i) {
     const HostArray& a = arrays_[columns_ ? i : 0];
     auto* data = const_cast<std::byte*>(a.data);

@@ -90,6 +90,7 @@ class Result {
   /// One value per series instead of one per bar.
   static Result last_values(const Panel& panel, DType type);
 
+  /// Of a panel that has bars.
   Sink sink(std::int64_t i) const { return sinks_[i]; }
   /// Bytes from one copy to the next.
   std::int64_t copy_step(std::int64_t i) const { return steps_[i]; }

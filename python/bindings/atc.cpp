@@ -95,7 +95,7 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
     if (src->size() != close.size())
       throw ShapeError("src: has " + std::to_string(src->size()) + " series, but prices have " +
                        std::to_string(close.size()));
-    for (std::int64_t i = 0; i < close.size(); ++i)
+    for (std::int64_t i = 0; i < (close.is_columns() ? close.size() : 1); ++i)
       if (src->bars(i) != close.bars(i))
         throw ShapeError("src: " + close.label(i) + " has " + std::to_string(src->bars(i)) +
                          " bars, but its prices have " + std::to_string(close.bars(i)));

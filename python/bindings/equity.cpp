@@ -17,7 +17,7 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
   if (x.size() != signal.size())
     throw ShapeError("signal: has " + std::to_string(signal.size()) + " series, but " + name + " have " +
                      std::to_string(x.size()));
-  for (std::int64_t i = 0; i < x.size(); ++i)
+  for (std::int64_t i = 0; i < (x.is_columns() ? x.size() : 1); ++i)
     if (x.bars(i) != signal.bars(i))
       throw ShapeError("signal: " + x.label(i) + " has " + std::to_string(signal.bars(i)) + " bars, but its " + name +
                        " have " + std::to_string(x.bars(i)));
@@ -31,6 +31,7 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
   for (const HostArray& target : result.arrays())
     for (const HostArray& input : signal.arrays())
       if (overlap(target, input)) throw LayoutError("out: shares memory with signal; it must be apart");
+  if (x.longest() == 0) return result.object();
   std::vector<equity::Item> items;
   for (std::int64_t i = 0; i < x.size(); ++i) items.push_back({x.series(i), signal.series(i), result.sink(i)});
   {

@@ -37,6 +37,7 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   const std::int64_t copies = several ? static_cast<std::int64_t>(lengths.size()) : -1;
   const Result result =
       out.is_none() ? Result(panel, panel.type(), copies) : Result(panel, panel.type(), copies, out, "out");
+  if (panel.longest() == 0) return result.object();
   std::vector<ma::Item> items;
   for (std::int64_t i = 0; i < panel.size(); ++i)
     items.push_back({panel.series(i), result.sink(i), result.copy_step(i)});

@@ -240,8 +240,8 @@ _OPTION_DOCS = {
 }
 
 _EXACT_DOC = """exact : bool, default False
-        One series of 32768 bars or more is computed eight bars at a time, within 2e-15 of the result bar by bar, which
-        panels and streams give; True asks for exactly that.
+        Accepted for scripts that ask for the bits of panels and streams. A long single series, though computed piece by
+        piece side by side, always has them.
     """
 
 

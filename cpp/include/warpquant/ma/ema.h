@@ -65,6 +65,12 @@ struct Cascade {
     for (V& value : s.stage) input = value = smooth(value, input);
   }
 
+  /// Not finite if a value was not.
+  template <class V>
+  WQ_HD V trace(const State<V>& s) const {
+    return s.stage[kStages - 1];
+  }
+
   /// This form, unlike (1-a) * value + a * x, leaves a flat series exactly flat.
   template <class V>
   WQ_HD V smooth(V value, V x) const {

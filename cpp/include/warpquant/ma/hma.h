@@ -26,11 +26,9 @@ struct Hma {
   std::int64_t span() const { return whole.length + root.length; }
   std::int64_t ring() const { return root.length; }
 
-  std::int64_t refresh_bars() const { return power_of_2(whole.length, 8); }
-
   template <class V>
   struct State {
-    WeightedMeans<V> whole, half, root;
+    WindowSums<V> whole, half, root;
     V* ring;  // the last `root.length` values of 2 WMA_half - WMA_whole
     std::int64_t next;
   };
@@ -46,10 +44,10 @@ struct Hma {
   }
 
   template <class V, class X>
-  WQ_HD void refresh(State<V>& s, X x) const {
-    whole.refresh(s.whole, x);
-    half.refresh(s.half, x);
-    root.refresh(s.root, Differences<V>{s.ring, root.length, s.next});
+  WQ_HD void tend(State<V>& s, X x, std::int64_t bar) const {
+    whole.tend(s.whole, x, bar);
+    half.tend(s.half, x, bar);
+    root.tend(s.root, Differences<V>{s.ring, root.length, s.next}, bar);
   }
 
   template <class V, class X>
@@ -58,12 +56,12 @@ struct Hma {
     root.step(s.root, d, s.ring[s.next]);
     s.ring[s.next] = d;
     s.next = s.next + 1 == root.length ? 0 : s.next + 1;
-    return s.root.wma;
+    return root.wma(s.root);
   }
 
   template <class V>
   WQ_HD V trace(const State<V>& s) const {
-    return s.root.wma;
+    return s.root.weighted + s.root.plain;
   }
 
  private:
@@ -79,7 +77,8 @@ struct Hma {
   WQ_HD V difference(State<V>& s, X x) const {
     whole.step(s.whole, x[0], x[whole.length]);
     half.step(s.half, x[0], x[half.length]);
-    return (s.half.wma + s.half.wma) - s.whole.wma;
+    const V fast = half.wma(s.half);
+    return (fast + fast) - whole.wma(s.whole);
   }
 };
 

@@ -31,64 +31,46 @@ struct Kama {
   struct State {
     V value;
     V noise;    // sum of the last `length` moves
-    V resting;  // bars without a move up to this one, `length` at most
+    V loudest;  // noise since it was last summed afresh
   };
 
   template <class V, class X>
   WQ_HD void first(State<V>& s, X x) const {
     s.value = x[1];
-    open(s, x);
+    sum_moves(s, x);
     smooth(s, x);
-  }
-
-  template <class V, class X>
-  WQ_HD void advance(State<V>& s, X x) const {
-    slide(s, x);
-    smooth(s, x);
-  }
-
-  /// Everything but the value, from the window alone.
-  template <class V, class X>
-  WQ_HD void open(State<V>& s, X x) const {
-    refresh(s, x);
-    s.resting = V(0.0);
-    for (std::int64_t k = length - 1; k >= 0; --k) count_rest(s, x[k] - x[k + 1]);
   }
 
   /// A state that knows nothing of the value before; the difference to the true one dies away.
   template <class V, class X>
   WQ_HD void guess(State<V>& s, X x) const {
-    open(s, x);
+    sum_moves(s, x);
     s.value = x[0];
   }
   /// Bars after which next to always not even the last bit tells a guess from the true state.
   std::int64_t memory() const { return static_cast<std::int64_t>(10.0 / (slow * slow)) + 1; }
 
-  std::int64_t refresh_bars() const { return block_bars(length); }
-
-  /// Sum the moves afresh: a sliding sum keeps the rounding of everything it has seen.
+  /// A sliding sum keeps the rounding of everything it has seen.
   template <class V, class X>
-  WQ_HD void refresh(State<V>& s, X x) const {
-    s.noise = V(0.0);
-    for (std::int64_t k = 0; k < length; ++k) s.noise = s.noise + abs(x[k] - x[k + 1]);
+  WQ_HD void tend(State<V>& s, X x, std::int64_t bar) const {
+    if (bar % power_of_2(4 * length, 8) == 0) sum_moves(s, x);
   }
 
   template <class V, class X>
-  WQ_HD void slide(State<V>& s, X x) const {
-    const V move = x[0] - x[1];
-    s.noise = (s.noise + abs(move)) - abs(x[length] - x[length + 1]);
-    count_rest(s, move);
+  WQ_HD void advance(State<V>& s, X x) const {
+    s.noise = (s.noise + abs(x[0] - x[1])) - abs(x[length] - x[length + 1]);
+    // Where little is left of much, what is left may be rounding.
+    const auto doubtful = lt(s.noise, s.loudest * V(0x1p-10));
+    s.loudest = max(s.loudest, s.noise);
+    if (any(doubtful)) [[unlikely]]
+      s.noise = select(doubtful, moves(x), s.noise);
+    smooth(s, x);
   }
 
-  /// Smoothing constant of this bar.
-  template <class V, class X>
-  WQ_HD V rate(const State<V>& s, X x) const {
-    const V change = abs(x[0] - x[length]), path = max(s.noise, change);
-    // A window without moves is told by counting them: the sliding sum may keep some rounding.
-    const V still(static_cast<double>(length));
-    const V efficiency = select(ge(s.resting, still), V(1.0), div_if(gt(path, V(0.0)), change, path));
-    const V c = efficiency * V(range) + V(slow);
-    return c * c;
+  /// Not finite if a value since the last `tend` was not.
+  template <class V>
+  WQ_HD V trace(const State<V>& s) const {
+    return s.value + s.noise;
   }
 
   template <class V>
@@ -99,12 +81,23 @@ struct Kama {
  private:
   template <class V, class X>
   WQ_HD void smooth(State<V>& s, X x) const {
-    s.value = s.value + rate(s, x) * (x[0] - s.value);
+    const V change = abs(x[0] - x[length]);
+    const V path = max(change, s.noise);  // NaN if the noise is
+    const V efficiency = select(le(path, V(0.0)), V(1.0), change / path);
+    const V c = efficiency * V(range) + V(slow);
+    s.value = s.value + c * c * (x[0] - s.value);
   }
-  template <class V>
-  WQ_HD void count_rest(State<V>& s, V move) const {
-    const V most(static_cast<double>(length));
-    s.resting = select(eq(move, V(0.0)), min(s.resting + V(1.0), most), V(0.0));
+
+  template <class V, class X>
+  WQ_HD void sum_moves(State<V>& s, X x) const {
+    s.noise = s.loudest = moves(x);
+  }
+
+  template <class X>
+  WQ_HD auto moves(X x) const {
+    auto sum = abs(x[0] - x[1]);
+    for (std::int64_t k = 1; k < length; ++k) sum = sum + abs(x[k] - x[k + 1]);
+    return sum;
   }
 };
 

@@ -18,8 +18,8 @@ struct Lsma : Wma {
 
   template <class V, class X>
   WQ_HD V step(State<V>& s, X x) const {
-    const V wma = Wma::step(s, x), lead = wma - s.means.sma;
-    return wma + (lead + lead);
+    const V wma = Wma::step(s, x), sma = window.sma(s.sums);
+    return sma + V(3.0) * (wma - sma);
   }
 };
 

@@ -6,8 +6,9 @@
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Simple mean by sliding. Windowed averages see their series relative to an anchor price of the block, so that
-/// rounding is that of the spread, not of the price.
+/// Simple mean by a sliding sum. Windowed averages see their series relative to an anchor price of the block: such
+/// differences are exact for prices within a factor of two, sums of a few of them too, and those of more are rounded by
+/// what the spread takes, not the price.
 struct Sma {
   static constexpr Info info = {"sma",
                                 "Simple moving average",
@@ -27,26 +28,26 @@ struct Sma {
 
   template <class V>
   struct State {
-    V mean;
+    V sum;
   };
 
   /// State after bar x[0], from its window alone.
   template <class V, class X>
   WQ_HD void open(State<V>& s, X x) const {
-    s.mean = V(0.0);
-    for (std::int64_t k = 0; k < length; ++k) s.mean = s.mean + x[k];
-    s.mean = s.mean * V(one_over);
+    s.sum = x[0];
+    for (std::int64_t k = 1; k < length; ++k) s.sum = s.sum + x[k];
   }
 
   template <class V, class X>
   WQ_HD V step(State<V>& s, X x) const {
-    return s.mean = s.mean + V(one_over) * (x[0] - x[length]);
+    s.sum = s.sum + (x[0] - x[length]);
+    return s.sum * V(one_over);
   }
 
-  /// Not finite if any value was.
+  /// Not finite if a value since the last `open` or `tend` was not.
   template <class V>
   WQ_HD V trace(const State<V>& s) const {
-    return s.mean;
+    return s.sum;
   }
 };
 

@@ -6,44 +6,60 @@
 
 namespace wq::ma::inline WQ_LEVEL {
 
-/// Plain and linearly weighted mean of the last `length` values, by sliding:
-/// WMA' = WMA + 2/(L+1) (x - SMA), SMA' = SMA + (x - x_L) / L.
+/// Sum of the last `length` values, and the same with the weights 1 (oldest) to `length` (newest), by sliding:
+/// N' = N + L x - S, S' = S + x - x_L.
 template <class V>
-struct WeightedMeans {
-  V sma, wma;
+struct WindowSums {
+  V plain, weighted;
 };
 
 struct WeightedWindow {
   std::int64_t length;
-  double one_over, pace;
+  double bars, one_over, scale;  // scale: of the weighted sum, to a mean
 
   explicit WeightedWindow(std::int64_t n)
-      : length(n), one_over(1.0 / static_cast<double>(n)), pace(2.0 / (static_cast<double>(n) + 1.0)) {}
+      : length(n), bars(static_cast<double>(n)), one_over(1.0 / bars), scale(2.0 / (bars * (bars + 1.0))) {}
 
   /// From the values x[0], newest, to x[length - 1].
   template <class V, class X>
-  WQ_HD void open(WeightedMeans<V>& m, X x) const {
-    V sum(0.0), weighted(0.0);
-    for (std::int64_t k = 0; k < length; ++k) {
-      sum = sum + x[k];
-      weighted = weighted + V(static_cast<double>(length - k)) * x[k];
-    }
-    m.sma = sum * V(one_over);
-    m.wma = weighted * V(one_over * pace);
+  WQ_HD void open(WindowSums<V>& s, X x) const {
+    s.weighted = V(bars) * x[0];
+    for (std::int64_t k = 1; k < length; ++k) s.weighted = s.weighted + V(static_cast<double>(length - k)) * x[k];
+    s.plain = plain_sum(x);
   }
 
-  /// The plain mean afresh. The weighted one takes in its error on every bar, so it must not grow for long.
+  /// Sums afresh now and then, `bar` being counted from the start of a block; called every eight bars. The weighted sum
+  /// takes in the error of the plain one on every bar, so that must not grow for long. Costs a bar three operations at
+  /// most.
   template <class V, class X>
-  WQ_HD void refresh(WeightedMeans<V>& m, X x) const {
-    V sum(0.0);
-    for (std::int64_t k = 0; k < length; ++k) sum = sum + x[k];
-    m.sma = sum * V(one_over);
+  WQ_HD void tend(WindowSums<V>& s, X x, std::int64_t bar) const {
+    if (bar % power_of_2(2 * length, 32) == 0)
+      open(s, x);
+    else if (bar % power_of_2((length + 1) / 2, 32) == 0)
+      s.plain = plain_sum(x);
   }
 
   template <class V>
-  WQ_HD void step(WeightedMeans<V>& m, V x, V oldest) const {
-    m.wma = m.wma + V(pace) * (x - m.sma);
-    m.sma = m.sma + V(one_over) * (x - oldest);
+  WQ_HD void step(WindowSums<V>& s, V x, V oldest) const {
+    s.weighted = s.weighted + (V(bars) * x - s.plain);
+    s.plain = s.plain + (x - oldest);
+  }
+
+  template <class V>
+  WQ_HD V sma(const WindowSums<V>& s) const {
+    return s.plain * V(one_over);
+  }
+  template <class V>
+  WQ_HD V wma(const WindowSums<V>& s) const {
+    return s.weighted * V(scale);
+  }
+
+ private:
+  template <class X>
+  WQ_HD auto plain_sum(X x) const {
+    auto sum = x[0];
+    for (std::int64_t k = 1; k < length; ++k) sum = sum + x[k];
+    return sum;
   }
 };
 
@@ -63,33 +79,30 @@ struct Wma {
   std::int64_t span() const { return window.length; }
   std::int64_t ring() const { return 0; }
 
-  /// Bars between two calls of `refresh`: often enough for its sums to cost no more than one addition a bar.
-  std::int64_t refresh_bars() const { return power_of_2(window.length, 8); }
-
   template <class V>
   struct State {
-    WeightedMeans<V> means;
+    WindowSums<V> sums;
   };
 
   template <class V, class X>
   WQ_HD void open(State<V>& s, X x) const {
-    window.open(s.means, x);
+    window.open(s.sums, x);
   }
 
   template <class V, class X>
-  WQ_HD void refresh(State<V>& s, X x) const {
-    window.refresh(s.means, x);
+  WQ_HD void tend(State<V>& s, X x, std::int64_t bar) const {
+    window.tend(s.sums, x, bar);
   }
 
   template <class V, class X>
   WQ_HD V step(State<V>& s, X x) const {
-    window.step(s.means, x[0], x[window.length]);
-    return s.means.wma;
+    window.step(s.sums, x[0], x[window.length]);
+    return window.wma(s.sums);
   }
 
   template <class V>
   WQ_HD V trace(const State<V>& s) const {
-    return s.means.wma;
+    return s.sums.weighted + s.sums.plain;
   }
 };
 
