@@ -35,10 +35,6 @@ def available() -> list[Peer]:
 
 def versions() -> dict[str, str]:
     """Versions of the distributions that the peers come from."""
-    found = {}
-    for name in ("TA-Lib", "tulipy", "tulip-rs", "vector-ta", "kand", "numta", "numba", "bottleneck", "pandas", "polars"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    names = {"TA-Lib", "tulipy", "tulip-rs", "vector-ta", "kand", "numta", "numba", "bottleneck", "pandas", "polars"}
+    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return {name: version for name, version in sorted(installed.items()) if name.lower() in map(str.lower, names)}

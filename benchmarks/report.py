@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the figures of ``benchmarks/results/*.json`` into README.md and docs/performance.md, between their marks."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from common import RESULTS, best_peer
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODES = ("pine", "sovereign")
+
+
+def load(domain: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{domain}.json").read_text(encoding="utf-8"))
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), ["---"] * len(list(head)), *map(list, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def peer_columns(ns: dict[str, float]) -> list[str]:
+    best = best_peer(ns)
+    return [f"{best[1]:.2f} ({best[0]})", f"{best[1] / ns['warpquant']:.1f}"] if best else ["–", "–"]
+
+
+def averages(document: dict[str, Any], series: int, threads: int) -> str:
+    rows = []
+    for row in document["rows"]:
+        if (row["series"], row["threads"]) == (series, threads):
+            ns = row["min_ns"]
+            ours = [f"{ns['warpquant']:.2f}", f"{ns['warpquant, new array']:.2f}"]
+            rows.append([f"`{row['case']}`", *ours, *peer_columns(ns), f"{ns['warpquant'] / ns['copy']:.1f}"])
+    return table(("28 bars", "ns per point", "new array", "best peer", "times faster", "of a copy"), rows)
+
+
+def atc(document: dict[str, Any]) -> str:
+    rows = []
+    for row in document["rows"]:
+        if row["case"] == "average":
+            cases = [f"warpquant, {mode}" for mode in MODES]
+            figures = [f"{row['min_ns'][case]:.1f} ({row['median_ns'][case]:.1f})" for case in cases]
+            rows.append([f"{row['series']:,} × {row['bars']:,}", str(row["threads"]), *figures])
+    return table(("symbols × bars", "threads", "pine, ns per symbol-bar (median)", "sovereign"), rows)
+
+
+def atc_notes(document: dict[str, Any]) -> str:
+    rows = {row["case"]: row for row in document["rows"]}
+    lines = []
+    for mode in MODES:
+        one = rows[f"one symbol, {mode}"]
+        us = [one["min_ns"][f"warpquant, {call}"] * one["bars"] / 1e3 for call in ("run", "compute_atc_signals")]
+        line = (
+            f"- {mode}: one symbol of {one['bars']:,} bars takes {us[0]:.0f} µs with `atc.run` and {us[1]:.0f} µs with "
+            "`compute_atc_signals`, which gives 15 outputs"
+        )
+        if note := rows.get(f"54 averages, {mode}"):
+            times = note["peers_ns"] / note["warpquant_ns"]
+            line += f"; the 54 averages alone, each by the best peer, take {times:.1f} times as long as all of ATC"
+        lines.append(line + ".")
+    return "\n".join(lines)
+
+
+def runtime(document: dict[str, Any]) -> str:
+    rows = {row["case"]: row for row in document["rows"]}
+    scan = rows["memory of a scan"]
+    return "\n".join(
+        (
+            f"- Import beyond NumPy: {rows['import beyond NumPy']['min_ms']:.0f} ms.",
+            f"- A scan of {scan['series']:,} × {scan['bars']:,} bars, last values only: {scan['mib']:.1f} MiB above its input.",
+            f"- A call on ten bars: {rows['call']['min_ns']['warpquant, sma'] / 1e3:.1f} µs.",
+        )
+    )
+
+
+def equity(document: dict[str, Any]) -> str:
+    rows = []
+    for row in document["rows"]:
+        size = [f"{row['series']:,} × {row['bars']:,}", str(row["threads"])]
+        rows.append([*size, f"{row['min_ns']['warpquant']:.2f}", *peer_columns(row["min_ns"])])
+    return table(("series × bars", "threads", "ns per point", "best peer", "times faster"), rows)
+
+
+def fill(path: pathlib.Path, text: str) -> None:
+    marks = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->)", re.DOTALL)
+    before = path.read_text(encoding="utf-8")
+    after, count = marks.subn(lambda m: m[1] + text + "\n" + m[2], before)
+    if count != 1:
+        raise SystemExit(f"{path}: has {count} pairs of marks, expected one")
+    path.write_text(after, encoding="utf-8")
+
+
+def main() -> None:
+    ma, fused = load("ma"), load("atc")
+    m = ma["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in m["peers"].items())
+    where = f"{m['cpu']}, {m['processors']} processors, level {m['simd']}, {m['compiler']}, NumPy {m['numpy']}"
+    fill(
+        ROOT / "README.md",
+        f"One thread, 1,000 series × 2,000 bars, float64, on {where}. Fastest rounds; the peers are {versions} "
+        f"(numba: textbook loops).\n\n{averages(ma, 1000, 1)}\n\n{atc_notes(fused)}\n",
+    )
+    parts = [f"On {where}; load {m['load']} at the start. Peers: {versions}.\n"]
+    parts += [
+        f"### {size}, {threads} thread{'s' * (threads > 1)}\n\n{averages(ma, series, threads)}\n"
+        for series, size in ((1, "One series of 1,000,000 bars"), (1000, "1,000 series × 2,000 bars"))
+        for threads in (1, 2)
+    ]
+    parts.append(f"### ATC, average only\n\n{atc(fused)}\n\n{atc_notes(fused)}\n")
+    parts.append(f"### Equity curves\n\n{equity(load('equity'))}\n")
+    parts.append(f"### Around a call\n\n{runtime(load('runtime'))}\n")
+    fill(ROOT / "docs" / "performance.md", "\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
