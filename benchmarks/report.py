@@ -72,7 +72,7 @@ def runtime(document: dict[str, Any]) -> str:
     return "\n".join(
         (
             f"- Import beyond NumPy: {rows['import beyond NumPy']['min_ms']:.0f} ms.",
-            f"- A scan of {scan['series']:,} × {scan['bars']:,} bars, last values only: {scan['mib']:.1f} MiB above its input.",
+            f"- A scan of {scan['series']:,} × {scan['bars']:,} bars, last values: {scan['mib']:.1f} MiB above the input.",
             f"- A call on ten bars: {rows['call']['min_ns']['warpquant, sma'] / 1e3:.1f} µs.",
         )
     )

@@ -253,9 +253,11 @@ class Group {
         reader_.rows(-span_ - W, span_ + W, memory);
         walk.kind.guess(walk.state, Window<V>{memory + (span_ + W - 1) * W});
       } else {
-        each_lane(walk.state, [&](int lane, std::size_t at, double& number) {
-          std::memcpy(&number, job_.before + lane * kStateBytes + at, sizeof number);
-        });
+        // Lanes without a part too: they repeat the first, down to what they write.
+        for (int j = 0; j < W; ++j)
+          each_number(walk.state, j, [&](std::size_t at, double& number) {
+            std::memcpy(&number, job_.before + lane_of(job_, group_ * W + j) * kStateBytes + at, sizeof number);
+          });
       }
     }
   }

@@ -141,7 +141,7 @@ class Computation {
   [[noreturn]] void refuse(std::int64_t symbol) const {
     const Item& item = items_[symbol];
     std::int64_t bar = 0;
-    while (std::isfinite(read(item.close, request_.close_type, bar)) &&
+    while (bar + 1 < item.close.bars && std::isfinite(read(item.close, request_.close_type, bar)) &&
            (!request_.separate_src || std::isfinite(read(item.src, request_.src_type, bar))))
       ++bar;
     const bool in_prices = !std::isfinite(read(item.close, request_.close_type, bar));

@@ -39,17 +39,24 @@ std::shared_ptr<const std::vector<double>> growth_table(double rate, std::int64_
     std::int64_t origin;
     std::shared_ptr<const std::vector<double>> table;
   };
-  static Last& last = *new Last{};  // never destroyed: worker threads may outlive every static object
-  const std::lock_guard lock(last.mutex);
-  if (!last.table || last.rate != rate || last.origin != origin ||
-      static_cast<std::int64_t>(last.table->size()) < bars) {
-    auto table = std::make_shared<std::vector<double>>(static_cast<std::size_t>(bars));
-    kernels_at(level).growth(rate, origin, bars, table->data());
-    last.rate = rate;
-    last.origin = origin;
-    last.table = std::move(table);
+  static Last& last = []() -> Last& {
+    auto* made = new Last{};  // never destroyed: worker threads may outlive every static object
+    hold_during_fork(made->mutex);
+    return *made;
+  }();
+  {
+    const std::lock_guard lock(last.mutex);
+    if (last.table && last.rate == rate && last.origin == origin &&
+        static_cast<std::int64_t>(last.table->size()) >= bars)
+      return last.table;
   }
-  return last.table;
+  auto table = std::make_shared<std::vector<double>>(static_cast<std::size_t>(bars));
+  kernels_at(level).growth(rate, origin, bars, table->data());
+  const std::lock_guard lock(last.mutex);
+  last.rate = rate;
+  last.origin = origin;
+  last.table = table;
+  return table;
 }
 
 }  // namespace wq::equity

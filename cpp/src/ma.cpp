@@ -196,23 +196,19 @@ class Computation {
     });
   }
 
-  /// A few long series of recurrences, each cut into pieces that are computed side by side. A piece starts from a guess
-  /// so far before it that the guess should be forgotten. Whether it is shows where pieces meet: the states there must
-  /// agree to the last bit. One that does not is computed again, from the true state. The result is always that of one
-  /// bar after the other. False if the series are too many or too short for it.
+  /// A few long series of recurrences, each cut into pieces that are computed side by side. False if the series are too
+  /// many or too short for it.
   bool run_pieces(const Range& specs, DType in_type, const std::vector<Part>& parts) {
-    const std::int64_t lanes = kernels_.lanes, series = std::ssize(parts);
-    if (series >= lanes) return false;  // as many lanes as there are
-    for (int s = 0; s < specs.count; ++s) {
-      const std::int64_t lead = lead_of(specs.first + s);
-      for (const Part& part : parts)
-        if (part.item.in.bars < 4 * kMostLanes * lead) return false;
-    }
+    if (std::ssize(parts) >= kernels_.lanes) return false;  // as many lanes as there are
     for (int s = 0; s < specs.count; ++s)
-      for (std::size_t p = 0; p < parts.size(); ++p) run_pieces(Range{specs.first + s, 1}, in_type, parts[p], p);
+      for (const Part& part : parts)
+        if (part.item.in.bars / (4 * kMostLanes) < lead_of(specs.first + s)) return false;
+    for (int s = 0; s < specs.count; ++s)
+      for (std::size_t p = 0; p < parts.size(); ++p) run_in_pieces(Range{specs.first + s, 1}, in_type, parts[p], p);
     return true;
   }
 
+  /// Bars that a guessed state walks before it is used, and that there are before the first piece.
   std::int64_t lead_of(std::size_t spec) const {
     std::int64_t lead = 0;
     AllKinds::visit(request_.kind, request_.specs[spec], [&](const auto& kind) {
@@ -222,11 +218,15 @@ class Computation {
     return lead;
   }
 
-  void run_pieces(const Range& spec, DType in_type, const Part& part, std::size_t place) {
-    struct State {
-      std::byte bytes[kStateBytes];
-      bool operator==(const State& other) const { return std::memcmp(bytes, other.bytes, kStateBytes) == 0; }
-    };
+  struct State {
+    std::byte bytes[kStateBytes];
+    bool operator==(const State& other) const { return std::memcmp(bytes, other.bytes, kStateBytes) == 0; }
+  };
+
+  /// A piece starts from a guess so far before it that the guess should be forgotten. Whether it is shows where pieces
+  /// meet: the states there must agree to the last bit. From where they do not for the second time, the rest is
+  /// computed in one go. The result is always that of one bar after the other.
+  void run_in_pieces(const Range& spec, DType in_type, const Part& part, std::size_t place) {
     const std::size_t bytes = scratch(spec);
     const std::int64_t bars = part.item.in.bars, lanes = kMostLanes, unit = block(spec.first);
     const std::int64_t head = lead_of(spec.first);
@@ -234,7 +234,7 @@ class Computation {
     const std::int64_t size = ((bars - head) / (lanes * threads) / unit + 1) * unit;
     const std::int64_t pieces = (bars - head + size - 1) / size;
 
-    State reached{};  // behind the last piece that is known to be right
+    State reached{};  // behind the last bar that is known to be right
     const auto compute = [&](std::int64_t begin, std::int64_t end, Start start) {
       Job j = job(spec, in_type);
       put(j, spec, part, begin, end);
@@ -260,12 +260,24 @@ class Computation {
       for (std::int64_t i = first; i < last; ++i)
         if (j.suspect[i - first]) suspect(place);
     });
-    for (std::int64_t i = 0; i < pieces && !suspect_[place]; ++i) {
+
+    if (suspect_[place] && has_hole(part, in_type)) return;  // all of it is computed again, without the hole
+    int wrong = 0;
+    for (std::int64_t i = 0; i < pieces; ++i) {
+      const std::int64_t begin = head + i * size, end = std::min(begin + size, bars);
       if (before[i] == reached)
         reached = after[i];
+      else if (++wrong > 1)
+        return compute(begin, bars, Start::resumed);
       else
-        compute(head + i * size, std::min(head + (i + 1) * size, bars), Start::resumed);
+        compute(begin, end, Start::resumed);
     }
+  }
+
+  static bool has_hole(const Part& part, DType in_type) {
+    for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar)
+      if (!std::isfinite(read(part.item.in, in_type, bar))) return true;
+    return false;
   }
 
   /// The series is too short for the average.
@@ -324,7 +336,7 @@ class Computation {
       else if (request_.nan == NanPolicy::propagate)
         return;
       else if (!info_.recurrent)
-        copy.push_back(copy.back());
+        copy.push_back(copy.empty() ? 0.0 : copy.back());
     }
   }
 
@@ -567,6 +579,7 @@ void compute(const Request& request, std::span<const Item> items, const Executio
 }
 
 std::unique_ptr<Stream> Stream::make(int kind, const Spec& spec, NanPolicy nan, std::int64_t series) {
+  WQ_EXPECT(series >= 1, ParameterError, "n_series: " + std::to_string(series) + " is not positive");
   std::unique_ptr<Stream> stream;
   AllKinds::visit(kind, spec,
                   [&]<class Kind>(const Kind& k) { stream = std::make_unique<StreamOf<Kind>>(k, spec, nan, series); });

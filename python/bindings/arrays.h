@@ -67,7 +67,7 @@ class Panel {
   bool is_columns() const { return columns_; }
   int time_axis() const { return time_axis_; }
   const std::vector<HostArray>& arrays() const { return arrays_; }
-  /// "symbol 3" or "column 'AAPL'".
+  /// "series 3" or "'AAPL'".
   std::string label(std::int64_t i) const;
 
  private:

@@ -15,7 +15,10 @@ namespace {
 
 using ma::Spec;
 
-std::vector<Spec> specs_of(const std::vector<std::int64_t>& lengths, bool seed_first, double fast, double slow) {
+std::vector<Spec> specs_of(int kind, const std::vector<std::int64_t>& lengths, bool seed_first, double fast,
+                           double slow) {
+  WQ_EXPECT(kind >= 0 && kind < static_cast<int>(ma::kinds().size()), InternalError,
+            "no kind of average has index " + std::to_string(kind));
   std::vector<Spec> specs;
   for (const std::int64_t length : lengths) {
     WQ_EXPECT(length >= 1, ParameterError, "length: " + std::to_string(length) + " is not positive");
@@ -29,7 +32,7 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
                    int num_threads, const std::string& simd) {
   ma::Request request;
   request.kind = kind;
-  request.specs = specs_of(lengths, seed_first, fast, slow);
+  request.specs = specs_of(kind, lengths, seed_first, fast, slow);
   request.nan = ma::parse_nan_policy(nan);
   request.in_type = request.out_type = panel.type();
   request.label = [&panel](std::int64_t i) { return panel.label(i); };
@@ -84,7 +87,7 @@ class StreamHandle {
  public:
   StreamHandle(int kind, std::int64_t length, std::int64_t series, bool seed_first, double fast, double slow,
                const std::string& nan)
-      : series_(series), stream_(ma::Stream::make(kind, specs_of({length}, seed_first, fast, slow)[0],
+      : series_(series), stream_(ma::Stream::make(kind, specs_of(kind, {length}, seed_first, fast, slow)[0],
                                                   ma::parse_nan_policy(nan), series)) {}
 
   py::array_t<double> update(const py::object& x) {

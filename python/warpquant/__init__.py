@@ -9,6 +9,9 @@ np.int8(-1)
 
 from __future__ import annotations
 
+import importlib as _importlib
+from typing import Any as _Any
+
 from . import _core, atc, config, data, equity, errors, ma
 from ._doctor import doctor
 from .atc import ATCConfig, compute_atc_signals
@@ -23,6 +26,14 @@ from .errors import (
 )
 
 __version__: str = _core.__version__
+
+
+def __getattr__(name: str) -> _Any:
+    """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
+    if name in ("bench", "plot", "scan"):
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ATCConfig",

@@ -591,6 +591,7 @@ def unpack_like(x: Any, name: str, first: Unpacked, axis: int | str | None = Non
     other = _find(x, name, axis if _library(x)[0] == "xarray" else None)
     if not other._kind.own_axis:
         other.axis = first.axis if first.labels is None else 0 if first._kind.rows_are_bars else -1
+    _match_index(other, name, first)
     _match_names(other, name, first)
     if first.labels is not None:
         if other.labels is None:
@@ -602,6 +603,15 @@ def unpack_like(x: Any, name: str, first: Unpacked, axis: int | str | None = Non
     elif other.axis % 2 != first.axis % 2 and np.ndim(other.data) == 2:
         other.data, other.axis = np.asarray(other.data).T, first.axis
     return other
+
+
+def _match_index(other: Unpacked, name: str, first: Unpacked) -> None:
+    """Two pandas objects must have the same index: bars are never moved, and a shift would go unseen."""
+    pandas = (_PandasSeries, _PandasFrame)
+    if isinstance(other._kind, pandas) and isinstance(first._kind, pandas):
+        a, b = first._kind.x.index, other._kind.x.index
+        if len(a) == len(b) and not a.equals(b):
+            raise ShapeError(f"{name}: has another index than the first argument; align the two before the call")
 
 
 def _match_names(other: Unpacked, name: str, first: Unpacked) -> None:

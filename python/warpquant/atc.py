@@ -449,6 +449,8 @@ def run(
 
 def _targets(prices: Any, out: Mapping[str, Any], names: tuple[str, ...], detail: bool) -> dict[str, Any]:
     """The caller's arrays under the names that the core knows."""
+    if not isinstance(out, Mapping):
+        raise ParameterError(f"out: is a {type(out).__name__}; accepted is a mapping from output name to array")
     known = {*names, *_DETAILS} if detail else set(names)
     targets = {}
     for name, array in out.items():

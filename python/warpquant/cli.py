@@ -432,11 +432,11 @@ def bench(
         f"NumPy {about['numpy']}, Python {about['python']}\n"
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("Domain", "Case", "Series × bars", "Threads", "Fastest", "Median", "ns/point", "Copy", "× copy"):  # noqa: RUF001
+    for name in ("Domain", "Case", "Series × bars", "Threads", "Fastest", "Median", "ns/point", "Copy", "× copy"):
         table.add_column(name, justify="left" if name in ("Domain", "Case") else "right", no_wrap=True)
     for x in report["results"]:
         table.add_row(
-            x["domain"], x["case"], f"{x['series']:,} × {x['bars']:,}", str(x["threads"]),  # noqa: RUF001
+            x["domain"], x["case"], f"{x['series']:,} × {x['bars']:,}", str(x["threads"]),
             _duration(x["min_s"]), _duration(x["median_s"]),
             f"{x['ns_per_point']:.2f}", f"{x['copy_ns_per_point']:.2f}", f"{x['times_copy']:.1f}",
         )  # fmt: skip

@@ -115,8 +115,12 @@ def _lengths(length: Any) -> tuple[list[int], bool]:
 
 
 def _pace(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are positive numbers of bars")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, np.integer, np.floating))
+        or not 1 <= value < 2**31
+    ):
+        raise ParameterError(f"{name}: {value!r} is out of range; accepted are numbers of bars from 1, below 2**31")
     return float(value)
 
 
@@ -124,13 +128,13 @@ def _options(kind: Info, given: Mapping[str, Any]) -> tuple[bool, float, float]:
     """Whether the first value is the seed, and KAMA's two paces."""
     options = {**kind.options, **given}
     seed = options.get("seed", "sma")
-    if seed not in _SEEDS:
+    if not isinstance(seed, str) or seed not in _SEEDS:
         raise ParameterError(f"seed: {seed!r} is not a seed; accepted are 'sma' and 'first'")
     return seed == "first", _pace("fast", options.get("fast", 2)), _pace("slow", options.get("slow", 30))
 
 
 def _check_nan(nan: str) -> None:
-    if nan not in _NAN_POLICIES:
+    if not isinstance(nan, str) or nan not in _NAN_POLICIES:
         raise ParameterError(f"nan: {nan!r} is not a policy; accepted are 'window', 'propagate' and 'raise'")
 
 
@@ -235,7 +239,7 @@ _OPTION_DOCS = {
         ``ewm(adjust=False)``); nested averages start one after the other, or all at once.
     """,
     "fast": """fast, slow : float, default 2, 30
-        Lengths of the fastest and the slowest smoothing.
+        Lengths of the fastest and the slowest smoothing, in bars, from 1.
     """,
 }
 
@@ -378,7 +382,11 @@ class Stream:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain values and one array, to be saved with any tool (`numpy.savez`, safetensors, JSON)."""
+        """The state as plain values and one array, to be saved with any tool (`numpy.savez`, safetensors, JSON).
+
+        ``words`` is an array of uint64, shape (n_series, some); a list of lists of the same numbers is taken back as
+        well. ``version`` grows when states of older versions are no longer understood.
+        """
         return {**self._head, "words": self._core.save()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -386,17 +394,23 @@ class Stream:
 
         Raises
         ------
-        ParameterError
+        ParameterError, ShapeError
             If it is the state of another average, or not a state at all; the stream is then unchanged.
         """
+        if not isinstance(state, Mapping):
+            raise ParameterError(f"state: is a {type(state).__name__}, not the mapping that state_dict gives")
         for key, value in self._head.items():
             if key not in state:
                 raise ParameterError(f"state: has no {key!r}; this is not the state of a stream")
             given = state[key]
             given = given.item() if isinstance(given, np.ndarray) and given.ndim == 0 else given
-            if given != value:
+            if type(given) not in (int, float, str) or given != value:
                 raise ParameterError(f"state: {key} is {given!r}, but this stream has {value!r}")
-        words = np.asarray(state.get("words", ()))
+        words = state.get("words", ())
+        try:
+            words = words if isinstance(words, np.ndarray) else np.array(words, dtype=np.uint64)
+        except (TypeError, ValueError, OverflowError):
+            raise ParameterError("state: words are not whole numbers from 0, the same number for each series") from None
         if words.dtype != np.uint64 or words.ndim != 2:
             raise ParameterError("state: words must be a two-dimensional array of uint64")
         self._core.load(words)

@@ -291,6 +291,8 @@ def scan(
     >>> len(result.rows), len(result.long)
     (20, 3)
     """
+    if not hasattr(prices, "items"):
+        raise ParameterError(f"prices: {type(prices).__name__} is no mapping from symbol to prices")
     if params is not None and not isinstance(params, (Params, Mapping)):
         raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping")
     if not isinstance(params, Params):
@@ -353,6 +355,9 @@ def scan(
 
 def _present(symbol: str, values: Any, min_bars: int) -> tuple[Floats, npt.NDArray[np.bool_]] | Failure:
     """The closes of a symbol and where they are not missing, or why it cannot be scanned."""
+    kind = getattr(getattr(values, "dtype", None), "kind", "f")
+    if kind in "bmM":  # NumPy would make numbers of them
+        return Failure(symbol, "not_numeric", f"is no series of numbers: it holds {values.dtype}")
     try:
         close = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <new>
 
+#include "warpquant/core/parallel.h"
+
 namespace wq {
 namespace {
 
@@ -21,8 +23,12 @@ struct Shared {
 };
 
 Shared& shared() {
-  static Shared* instance = new Shared;  // never destroyed: arrays may outlive every static object
-  return *instance;
+  static Shared& instance = []() -> Shared& {
+    auto* made = new Shared;  // never destroyed: arrays may outlive every static object
+    hold_during_fork(made->mutex);
+    return *made;
+  }();
+  return instance;
 }
 
 void unmap(void* data, std::size_t size) { ::munmap(data, size); }

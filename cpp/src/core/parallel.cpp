@@ -12,6 +12,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -104,7 +105,11 @@ class Pool {
 
  private:
   void grow(int workers) {
-    for (; workers_ < workers; ++workers_) std::thread([this] { serve(); }).detach();
+    try {
+      for (; workers_ < workers; ++workers_) std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+      // The machine gives no more threads; those there are do the work.
+    }
   }
 
   void serve() {
@@ -185,6 +190,26 @@ struct Scratch {
 thread_local Scratch scratch;
 
 }  // namespace
+
+void hold_during_fork(std::mutex& mutex) {
+#if defined(__linux__)
+  static std::mutex list_mutex;
+  static std::vector<std::mutex*>& list = *new std::vector<std::mutex*>;
+  const std::lock_guard lock(list_mutex);
+  list.push_back(&mutex);
+  if (list.size() > 1) return;
+  const auto release = [] {
+    for (std::mutex* m : list) m->unlock();
+  };
+  pthread_atfork(
+      [] {
+        for (std::mutex* m : list) m->lock();
+      },
+      release, release);
+#else
+  (void)mutex;
+#endif
+}
 
 int usable_processors() {
   static const double quota = group_quota();

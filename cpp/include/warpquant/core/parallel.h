@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 
 #include "warpquant/core/levels.h"
 
@@ -28,6 +29,10 @@ void parallel_for(int threads, std::int64_t tasks, const std::function<void(std:
 /// Asked now and then by the thread that called `parallel_for`, between its tasks; true stops the run with
 /// `Interrupted`. Set once, by whoever owns signals.
 void set_interrupt_check(bool (*check)());
+
+/// Take `mutex`, which must never be destroyed, while the process forks: the child would otherwise inherit it locked by
+/// a thread that the child does not have.
+void hold_during_fork(std::mutex& mutex);
 
 /// Memory of the calling thread, at least `bytes`, aligned to a cache line. Valid until its next call; reused.
 std::byte* thread_scratch(std::size_t bytes);

@@ -57,7 +57,7 @@ struct Cascade {
     for (V& value : s.stage) value = x[0];
   }
   /// Bars after which next to always not even the last bit tells a guess from the true state.
-  std::int64_t memory() const { return static_cast<std::int64_t>((45.0 + 20.0 * kStages) / alpha) + 1; }
+  double memory() const { return (45.0 + 20.0 * kStages) / alpha; }
 
   template <class V, class X>
   WQ_HD void advance(State<V>& s, X x) const {
@@ -71,7 +71,7 @@ struct Cascade {
     return s.stage[kStages - 1];
   }
 
-  /// This form, unlike (1-a) * value + a * x, leaves a flat series exactly flat.
+  /// This form, unlike (1-a) * value + a * x, leaves a value that the series has reached exactly as it is.
   template <class V>
   WQ_HD V smooth(V value, V x) const {
     return value + V(alpha) * (x - value);

@@ -48,7 +48,7 @@ struct Kama {
     s.value = x[0];
   }
   /// Bars after which next to always not even the last bit tells a guess from the true state.
-  std::int64_t memory() const { return static_cast<std::int64_t>(10.0 / (slow * slow)) + 1; }
+  double memory() const { return 10.0 / (slow * slow); }
 
   /// A sliding sum keeps the rounding of everything it has seen.
   template <class V, class X>

@@ -14,8 +14,10 @@ namespace wq::ma::inline WQ_LEVEL {
 /// Bars that a guessed state of a recurrence walks before it is used.
 template <class Kind>
 std::int64_t guess_bars(const Kind& kind, const Spec& spec) {
+  constexpr double kMost = 0x1p40;  // more than any series has
   const std::int64_t block = block_bars(spec.length);
-  return (kind.memory() + block - 1) / block * block;
+  const auto bars = static_cast<std::int64_t>(kind.memory() < kMost ? kind.memory() : kMost);
+  return (bars / block + 1) * block;
 }
 
 template <class... K>

@@ -15,7 +15,7 @@ inline constexpr int kMostLanes = 16;  // parts of series that one kernel call t
 /// Where the state of a recurrence comes from.
 enum class Start : std::uint8_t {
   first,    // the beginning of the series, which the part has to start with
-  guess,    // `memory` bars before the part, from nothing but the prices there
+  guess,    // `guess_bars` before the part, from nothing but the prices there
   resumed,  // given
 };
 
@@ -34,7 +34,7 @@ struct Job {
   bool suspect[kMostLanes];                         // a value was not finite: the output is then not to be used
 
   Start start;  // of recurrences
-  // Recurrences of one spec: states before and after each part, `state_bytes` for each lane, or null.
+  // Recurrences of one spec: states before and after each part, kStateBytes for each lane, or null.
   std::byte *before, *after;
 };
 

@@ -7,8 +7,8 @@
 namespace wq::ma::inline WQ_LEVEL {
 
 /// Simple mean by a sliding sum. Windowed averages see their series relative to an anchor price of the block: such
-/// differences are exact for prices within a factor of two, sums of a few of them too, and those of more are rounded by
-/// what the spread takes, not the price.
+/// differences are exact for prices within a factor of two, and their sums are rounded by what the spread takes, not
+/// the price.
 struct Sma {
   static constexpr Info info = {"sma",
                                 "Simple moving average",
