@@ -69,10 +69,11 @@ def atc_notes(document: dict[str, Any]) -> str:
 def runtime(document: dict[str, Any]) -> str:
     rows = {row["case"]: row for row in document["rows"]}
     scan = rows["memory of a scan"]
+    size = f"{scan['series']:,} × {scan['bars']:,}"
     return "\n".join(
         (
             f"- Import beyond NumPy: {rows['import beyond NumPy']['min_ms']:.0f} ms.",
-            f"- A scan of {scan['series']:,} × {scan['bars']:,} bars, last values: {scan['mib']:.1f} MiB above the input.",
+            f"- A scan of {size} bars, last values only: {scan['mib']:.1f} MiB above the input.",
             f"- A call on ten bars: {rows['call']['min_ns']['warpquant, sma'] / 1e3:.1f} µs.",
         )
     )
