@@ -42,7 +42,7 @@ LaneWriter<T, W> writer_of(const Job& job, int group, std::int64_t lead, int spe
     out[j].bars = job.end[lane] - job.begin[lane] + lead;
     out[j].data += spec * job.out_step[lane];
   }
-  return LaneWriter<T, W>(out);
+  return LaneWriter<T, W>(out, job.past_cache);
 }
 
 void note_suspects(Job& job, int group, V trace) {
@@ -63,16 +63,60 @@ std::int64_t span_of(const Spec* specs, int count) {
   return round_up(span, W);
 }
 
-/// Bars [bar, bar + W) of every lane.
-template <bool kAlong, class Out>
-WQ_HD void write(const LaneWriter<Out, W>& writer, std::int64_t bar, V (&values)[W]) {
-  if (bar + W <= writer.shortest)
-    writer.template block<kAlong>(bar, values);
-  else
-    for (int i = 0; i < W; ++i) writer.row(bar + i, values[i]);
+/// A window whose newest value, where the code names it, is at hand; the others are rows in memory.
+struct Live {
+  V now;
+  Window<V> window;
+
+  WQ_HD V operator[](std::int64_t k) const { return __builtin_constant_p(k == 0) && k == 0 ? now : window[k]; }
+};
+
+/// Rows that have been read before.
+WQ_HD void load_rows(const double* rows, V (&x)[W]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < W; ++i) x[i] = V::load(rows + i * W);
+}
+WQ_HD void store_rows(const V (&x)[W], double* rows) {
+#pragma GCC unroll 8
+  for (int i = 0; i < W; ++i) x[i].store(rows + i * W);
 }
 
 // ---------------------------------------------------------------------------------------------- windows
+
+/// The first `bars` of a block, a multiple of W that every lane has. The first average reads and keeps them as rows for
+/// the others. Loops like this one are functions of their own, because compilers keep in registers only what is in a
+/// small one.
+template <class Kind, class In, class Out, bool kAlong>
+[[gnu::noinline]] V walk(const Kind kind, typename Kind::template State<V>& state, const LaneReader<In, W>& reader,
+                         const LaneWriter<Out, W>& writer, V anchor, double* rows, bool read, std::int64_t bars) {
+  constexpr bool kAnchored = !Kind::info.ends_only;
+  auto now = state;
+  V seen(0.0);
+  for (std::int64_t r = 0; r < bars; r += W) {
+    if constexpr (requires(Window<V> window) { kind.tend(now, window, r); })
+      if (r % 8 == 0 && r > 0) {
+        seen = seen + kind.trace(now);
+        kind.tend(now, Window<V>{rows + (r - 1) * W}, r);
+      }
+    V x[W];
+    if (read) {
+      reader.template block<kAlong>(r, x);
+#pragma GCC unroll 8
+      for (int i = 0; i < W; ++i) x[i] = kAnchored ? x[i] - anchor : x[i];
+      store_rows(x, rows + r * W);
+    } else {
+      load_rows(rows + r * W, x);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) {
+      const V value = kind.step(now, Live{x[i], {rows + (r + i) * W}});
+      x[i] = kAnchored ? anchor + value : value;
+    }
+    writer.template block<kAlong>(r, x);
+  }
+  state = now;
+  return seen;
+}
 
 /// Parts of one block each, W at most.
 template <class Kind, class In, class Out>
@@ -87,7 +131,8 @@ void windowed(Job& job, std::byte* scratch) {
   const auto reader = reader_of<In>(job, 0, 0);
   constexpr bool kAnchored = !Kind::info.ends_only;
   const V anchor = kAnchored ? reader.row(-1) : V(0.0);
-  reader.rows(-span, span + bars, history, [&](V x) { return kAnchored ? x - anchor : x; });
+  const auto relative = [&](V x) { return kAnchored ? x - anchor : x; };
+  reader.rows(-span, span, history, relative);
 
   for (int s = 0; s < job.count; ++s) {
     const Kind kind(job.specs[s]);
@@ -95,24 +140,21 @@ void windowed(Job& job, std::byte* scratch) {
     typename Kind::template State<V> state;
     if constexpr (requires { state.ring; }) state.ring = ring_rows;
     kind.open(state, Window<V>{rows - W});
-    V seen(0.0);
-    const auto walk = [&]<bool kAlong>(std::bool_constant<kAlong>) {
-      for (std::int64_t r = 0; r < bars; r += W) {
-        if constexpr (requires(Window<V> x) { kind.tend(state, x, r); })
-          if (r % 8 == 0 && r > 0) {
-            seen = seen + kind.trace(state);
-            kind.tend(state, Window<V>{rows + (r - 1) * W}, r);
-          }
-        V out[W];
-#pragma GCC unroll 8
-        for (int i = 0; i < W; ++i) {
-          const V value = kind.step(state, Window<V>{rows + (r + i) * W});
-          out[i] = kAnchored ? anchor + value : value;
+    const std::int64_t whole = (reader.shortest < writer.shortest ? reader.shortest : writer.shortest) / W * W;
+    V seen = reader.along_time && writer.along_time
+                 ? walk<Kind, In, Out, true>(kind, state, reader, writer, anchor, rows, s == 0, whole)
+                 : walk<Kind, In, Out, false>(kind, state, reader, writer, anchor, rows, s == 0, whole);
+    for (std::int64_t r = whole; r < bars; ++r) {
+      double* row = rows + r * W;
+      if constexpr (requires { kind.tend(state, Window<V>{row}, r); })
+        if (r % 8 == 0 && r > 0) {
+          seen = seen + kind.trace(state);
+          kind.tend(state, Window<V>{row - W}, r);
         }
-        write<kAlong>(writer, r, out);
-      }
-    };
-    writer.along_time ? walk(std::true_type{}) : walk(std::false_type{});
+      if (s == 0) relative(reader.row(r)).store(row);
+      const V value = kind.step(state, Window<V>{row});
+      writer.row(r, kAnchored ? anchor + value : value);
+    }
     note_suspects(job, 0, seen + kind.trace(state));
     for (int j = 0; j < job.lanes; ++j) {
       const Sink& out = writer.series[j];
@@ -149,6 +191,7 @@ void pointwise(Job& job) {
       Sink out = job.out[j];
       out.data += s * job.out_step[j];
       typename Kind::template State<V> state{};
+      const bool past_cache = job.past_cache && fills_lines<Out, W>(out);
       const V warmup(static_cast<double>(kind.warmup()));
       V number(0.0);
       for (int i = 0; i < W; ++i) number.v[i] = i;
@@ -158,7 +201,7 @@ void pointwise(Job& job) {
           value = select(lt(V(static_cast<double>(bar)) + number, warmup), V(__builtin_nan("")), value);
         std::byte* to = out.data + bar * out.stride;
         if (bar + W <= job.end[j] && out.stride == sizeof(Out))
-          store_values<Out>(to, value);
+          past_cache ? value.stream(reinterpret_cast<double*>(to)) : store_values<Out>(to, value);
         else
           for (int i = 0; i < W && bar + i < job.end[j]; ++i) store_value<Out>(to + i * out.stride, value.v[i]);
       }
@@ -168,43 +211,6 @@ void pointwise(Job& job) {
 }
 
 // ---------------------------------------------------------------------------------------------- recurrences
-
-/// One recurrence over the parts of a job. Bars are counted from the first that is walked.
-template <class Kind, class Out>
-struct Walk {
-  Kind kind;
-  LaneWriter<Out, W> writer;
-  typename Kind::template State<V> state{};
-  std::int64_t first = -1;  // bar of the first value; -1 if there is a state from the start
-  V first_value{}, seen{};  // seen: not finite in a lane that has read such a value
-
-  template <bool kAlong>
-  WQ_HD void block(std::int64_t bar, const double* rows, bool with_results) {
-    V out[W];
-    if constexpr (requires(Window<V> x) { kind.tend(state, x, bar); })
-      if (bar % 8 == 0 && bar > first) {
-        seen = seen + kind.trace(state);
-        kind.tend(state, Window<V>{rows - W}, bar % block_bars(kind.length));
-      }
-    if (bar > first) {
-      auto now = state;
-#pragma GCC unroll 8
-      for (int i = 0; i < W; ++i) {
-        kind.advance(now, Window<V>{rows + i * W});
-        out[i] = kind.value(now);
-      }
-      state = now;
-    } else {
-      for (int i = 0; i < W; ++i) {
-        out[i] = bar + i < first ? V(__builtin_nan("")) : first_value;
-        if (bar + i <= first) continue;
-        kind.advance(state, Window<V>{rows + i * W});
-        out[i] = kind.value(state);
-      }
-    }
-    if (with_results) write<kAlong>(writer, bar, out);
-  }
-};
 
 /// Lane `j` of a state, number by number.
 template <class State, class F>
@@ -218,13 +224,22 @@ void each_number(State& state, int j, F f) {
   }
 }
 
-/// W parts and their averages. Several such groups advance together: the chain from one bar to the next leaves the
-/// arithmetic units idle most of the time.
+/// One recurrence over W parts. Bars are counted from the first that is walked.
+template <class Kind, class Out>
+struct Walk {
+  Kind kind;
+  LaneWriter<Out, W> writer;
+  typename Kind::template State<V> state{};
+  std::int64_t first = -1;  // bar of the first value; -1 if there is a state from the start
+  V first_value{}, seen{};  // seen: not finite in a lane that has read such a value
+};
+
+/// W parts and their averages.
 template <class Kind, class In, class Out>
 class Group {
+ public:
   using State = typename Kind::template State<V>;
 
- public:
   Group(Job& job, int group, std::int64_t lead, std::int64_t span, Walk<Kind, Out>* walks, double* memory)
       : job_(job), group_(group), span_(span), walks_(walks), rows_(memory + span * W),
         reader_(reader_of<In>(job, group, lead)) {
@@ -262,22 +277,61 @@ class Group {
     }
   }
 
-  void read(std::int64_t tile, std::int64_t count) {
-    if (tile > 0) std::memmove(rows_ - span_ * W, rows_ + (kTile - span_) * W, sizeof(double) * span_ * W);
-    reader_.rows(tile, count, rows_);
+  /// What the next tile looks back on.
+  void turn() { std::memmove(rows_ - span_ * W, rows_ + (kTile - span_) * W, sizeof(double) * span_ * W); }
+
+  bool along_time() const { return reader_.along_time && walks_[0].writer.along_time; }
+  Walk<Kind, Out>& average(int spec) { return walks_[spec]; }
+
+  /// Blocks of W bars from `r` of a tile on that need no care.
+  std::int64_t plain_until(int spec, std::int64_t tile, std::int64_t r, std::int64_t count) const {
+    const Walk<Kind, Out>& walk = walks_[spec];
+    if (tile + r <= walk.first) return r;
+    const std::int64_t bars = reader_.shortest < walk.writer.shortest ? reader_.shortest : walk.writer.shortest;
+    const std::int64_t whole = r + (bars - tile - r) / W * W;
+    return whole < r ? r : whole < count ? whole : count;
   }
 
+  /// W bars from `r` of a tile on, from state `now`.
   template <bool kAlong>
-  WQ_HD void block(int spec, std::int64_t tile, std::int64_t r, bool with_results) {
-    walks_[spec].template block<kAlong>(tile + r, rows_ + r * W, with_results);
+  WQ_HD void block(const Kind& kind, int spec, std::int64_t tile, std::int64_t in_block, std::int64_t r,
+                   bool with_results, State& now, V& seen) const {
+    if (r % 8 == 0) tend(kind, r, in_block + r, now, seen);
+    V x[W];
+    if (spec == 0) {
+      reader_.template block<kAlong>(tile + r, x);
+      if (span_ > 0 || job_.count > 1) store_rows(x, rows_ + r * W);
+    } else {
+      load_rows(rows_ + r * W, x);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) {
+      kind.advance(now, Live{x[i], {rows_ + (r + i) * W}});
+      x[i] = kind.value(now);
+    }
+    if (with_results) walks_[spec].writer.template block<kAlong>(tile + r, x);
   }
-  bool along_time() const { return walks_[0].writer.along_time; }
+
+  /// One bar, which may have no value, or be behind the end of a series.
+  void bar(int spec, std::int64_t tile, std::int64_t r, bool with_results) {
+    Walk<Kind, Out>& walk = walks_[spec];
+    const std::int64_t bar = tile + r;
+    double* row = rows_ + r * W;
+    if (r % 8 == 0 && bar > walk.first) tend(walk.kind, r, bar % block_bars(walk.kind.length), walk.state, walk.seen);
+    if (spec == 0) reader_.row(bar).store(row);
+    if (bar > walk.first) walk.kind.advance(walk.state, Window<V>{row});
+    if (with_results)
+      walk.writer.row(bar, bar < walk.first    ? V(__builtin_nan(""))
+                           : bar == walk.first ? walk.first_value
+                                               : walk.kind.value(walk.state));
+  }
 
   void save(std::byte* to) {
     if (to == nullptr) return;
-    each_lane(walks_[0].state, [&](int lane, std::size_t at, double& number) {
-      std::memcpy(to + lane * kStateBytes + at, &number, sizeof number);
-    });
+    for (int j = 0; j < W && group_ * W + j < job_.lanes; ++j)
+      each_number(walks_[0].state, j, [&](std::size_t at, double& number) {
+        std::memcpy(to + (group_ * W + j) * kStateBytes + at, &number, sizeof number);
+      });
   }
 
   void finish(std::int64_t bars) {
@@ -287,10 +341,11 @@ class Group {
   }
 
  private:
-  template <class F>
-  void each_lane(State& state, F f) {
-    for (int j = 0; j < W && group_ * W + j < job_.lanes; ++j)
-      each_number(state, j, [&](std::size_t at, double& number) { f(group_ * W + j, at, number); });
+  WQ_HD void tend(const Kind& kind, std::int64_t r, std::int64_t in_block, State& state, V& seen) const {
+    if constexpr (requires(Window<V> window) { kind.tend(state, window, in_block); }) {
+      seen = seen + kind.trace(state);
+      kind.tend(state, Window<V>{rows_ + (r - 1) * W}, in_block);
+    }
   }
 
   Job& job_;
@@ -301,38 +356,67 @@ class Group {
   LaneReader<In, W> reader_;
 };
 
-template <class Kind, class In, class Out>
+/// Blocks [from, to) of a tile.
+template <bool kAlong, class G, int kGroups>
+[[gnu::noinline]] void walk(G (&group)[kGroups], int spec, std::int64_t tile, std::int64_t from, std::int64_t to,
+                            bool with_results) {
+  const auto kind = group[0].average(spec).kind;
+  const std::int64_t in_block = tile % block_bars(kind.length);
+  typename G::State now[kGroups];
+  V seen[kGroups];
+  for (int g = 0; g < kGroups; ++g) {
+    now[g] = group[g].average(spec).state;
+    seen[g] = group[g].average(spec).seen;
+  }
+  for (std::int64_t r = from; r < to; r += W)
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g)
+      group[g].template block<kAlong>(kind, spec, tile, in_block, r, with_results, now[g], seen[g]);
+  for (int g = 0; g < kGroups; ++g) {
+    group[g].average(spec).state = now[g];
+    group[g].average(spec).seen = seen[g];
+  }
+}
+
+/// `kGroups` of W parts advance together: the chain from one bar to the next leaves the arithmetic units idle most of
+/// the time.
+template <class Kind, class In, class Out, int kGroups>
 void recurrent(Job& job, std::byte* scratch) {
   using G = Group<Kind, In, Out>;
-  constexpr int kGroups = kMostLanes / W;
-  const int groups = static_cast<int>(round_up(job.lanes, W) / W);
   const std::int64_t span = span_of<Kind>(job.specs, job.count), tile_rows = (span + kTile) * W;
   const std::int64_t lead = job.start == Start::guess ? guess_bars(Kind(job.specs[0]), job.specs[0]) : 0;
   const std::int64_t bars = lead + longest_part(job);
   auto* walks = reinterpret_cast<Walk<Kind, Out>*>(scratch);
-  auto* memory = reinterpret_cast<double*>(walks + groups * job.count);
+  auto* memory = reinterpret_cast<double*>(walks + kGroups * job.count);
   alignas(G) std::byte storage[kGroups * sizeof(G)];
-  auto* group = reinterpret_cast<G*>(storage);
-  for (int g = 0; g < groups; ++g) {
-    new (&group[g]) G(job, g, lead, span, walks + g * job.count, memory + g * tile_rows);
-    group[g].start(bars, memory + groups * tile_rows);
-  }
+  auto& group = reinterpret_cast<G(&)[kGroups]>(storage);
   bool along_time = true;
-  for (int g = 0; g < groups; ++g) along_time &= group[g].along_time();
+  for (int g = 0; g < kGroups; ++g) {
+    new (&group[g]) G(job, g, lead, span, walks + g * job.count, memory + g * tile_rows);
+    group[g].start(bars, memory + kGroups * tile_rows);
+    along_time &= group[g].along_time();
+  }
   for (std::int64_t tile = 0; tile < bars; tile += kTile) {
     const std::int64_t count = bars - tile < kTile ? round_up(bars - tile, W) : kTile;
-    for (int g = 0; g < groups; ++g) {
+    for (int g = 0; g < kGroups; ++g) {
       if (tile == lead && job.start == Start::guess) group[g].save(job.before);
-      group[g].read(tile, count);
+      if (tile > 0) group[g].turn();
     }
-    const auto walk = [&]<bool kAlong>(std::bool_constant<kAlong>) {
-      for (int s = 0; s < job.count; ++s)
-        for (std::int64_t r = 0; r < count; r += W)
-          for (int g = 0; g < groups; ++g) group[g].template block<kAlong>(s, tile, r, tile >= lead);
-    };
-    along_time ? walk(std::true_type{}) : walk(std::false_type{});
+    for (int s = 0; s < job.count; ++s)
+      for (std::int64_t r = 0; r < count;) {
+        std::int64_t plain = count;
+        for (int g = 0; g < kGroups; ++g) plain = group[g].plain_until(s, tile, r, plain);
+        if (plain > r) {
+          along_time ? walk<true>(group, s, tile, r, plain, tile >= lead)
+                     : walk<false>(group, s, tile, r, plain, tile >= lead);
+          r = plain;
+        } else {
+          for (const std::int64_t end = r + W; r < end; ++r)
+            for (int g = 0; g < kGroups; ++g) group[g].bar(s, tile, r, tile >= lead);
+        }
+      }
   }
-  for (int g = 0; g < groups; ++g) group[g].finish(bars);
+  for (int g = 0; g < kGroups; ++g) group[g].finish(bars);
 }
 
 // ---------------------------------------------------------------------------------------------- the table
@@ -341,7 +425,8 @@ void average(Job& job, std::byte* scratch) {
   AllKinds::visit(job.kind, job.specs[0], [&]<class Kind>(const Kind&) {
     const auto with_types = [&]<class In, class Out>(In, Out) {
       if constexpr (Kind::info.recurrent)
-        recurrent<Kind, In, Out>(job, scratch);
+        job.lanes <= W ? recurrent<Kind, In, Out, 1>(job, scratch)
+                       : recurrent<Kind, In, Out, kMostLanes / W>(job, scratch);
       else if (Kind::info.ends_only && job.in[0].stride == sizeof(In))
         pointwise<Kind, In, Out>(job);
       else
@@ -352,6 +437,7 @@ void average(Job& job, std::byte* scratch) {
     };
     job.in_type == DType::f32 ? with_in(float{}) : with_in(double{});
   });
+  if (job.past_cache) finish_streams();
 }
 
 std::size_t scratch_bytes(int kind_index, const Spec* specs, int count) {

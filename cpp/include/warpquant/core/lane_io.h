@@ -43,15 +43,15 @@ WQ_HD std::int64_t clamp(std::int64_t i, std::int64_t low, std::int64_t high) {
   return i < low ? low : i > high ? high : i;
 }
 
-/// Bars to fetch ahead of their use: the machine does not follow that many series by itself.
-inline constexpr std::int64_t kAhead = 64;
-
 /// How W series lie in memory.
 template <class T, int W, class S>
 struct Lanes {
   S series[W];
   bool along_time = true, side_by_side = true;
   std::int64_t shortest;
+
+  /// Whether every series has bars [bar, bar + W).
+  WQ_HD bool holds(std::int64_t bar) const { return bar + W <= shortest; }
 
   explicit Lanes(const S (&s)[W]) : shortest(s[0].bars) {
     for (int j = 0; j < W; ++j) {
@@ -73,9 +73,6 @@ struct LaneReader : Lanes<T, W, Series> {
   WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
     if (kAlong || this->along_time) {
       const std::int64_t at = bar * static_cast<std::int64_t>(sizeof(T));
-      constexpr std::int64_t kFetch = kAhead * static_cast<std::int64_t>(sizeof(T));
-#pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) __builtin_prefetch(series[j].data + at + kFetch);
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) rows[j] = load_values<T, W>(series[j].data + at);
       transpose(rows);
@@ -122,19 +119,35 @@ struct LaneReader : Lanes<T, W, Series> {
   }
 };
 
+/// Whether each W values, counted from the start, fill a line of the cache: less would pass it in several pieces, which
+/// takes longer than not passing it.
+template <class T, int W>
+bool fills_lines(const Sink& sink) {
+  constexpr std::int64_t kLine = 64;
+  return std::is_same_v<T, double> && W * sizeof(T) == kLine && sink.stride == sizeof(T) &&
+         reinterpret_cast<std::uintptr_t>(sink.data) % kLine == 0;
+}
+
 template <class T, int W>
 struct LaneWriter : Lanes<T, W, Sink> {
-  using Lanes<T, W, Sink>::Lanes;
   using Lanes<T, W, Sink>::series;
+  bool past_cache;
+
+  explicit LaneWriter(const Sink (&s)[W], bool may_pass_cache = false)
+      : Lanes<T, W, Sink>(s), past_cache(may_pass_cache) {
+    for (const Sink& sink : s) past_cache &= fills_lines<T, W>(sink);
+  }
 
   template <bool kAlong = false>
   WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
     if (kAlong || this->along_time) {
       const std::int64_t at = bar * static_cast<std::int64_t>(sizeof(T));
-      constexpr std::int64_t kFetch = kAhead * static_cast<std::int64_t>(sizeof(T));
-#pragma GCC unroll 8
-      for (int j = 0; j < W; ++j) __builtin_prefetch(series[j].data + at + kFetch, 1);
       transpose(rows);
+      if (past_cache) {
+#pragma GCC unroll 8
+        for (int j = 0; j < W; ++j) rows[j].stream(reinterpret_cast<double*>(series[j].data + at));
+        return;
+      }
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) store_values<T>(series[j].data + at, rows[j]);
     } else if (this->side_by_side) {

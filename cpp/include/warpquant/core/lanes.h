@@ -53,7 +53,21 @@ struct Pack {
   // pointers and counters in registers.
   WQ_HD static Pack load(const double* p) { return *reinterpret_cast<const InMemory*>(p); }
   WQ_HD void store(double* p) const { *reinterpret_cast<InMemory*>(p) = v; }
+  /// To a whole line of the cache, but past the cache; to be followed by `finish_streams`.
+  WQ_HD void stream(double* p) const {
+#if defined(__AVX512F__)
+    if constexpr (W == 8) return _mm512_stream_pd(p, v);
+#endif
+    store(p);
+  }
 };
+
+/// Makes streamed values visible to other threads.
+inline void finish_streams() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
 
 template <int W>
 WQ_HD Pack<W> operator+(Pack<W> a, Pack<W> b) {
@@ -308,13 +322,13 @@ WQ_HD void transpose(Pack<W> (&m)[W]) {
     for (int i = 0; i < 8; i += 4)
 #pragma GCC unroll 8
       for (int j = 0; j < 2; ++j) {
-        u[i + j] = __builtin_shufflevector(t[i + j], t[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-        u[i + j + 2] = __builtin_shufflevector(t[i + j], t[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        u[i + j] = __builtin_shufflevector(t[i + j], t[i + j + 2], 0, 1, 4, 5, 8, 9, 12, 13);
+        u[i + j + 2] = __builtin_shufflevector(t[i + j], t[i + j + 2], 2, 3, 6, 7, 10, 11, 14, 15);
       }
 #pragma GCC unroll 8
     for (int i = 0; i < 4; ++i) {
-      m[i].v = __builtin_shufflevector(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-      m[i + 4].v = __builtin_shufflevector(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+      m[i].v = __builtin_shufflevector(u[i], u[i + 4], 0, 1, 4, 5, 8, 9, 12, 13);
+      m[i + 4].v = __builtin_shufflevector(u[i], u[i + 4], 2, 3, 6, 7, 10, 11, 14, 15);
     }
   }
 }

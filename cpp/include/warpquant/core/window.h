@@ -35,4 +35,20 @@ struct Window {
   WQ_HD Window ago(std::int64_t bars) const { return {newest - bars * Rows<V>::kStep}; }
 };
 
+/// f(0) + ... + f(count - 1), in four sums that do not wait for each other.
+template <class F>
+WQ_HD auto sum_over(std::int64_t count, F f) {
+  using V = decltype(f(std::int64_t{0}));
+  V a(0.0), b(0.0), c(0.0), d(0.0);
+  std::int64_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    a = a + f(k);
+    b = b + f(k + 1);
+    c = c + f(k + 2);
+    d = d + f(k + 3);
+  }
+  for (; k < count; ++k) a = a + f(k);
+  return (a + b) + (c + d);
+}
+
 }  // namespace wq::inline WQ_LEVEL

@@ -18,11 +18,12 @@ struct Kama {
       true,
       false,
       true};
-  std::int64_t length;
+  std::int64_t length, noise_for;  // bars for which a sum of moves serves, a power of 2
   double slow, range;
 
   explicit Kama(const Spec& spec)
-      : length(spec.length), slow(2.0 / (spec.slow + 1.0)), range(2.0 / (spec.fast + 1.0) - 2.0 / (spec.slow + 1.0)) {}
+      : length(spec.length), noise_for(power_of_2(4 * spec.length, 8)), slow(2.0 / (spec.slow + 1.0)),
+        range(2.0 / (spec.fast + 1.0) - 2.0 / (spec.slow + 1.0)) {}
 
   std::int64_t warmup() const { return length; }
   std::int64_t span() const { return length + 1; }
@@ -53,7 +54,7 @@ struct Kama {
   /// A sliding sum keeps the rounding of everything it has seen.
   template <class V, class X>
   WQ_HD void tend(State<V>& s, X x, std::int64_t bar) const {
-    if (bar % power_of_2(4 * length, 8) == 0) sum_moves(s, x);
+    if ((bar & (noise_for - 1)) == 0) sum_moves(s, x);
   }
 
   template <class V, class X>
@@ -95,9 +96,7 @@ struct Kama {
 
   template <class X>
   WQ_HD auto moves(X x) const {
-    auto sum = abs(x[0] - x[1]);
-    for (std::int64_t k = 1; k < length; ++k) sum = sum + abs(x[k] - x[k + 1]);
-    return sum;
+    return sum_over(length, [&](std::int64_t k) { return abs(x[k] - x[k + 1]); });
   }
 };
 

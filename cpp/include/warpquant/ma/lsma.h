@@ -18,8 +18,8 @@ struct Lsma : Wma {
 
   template <class V, class X>
   WQ_HD V step(State<V>& s, X x) const {
-    const V wma = Wma::step(s, x), sma = window.sma(s.sums);
-    return sma + V(3.0) * (wma - sma);
+    window.step(s.sums, x[0], x[window.length]);
+    return s.sums.weighted * V(3.0 * window.scale) - s.sums.plain * V(2.0 * window.one_over);
   }
 };
 

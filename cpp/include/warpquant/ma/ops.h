@@ -10,7 +10,7 @@
 /// What the dispatch hands to the kernels of one instruction level.
 namespace wq::ma {
 
-inline constexpr int kMostLanes = 16;  // parts of series that one kernel call takes
+inline constexpr int kMostLanes = 8;  // parts of series that one kernel call takes
 
 /// Where the state of a recurrence comes from.
 enum class Start : std::uint8_t {
@@ -26,6 +26,7 @@ struct Job {
   const Spec* specs;
   int count;  // of specs
   DType in_type, out_type;
+  bool past_cache;        // results are too large to stay in the cache
   int lanes;              // parts in use
   Series in[kMostLanes];  // whole series
   Sink out[kMostLanes];   // whole results

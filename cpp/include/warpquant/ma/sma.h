@@ -34,8 +34,7 @@ struct Sma {
   /// State after bar x[0], from its window alone.
   template <class V, class X>
   WQ_HD void open(State<V>& s, X x) const {
-    s.sum = x[0];
-    for (std::int64_t k = 1; k < length; ++k) s.sum = s.sum + x[k];
+    s.sum = sum_over(length, [&](std::int64_t k) { return x[k]; });
   }
 
   template <class V, class X>

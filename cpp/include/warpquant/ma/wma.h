@@ -15,16 +15,17 @@ struct WindowSums {
 
 struct WeightedWindow {
   std::int64_t length;
-  double bars, one_over, scale;  // scale: of the weighted sum, to a mean
+  double bars, one_over, scale;      // scale: of the weighted sum, to a mean
+  std::int64_t plain_for, both_for;  // bars for which sums serve, powers of 2
 
   explicit WeightedWindow(std::int64_t n)
-      : length(n), bars(static_cast<double>(n)), one_over(1.0 / bars), scale(2.0 / (bars * (bars + 1.0))) {}
+      : length(n), bars(static_cast<double>(n)), one_over(1.0 / bars), scale(2.0 / (bars * (bars + 1.0))),
+        plain_for(power_of_2((n + 1) / 2, 32)), both_for(power_of_2(2 * n, 32)) {}
 
   /// From the values x[0], newest, to x[length - 1].
   template <class V, class X>
   WQ_HD void open(WindowSums<V>& s, X x) const {
-    s.weighted = V(bars) * x[0];
-    for (std::int64_t k = 1; k < length; ++k) s.weighted = s.weighted + V(static_cast<double>(length - k)) * x[k];
+    s.weighted = sum_over(length, [&](std::int64_t k) { return V(static_cast<double>(length - k)) * x[k]; });
     s.plain = plain_sum(x);
   }
 
@@ -33,9 +34,9 @@ struct WeightedWindow {
   /// most.
   template <class V, class X>
   WQ_HD void tend(WindowSums<V>& s, X x, std::int64_t bar) const {
-    if (bar % power_of_2(2 * length, 32) == 0)
+    if ((bar & (both_for - 1)) == 0)
       open(s, x);
-    else if (bar % power_of_2((length + 1) / 2, 32) == 0)
+    else if ((bar & (plain_for - 1)) == 0)
       s.plain = plain_sum(x);
   }
 
@@ -57,9 +58,7 @@ struct WeightedWindow {
  private:
   template <class X>
   WQ_HD auto plain_sum(X x) const {
-    auto sum = x[0];
-    for (std::int64_t k = 1; k < length; ++k) sum = sum + x[k];
-    return sum;
+    return sum_over(length, [&](std::int64_t k) { return x[k]; });
   }
 };
 
