@@ -32,7 +32,8 @@ def main() -> None:
         for threads in (1, 2):
             print(f"{series:,} x {bars:,}, {threads} thread{'s' * (threads > 1)}")
             for kind in ma.kinds():
-                average, out = getattr(ma, kind), np.empty_like(x)
+                average = getattr(ma, kind)
+                out = average(x, LENGTH)
                 cases: dict[str, Callable[[], Any]] = {
                     "warpquant": lambda f=average, out=out: f(x, LENGTH, out=out, num_threads=threads),
                     "warpquant, new array": lambda f=average: f(x, LENGTH, num_threads=threads),
