@@ -1,95 +1,144 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "warpquant/core/lane_io.h"
-#include "warpquant/core/math.h"
-#include "warpquant/core/window.h"
 #include "warpquant/equity/curve.h"
 #include "warpquant/equity/ops.h"
 
 namespace wq::equity::inline WQ_LEVEL {
 namespace {
 
-constexpr int W = kLanes, kTile = 64;
+constexpr int W = kLanes;
+using V = Pack<W>;
 
-template <class V>
-constexpr int kWidth = sizeof(V) / sizeof(double);
+/// A reader or writer of lanes for whichever type the caller has.
+template <template <class, int> class Io, class S>
+struct Typed {
+  DType type;
+  Io<float, W> f32;
+  Io<double, W> f64;
 
-template <int N>
-struct Tile {
-  double x[kTile][N], signal[kTile][N];
+  template <class... Options>
+  Typed(DType t, const S (&series)[W], Options... options)
+      : type(t), f32(series, options...), f64(series, options...) {}
+  WQ_HD void block(std::int64_t bar, V (&values)[W]) const {
+    type == DType::f32 ? f32.block(bar, values) : f64.block(bar, values);
+  }
+  V row(std::int64_t bar) const { return type == DType::f32 ? f32.row(bar) : f64.row(bar); }
+  void put_row(std::int64_t bar, V values) const { type == DType::f32 ? f32.row(bar, values) : f64.row(bar, values); }
+  std::int64_t shortest() const { return f64.shortest; }
 };
 
-/// Bars [bar, bar + count) of N series, or of one.
-template <class T, int N>
-void read(const Series (&series)[N], std::int64_t bar, std::int64_t count, double* rows) {
-  if constexpr (N > 1) {
-    LaneReader<T, N>(series).rows(bar, count, rows);
-  } else {
-    const std::byte* p = series[0].data + bar * series[0].stride;
-    for (std::int64_t i = 0; i < count; ++i, p += series[0].stride) rows[i] = load_value<T>(p);
+/// W series side by side.
+struct SideBySide {
+  const Params& p;
+  const double* growth;
+  Typed<LaneReader, Series> in, signal;
+  Typed<LaneWriter, Sink> out;
+
+  /// Bars [from, to), all behind the cutout and of every lane, W at a time.
+  template <class M>
+  [[gnu::noinline]] void blocks(Curve<V>& curve, std::int64_t from, std::int64_t to) const {
+    const V keep(1 - p.decay_per_bar), floor(p.floor);
+    Curve<V> now = curve;
+    for (std::int64_t bar = from; bar < to; bar += W) {
+      V x[W], positions[W];
+      in.block(bar, x);
+      signal.block(bar, positions);
+#pragma GCC unroll 8
+      for (int i = 0; i < W; ++i) x[i] = now.template step<M>(x[i], positions[i], V(growth[bar + i]), keep, floor);
+      out.block(bar, x);
+    }
+    curve = now;
   }
-}
 
-template <int N>
-void read(DType type, const Series (&series)[N], std::int64_t bar, std::int64_t count, double* rows) {
-  type == DType::f32 ? read<float>(series, bar, count, rows) : read<double>(series, bar, count, rows);
-}
-
-template <class T, int N>
-void write(const Sink (&out)[N], std::int64_t bar, std::int64_t count, const double* rows) {
-  if constexpr (N > 1) {
-    LaneWriter<T, N>(out).rows(bar, count, rows);
-  } else {
-    std::byte* p = out[0].data + bar * out[0].stride;
-    for (std::int64_t i = 0; i < count; ++i, p += out[0].stride) store_value<T>(p, rows[i]);
+  /// One bar, which some lanes may not have.
+  template <class M>
+  void bar(Curve<V>& curve, std::int64_t bar) const {
+    const V x = in.row(bar), position = signal.row(bar);
+    V result(__builtin_nan(""));
+    if (bar < p.cutout)
+      curve.wait(x, position);
+    else
+      result = curve.template step<M>(x, position, V(growth[bar]), V(1 - p.decay_per_bar), V(p.floor), bar == p.cutout);
+    out.put_row(bar, result);
   }
-}
+};
 
-/// Curves of as many series as a V holds.
-template <class V>
-void curves(const Params& p, const double* growth, const Group& group, std::byte* scratch) {
-  constexpr int N = kWidth<V>;
-  auto& tile = *reinterpret_cast<Tile<N>*>(scratch);
-  Series in[N], signal[N];
-  Sink out[N];
+template <class M>
+void side_by_side(const Params& p, const double* growth, const Group& group) {
+  Series in[W], signal[W];
+  Sink out[W];
   std::int64_t bars = 0;
-  for (int j = 0; j < N; ++j) {
+  for (int j = 0; j < W; ++j) {
     const int lane = j < group.lanes ? j : 0;
     in[j] = group.in[lane];
     signal[j] = group.signal[lane];
     out[j] = group.out[lane];
     bars = in[j].bars > bars ? in[j].bars : bars;
   }
-  const V nan(__builtin_nan("")), zero(0.0), keep(1 - p.decay_per_bar), floor(p.floor);
-  const bool from_prices = p.from_prices, sticky = p.sticky;
-  V equity(p.starting), held = keep, last_signal = nan, last_x = nan;
-  for (std::int64_t bar = 0; bar < bars; bar += kTile) {
-    const std::int64_t count = bars - bar < kTile ? bars - bar : kTile;
-    read(group.in_type, in, bar, count, tile.x[0]);
-    read(group.signal_type, signal, bar, count, tile.signal[0]);
-    for (std::int64_t i = 0; i < count; ++i) {
-      V x = Rows<V>::load(tile.x[i]);
-      x = select(eq(x * zero, zero), x, nan);
-      const V r = from_prices ? simple_return(x, last_x) : x;
-      const Exposure<V> e = exposure(r * V(growth[bar + i]), keep);
-      V result = nan;
-      if (bar + i >= p.cutout) {
-        held = select(gt(last_signal, zero), e.if_long,
-                      select(lt(last_signal, zero), e.if_short, sticky ? held : e.if_flat));
-        result = equity = compound(equity, bar + i == p.cutout ? V(1.0) : held, floor);
-      }
-      last_x = x;
-      last_signal = Rows<V>::load(tile.signal[i]);
-      Rows<V>::store(result, tile.x[i]);
+  const SideBySide series{
+      p, growth, {group.in_type, in}, {group.signal_type, signal}, {group.out_type, out, group.past_cache}};
+  Curve<V> curve(V(p.starting), V(1 - p.decay_per_bar));
+  for (std::int64_t bar = 0; bar < bars;) {
+    const std::int64_t whole = bar > p.cutout && bar % W == 0 ? (series.in.shortest() - bar) / W * W : 0;
+    if (whole > 0) {
+      series.blocks<M>(curve, bar, bar + whole);
+      bar += whole;
+    } else {
+      series.bar<M>(curve, bar++);
     }
-    if (group.out_type == DType::f32)
-      write<float>(out, bar, count, tile.x[0]);
-    else
-      write<double>(out, bar, count, tile.x[0]);
   }
 }
 
-void curve(const Params& p, const double* growth, const Group& group, std::byte* scratch) {
-  group.lanes == 1 ? curves<double>(p, growth, group, scratch) : curves<Pack<W>>(p, growth, group, scratch);
+/// W bars of one series.
+V next_bars(const Series& series, DType type, std::int64_t bar) {
+  const std::byte* p = series.data + bar * series.stride;
+  if (series.stride == item_size(type))
+    return type == DType::f32 ? load_values<float, W>(p) : load_values<double, W>(p);
+  V values;
+  for (int i = 0; i < W; ++i) values.v[i] = wq::read(series, type, bar + i);
+  return values;
+}
+
+/// One series: what its bars do to the equity W at a time, then the equity from bar to bar.
+template <class M>
+void alone(const Params& p, const double* growth, const Group& group) {
+  const Series &in = group.in[0], &signal = group.signal[0];
+  const double keep = 1 - p.decay_per_bar;
+  Curve<double> curve(p.starting, keep);
+  std::int64_t bar = 0;
+  const auto one = [&] {
+    const double x = wq::read(in, group.in_type, bar), position = wq::read(signal, group.signal_type, bar);
+    double result = __builtin_nan("");
+    if (bar < p.cutout)
+      curve.wait(x, position);
+    else
+      result = curve.step<M>(x, position, growth[bar], keep, p.floor, bar == p.cutout);
+    wq::write(group.out[0], group.out_type, bar++, result);
+  };
+  while (bar < in.bars && bar <= p.cutout) one();
+  for (; bar + W <= in.bars; bar += W) {
+    const V x = if_finite(next_bars(in, group.in_type, bar)), last_x = if_finite(next_bars(in, group.in_type, bar - 1));
+    const V position = next_bars(signal, group.signal_type, bar - 1);
+    const V m = multiplier<Mode<M::kFromPrices, false>>(x, last_x, position, V::load(growth + bar), V(keep), V(keep));
+    for (int i = 0; i < W; ++i) {
+      if (!M::kSticky || position.v[i] > 0.0 || position.v[i] < 0.0) curve.held = m.v[i];
+      curve.equity = compound(curve.equity, curve.held, p.floor);
+      wq::write(group.out[0], group.out_type, bar + i, curve.equity);
+    }
+    curve.wait(x.v[W - 1], wq::read(signal, group.signal_type, bar + W - 1));
+  }
+  while (bar < in.bars) one();
+}
+
+void curve(const Params& p, const double* growth, const Group& group) {
+  const auto with_mode = [&]<class M>(M) {
+    group.lanes == 1 ? alone<M>(p, growth, group) : side_by_side<M>(p, growth, group);
+    if (group.past_cache) finish_streams();
+  };
+  if (p.from_prices)
+    p.sticky ? with_mode(Mode<true, true>{}) : with_mode(Mode<true, false>{});
+  else
+    p.sticky ? with_mode(Mode<false, true>{}) : with_mode(Mode<false, false>{});
 }
 
 void make_growth(double rate, std::int64_t origin, std::int64_t bars, double* growth) {
@@ -108,6 +157,6 @@ void make_growth(double rate, std::int64_t origin, std::int64_t bars, double* gr
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {W, sizeof(Tile<W>), curve, make_growth};
+const Kernels kernels = {W, curve, make_growth};
 
 }  // namespace wq::equity::inline WQ_LEVEL

@@ -12,8 +12,13 @@ namespace wq::equity {
 
 void curve(const Request& request, std::span<const Item> items, const Execution& execution) {
   const Kernels& kernels = kernels_at(execution.level);
-  std::int64_t longest = 0;
-  for (const Item& item : items) longest = std::max(longest, item.in.bars);
+  std::int64_t longest = 0, points = 0;
+  for (const Item& item : items) {
+    longest = std::max(longest, item.in.bars);
+    points += item.in.bars;
+  }
+  const bool past_cache =
+      points * (item_size(request.in_type) + item_size(request.signal_type) + item_size(request.out_type)) > kPastCache;
   const auto growth = growth_table(request.growth_per_bar, request.params.cutout, longest, execution.level);
   const auto count = static_cast<std::int64_t>(items.size());
   parallel_for(execution.threads, (count + kernels.lanes - 1) / kernels.lanes, [&](std::int64_t task, int) {
@@ -21,13 +26,14 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
     group.in_type = request.in_type;
     group.signal_type = request.signal_type;
     group.out_type = request.out_type;
+    group.past_cache = past_cache;
     for (std::int64_t i = task * kernels.lanes; i < std::min((task + 1) * kernels.lanes, count); ++i) {
       if (items[i].in.bars == 0) continue;
       group.in[group.lanes] = items[i].in;
       group.signal[group.lanes] = items[i].signal;
       group.out[group.lanes++] = items[i].out;
     }
-    if (group.lanes > 0) kernels.curve(request.params, growth->data(), group, thread_scratch(kernels.scratch_bytes));
+    if (group.lanes > 0) kernels.curve(request.params, growth->data(), group);
   });
 }
 

@@ -143,7 +143,7 @@ struct LaneWriter : Lanes<T, W, Sink> {
     if (kAlong || this->along_time) {
       const std::int64_t at = bar * static_cast<std::int64_t>(sizeof(T));
       transpose(rows);
-      if (past_cache) {
+      if (past_cache && bar % W == 0) {
 #pragma GCC unroll 8
         for (int j = 0; j < W; ++j) rows[j].stream(reinterpret_cast<double*>(series[j].data + at));
         return;

@@ -31,4 +31,51 @@ WQ_HD V simple_return(V close, V previous) {
   return select(ne(previous, V(0.0)), (close - previous) / previous, V(__builtin_nan("")));
 }
 
+/// What a curve is made from. Sticky: while the signal is 0, the last exposure is kept; otherwise there is none.
+template <bool kFromPrices_, bool kSticky_>
+struct Mode {
+  static constexpr bool kFromPrices = kFromPrices_, kSticky = kSticky_;
+};
+
+/// NaN for infinite values too.
+template <class V>
+WQ_HD V if_finite(V x) {
+  return select(eq(x * V(0.0), V(0.0)), x, V(__builtin_nan("")));
+}
+
+/// What a bar multiplies the equity by. `x` and `last_x`: closes or returns of this bar and the one before, finite or
+/// NaN; `held`: what the bar before did.
+template <class M, class V>
+WQ_HD V multiplier(V x, V last_x, V last_signal, V growth, V keep, V held) {
+  const Exposure<V> e = exposure((M::kFromPrices ? simple_return(x, last_x) : x) * growth, keep);
+  return select(gt(last_signal, V(0.0)), e.if_long,
+                select(lt(last_signal, V(0.0)), e.if_short, M::kSticky ? held : e.if_flat));
+}
+
+/// A curve from bar to bar.
+template <class V>
+struct Curve {
+  V equity, held, last_signal, last_x;
+
+  WQ_HD Curve(V starting, V keep)
+      : equity(starting), held(keep), last_signal(__builtin_nan("")), last_x(__builtin_nan("")) {}
+
+  /// A bar before the cutout.
+  WQ_HD void wait(V x, V signal) {
+    last_x = if_finite(x);
+    last_signal = signal;
+  }
+
+  /// The equity after a bar; the first one only shows where it starts.
+  template <class M>
+  WQ_HD V step(V x, V signal, V growth, V keep, V floor, bool is_first = false) {
+    x = if_finite(x);
+    held = multiplier<M>(x, last_x, last_signal, growth, keep, held);
+    equity = compound(equity, is_first ? V(1.0) : held, floor);
+    last_x = x;
+    last_signal = signal;
+    return equity;
+  }
+};
+
 }  // namespace wq::equity::inline WQ_LEVEL

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "warpquant/core/series.h"
@@ -24,15 +23,15 @@ inline constexpr int kMaxLanes = 8;
 struct Group {
   int lanes;
   DType in_type, signal_type, out_type;
+  bool past_cache;  // results are too large to stay in the cache
   Series in[kMaxLanes], signal[kMaxLanes];
   Sink out[kMaxLanes];
 };
 
 struct Kernels {
   int lanes;
-  std::size_t scratch_bytes;
   /// `growth`: one factor per bar.
-  void (*curve)(const Params&, const double* growth, const Group&, std::byte* scratch);
+  void (*curve)(const Params&, const double* growth, const Group&);
   /// growth[i] = exp(rate * (i - origin)) for i in [0, bars).
   void (*growth)(double rate, std::int64_t origin, std::int64_t bars, double* growth);
 };
