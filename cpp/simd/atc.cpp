@@ -20,16 +20,13 @@ class Passage {
   using OutRow = double[kOutWidth];
 
  public:
-  Passage(const Run& run, const Group& group, std::byte* scratch) : run_(run), params_(run.params), group_(group) {
+  Passage(const Run& run, const Group& group, std::byte* scratch)
+      : run_(run), params_(run.params), group_(group), close_(reader(group.close, group.close_type)),
+        src_(group.separate_src ? reader(group.src, group.src_type) : close_) {
     start_work(scratch);
     start_engines(scratch);
     start_layers(scratch);
-    for (int j = 0; j < W; ++j) {
-      const int symbol = Shape::kOneSymbol ? 0 : j;
-      close_[j] = group.close[symbol];
-      src_[j] = group.separate_src ? group.src[symbol] : group.close[symbol];
-      bars_ = close_[j].bars > bars_ ? close_[j].bars : bars_;
-    }
+    for (const Series& close : close_.f64.series) bars_ = close.bars > bars_ ? close.bars : bars_;
   }
 
   static std::size_t scratch_bytes(const Run& run) {
@@ -70,6 +67,13 @@ class Passage {
 
  private:
   // ------------------------------------------------------------------ setting up
+
+  template <int N>
+  static AnyReader<W> reader(const Series (&symbols)[N], DType type) {
+    Series lanes[W];
+    for (int j = 0; j < W; ++j) lanes[j] = symbols[Shape::kOneSymbol ? 0 : j];
+    return AnyReader<W>(type, lanes);
+  }
 
   static std::int64_t longest(const Params& p) {
     std::int64_t most = 1;
@@ -196,18 +200,12 @@ class Passage {
   // ------------------------------------------------------------------ the bars of a tile
 
   void read(int count) {
-    const auto load = [&](DType type, const Series(&series)[W], double* rows) {
-      if (type == DType::f32)
-        LaneReader<float, W>(series).rows(work_.bar, count, rows);
-      else
-        LaneReader<double, W>(series).rows(work_.bar, count, rows);
-    };
-    load(group_.close_type, close_, work_.tile->close[0]);
-    if (group_.separate_src) load(group_.src_type, src_, work_.tile->twice_x[0]);
+    close_.rows(work_.bar, count, work_.tile->close[0]);
+    if (group_.separate_src) src_.rows(work_.bar, count, work_.tile->twice_x[0]);
   }
 
   /// Everything about a bar that does not depend on a length.
-  void prepare(int count) {
+  [[gnu::noinline]] void prepare(int count) {
     const V zero(0.0), one(1.0), nan(__builtin_nan(""));
     const V keep(1 - params_.de_per_bar), rtol(params_.cross_rtol);
     Tile<W>& tile = *work_.tile;
@@ -354,7 +352,7 @@ class Passage {
   }
 
   template <bool kWantsLayers, bool kSticky>
-  void vote_by_symbol(int begin, int end) {
+  [[gnu::noinline]] void vote_by_symbol(int begin, int end) {
     const V zero(0.0), one(1.0), fill(average_fill());
     const Cuts<V> cuts = this->cuts<V>();
     const Tile<W>& tile = *work_.tile;
@@ -540,7 +538,7 @@ class Passage {
   template <class T, int N>
   void write_last(const Sink (&sinks)[N], int count, const OutRow* rows) {
     for (int j = 0; j < (Shape::kOneSymbol ? 1 : W); ++j) {
-      const std::int64_t i = close_[j].bars - 1 - work_.bar;
+      const std::int64_t i = close_.f64.series[j].bars - 1 - work_.bar;
       if (i >= 0 && i < count) store_value<T>(sinks[j].data, rows[i][j]);
     }
   }
@@ -551,7 +549,7 @@ class Passage {
   const Run& run_;
   const Params& params_;
   const Group& group_;
-  Series close_[W], src_[W];
+  AnyReader<W> close_, src_;
   std::int64_t bars_ = 0, shortest_, rebuild_, seeded_ = 0;
   double rough_level_, rough_noise_;
   Work<Shape> work_;

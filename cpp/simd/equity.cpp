@@ -9,30 +9,12 @@ namespace {
 constexpr int W = kLanes;
 using V = Pack<W>;
 
-/// A reader or writer of lanes for whichever type the caller has.
-template <template <class, int> class Io, class S>
-struct Typed {
-  DType type;
-  Io<float, W> f32;
-  Io<double, W> f64;
-
-  template <class... Options>
-  Typed(DType t, const S (&series)[W], Options... options)
-      : type(t), f32(series, options...), f64(series, options...) {}
-  WQ_HD void block(std::int64_t bar, V (&values)[W]) const {
-    type == DType::f32 ? f32.block(bar, values) : f64.block(bar, values);
-  }
-  V row(std::int64_t bar) const { return type == DType::f32 ? f32.row(bar) : f64.row(bar); }
-  void put_row(std::int64_t bar, V values) const { type == DType::f32 ? f32.row(bar, values) : f64.row(bar, values); }
-  std::int64_t shortest() const { return f64.shortest; }
-};
-
 /// W series side by side.
 struct SideBySide {
   const Params& p;
   const double* growth;
-  Typed<LaneReader, Series> in, signal;
-  Typed<LaneWriter, Sink> out;
+  AnyReader<W> in, signal;
+  AnyWriter<W> out;
 
   /// Bars [from, to), all behind the cutout and of every lane, W at a time.
   template <class M>
@@ -59,7 +41,7 @@ struct SideBySide {
       curve.wait(x, position);
     else
       result = curve.template step<M>(x, position, V(growth[bar]), V(1 - p.decay_per_bar), V(p.floor), bar == p.cutout);
-    out.put_row(bar, result);
+    out.row(bar, result);
   }
 };
 
@@ -79,7 +61,7 @@ void side_by_side(const Params& p, const double* growth, const Group& group) {
       p, growth, {group.in_type, in}, {group.signal_type, signal}, {group.out_type, out, group.past_cache}};
   Curve<V> curve(V(p.starting), V(1 - p.decay_per_bar));
   for (std::int64_t bar = 0; bar < bars;) {
-    const std::int64_t whole = bar > p.cutout && bar % W == 0 ? (series.in.shortest() - bar) / W * W : 0;
+    const std::int64_t whole = bar > p.cutout && bar % W == 0 ? (series.in.f64.shortest - bar) / W * W : 0;
     if (whole > 0) {
       series.blocks<M>(curve, bar, bar + whole);
       bar += whole;

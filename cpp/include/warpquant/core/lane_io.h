@@ -181,4 +181,35 @@ struct LaneWriter : Lanes<T, W, Sink> {
   }
 };
 
+/// A reader for the type that the caller has.
+template <int W>
+struct AnyReader {
+  DType type;
+  LaneReader<float, W> f32;
+  LaneReader<double, W> f64;
+
+  AnyReader(DType t, const Series (&series)[W]) : type(t), f32(series), f64(series) {}
+  WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
+    type == DType::f32 ? f32.block(bar, rows) : f64.block(bar, rows);
+  }
+  Pack<W> row(std::int64_t bar) const { return type == DType::f32 ? f32.row(bar) : f64.row(bar); }
+  void rows(std::int64_t from, std::int64_t count, double* out) const {
+    type == DType::f32 ? f32.rows(from, count, out) : f64.rows(from, count, out);
+  }
+};
+
+template <int W>
+struct AnyWriter {
+  DType type;
+  LaneWriter<float, W> f32;
+  LaneWriter<double, W> f64;
+
+  AnyWriter(DType t, const Sink (&series)[W], bool may_pass_cache)
+      : type(t), f32(series, may_pass_cache), f64(series, may_pass_cache) {}
+  WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
+    type == DType::f32 ? f32.block(bar, rows) : f64.block(bar, rows);
+  }
+  void row(std::int64_t bar, Pack<W> r) const { type == DType::f32 ? f32.row(bar, r) : f64.row(bar, r); }
+};
+
 }  // namespace wq::inline WQ_LEVEL
