@@ -88,7 +88,8 @@ WQ_HD void store_rows(const V (&x)[W], double* rows) {
 /// small one.
 template <class Kind, class In, class Out, bool kAlong>
 [[gnu::noinline]] V walk(const Kind kind, typename Kind::template State<V>& state, const LaneReader<In, W>& reader,
-                         const LaneWriter<Out, W>& writer, V anchor, double* rows, bool read, std::int64_t bars) {
+                         const LaneWriter<Out, W>& writer, V anchor, double* rows, bool read, std::int64_t block,
+                         std::int64_t bars) {
   constexpr bool kAnchored = !Kind::info.ends_only;
   auto now = state;
   V seen(0.0);
@@ -100,7 +101,7 @@ template <class Kind, class In, class Out, bool kAlong>
       }
     V x[W];
     if (read) {
-      reader.template block<kAlong>(r, x);
+      reader.template block<kAlong>(block + r, x);
 #pragma GCC unroll 8
       for (int i = 0; i < W; ++i) x[i] = kAnchored ? x[i] - anchor : x[i];
       store_rows(x, rows + r * W);
@@ -112,56 +113,65 @@ template <class Kind, class In, class Out, bool kAlong>
       const V value = kind.step(now, Live{x[i], {rows + (r + i) * W}});
       x[i] = kAnchored ? anchor + value : value;
     }
-    writer.template block<kAlong>(r, x);
+    writer.template block<kAlong>(block + r, x);
   }
   state = now;
   return seen;
 }
 
-/// Parts of one block each, W at most.
+/// Parts of whole blocks (the last of a series may be shorter), W at most.
 template <class Kind, class In, class Out>
 void windowed(Job& job, std::byte* scratch) {
-  const std::int64_t span = span_of<Kind>(job.specs, job.count);
+  const std::int64_t span = span_of<Kind>(job.specs, job.count), size = block_bars(job.specs[0].length);
   std::int64_t ring = 0;
   for (int s = 0; s < job.count; ++s) ring = Kind(job.specs[s]).ring() > ring ? Kind(job.specs[s]).ring() : ring;
-  const std::int64_t bars = round_up(longest_part(job), W);
+  const std::int64_t bars = longest_part(job);
   auto* ring_rows = reinterpret_cast<V*>(scratch);
   auto* history = reinterpret_cast<double*>(ring_rows + ring);
-  double* rows = history + span * W;  // row r is bar r of each part, negative before it
+  double* rows = history + span * W;  // row r is bar r of the block of each part, negative before it
+  auto* writers = reinterpret_cast<LaneWriter<Out, W>*>(rows + size * W);
+  for (int s = 0; s < job.count; ++s) new (&writers[s]) LaneWriter<Out, W>(writer_of<Out>(job, 0, 0, s));
   const auto reader = reader_of<In>(job, 0, 0);
   constexpr bool kAnchored = !Kind::info.ends_only;
-  const V anchor = kAnchored ? reader.row(-1) : V(0.0);
-  const auto relative = [&](V x) { return kAnchored ? x - anchor : x; };
-  reader.rows(-span, span, history, relative);
+  V seen(0.0);  // not finite in a lane that has read such a value
 
-  for (int s = 0; s < job.count; ++s) {
-    const Kind kind(job.specs[s]);
-    const auto writer = writer_of<Out>(job, 0, 0, s);
-    typename Kind::template State<V> state;
-    if constexpr (requires { state.ring; }) state.ring = ring_rows;
-    kind.open(state, Window<V>{rows - W});
-    const std::int64_t whole = (reader.shortest < writer.shortest ? reader.shortest : writer.shortest) / W * W;
-    V seen = reader.along_time && writer.along_time
-                 ? walk<Kind, In, Out, true>(kind, state, reader, writer, anchor, rows, s == 0, whole)
-                 : walk<Kind, In, Out, false>(kind, state, reader, writer, anchor, rows, s == 0, whole);
-    for (std::int64_t r = whole; r < bars; ++r) {
-      double* row = rows + r * W;
-      if constexpr (requires { kind.tend(state, Window<V>{row}, r); })
-        if (r % 8 == 0 && r > 0) {
-          seen = seen + kind.trace(state);
-          kind.tend(state, Window<V>{row - W}, r);
-        }
-      if (s == 0) relative(reader.row(r)).store(row);
-      const V value = kind.step(state, Window<V>{row});
-      writer.row(r, kAnchored ? anchor + value : value);
-    }
-    note_suspects(job, 0, seen + kind.trace(state));
-    for (int j = 0; j < job.lanes; ++j) {
-      const Sink& out = writer.series[j];
-      for (std::int64_t bar = 0; bar < kind.warmup() - job.begin[j] && bar < out.bars; ++bar)
-        store_value<Out>(out.data + bar * out.stride, __builtin_nan(""));
+  for (std::int64_t block = 0; block < bars; block += size) {
+    const std::int64_t here = bars - block < size ? bars - block : size;
+    const V anchor = kAnchored ? reader.row(block - 1) : V(0.0);
+    const auto relative = [&](V x) { return kAnchored ? x - anchor : x; };
+    reader.rows(block - span, span, history, relative);
+    for (int s = 0; s < job.count; ++s) {
+      const Kind kind(job.specs[s]);
+      const LaneWriter<Out, W>& writer = writers[s];
+      typename Kind::template State<V> state;
+      if constexpr (requires { state.ring; }) state.ring = ring_rows;
+      kind.open(state, Window<V>{rows - W});
+      const std::int64_t shortest = (reader.shortest < writer.shortest ? reader.shortest : writer.shortest) - block;
+      const std::int64_t whole = shortest < 0 ? 0 : (shortest < here ? shortest : here) / W * W;
+      seen = seen + (reader.along_time && writer.along_time
+                         ? walk<Kind, In, Out, true>(kind, state, reader, writer, anchor, rows, s == 0, block, whole)
+                         : walk<Kind, In, Out, false>(kind, state, reader, writer, anchor, rows, s == 0, block, whole));
+      for (std::int64_t r = whole; r < here; ++r) {
+        double* row = rows + r * W;
+        if constexpr (requires { kind.tend(state, Window<V>{row}, r); })
+          if (r % 8 == 0 && r > 0) {
+            seen = seen + kind.trace(state);
+            kind.tend(state, Window<V>{row - W}, r);
+          }
+        if (s == 0) relative(reader.row(block + r)).store(row);
+        const V value = kind.step(state, Window<V>{row});
+        writer.row(block + r, kAnchored ? anchor + value : value);
+      }
+      seen = seen + kind.trace(state);
     }
   }
+  note_suspects(job, 0, seen);
+  for (int s = 0; s < job.count; ++s)
+    for (int j = 0; j < job.lanes; ++j) {
+      const Sink& out = writers[s].series[j];
+      for (std::int64_t bar = 0; bar < Kind(job.specs[s]).warmup() - job.begin[j] && bar < out.bars; ++bar)
+        store_value<Out>(out.data + bar * out.stride, __builtin_nan(""));
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- two ends
@@ -451,7 +461,8 @@ std::size_t scratch_bytes(int kind_index, const Spec* specs, int count) {
             kGroups * (need + kTile + count * static_cast<std::int64_t>(sizeof(Walk<Kind, double>) / sizeof(V) + 1)) +
             need + kind.warmup();
       else
-        need += kind.ring() + block_bars(specs[s].length);
+        need += kind.ring() + block_bars(specs[s].length) +
+                count * static_cast<std::int64_t>(sizeof(LaneWriter<double, W>) / sizeof(V) + 1);
       rows = need > rows ? need : rows;
     });
   return static_cast<std::size_t>(rows) * sizeof(V);

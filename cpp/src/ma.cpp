@@ -160,42 +160,39 @@ class Computation {
     });
   }
 
-  /// Blocks stand on their own: lanes are the same block of neighbouring series, or blocks of one series far apart, so
-  /// that each lane runs on through memory.
+  /// Blocks stand on their own: lanes are some blocks of neighbouring series, or of one series, far apart.
   void run_windowed(const Range& specs, DType in_type, const std::vector<Part>& parts, std::int64_t points) {
-    struct Block {
-      std::int64_t part, bar;
+    struct Piece {
+      std::int64_t part, begin, end;
     };
-    const std::int64_t bars = block(specs.first), lanes = kernels_.lanes, series = std::ssize(parts);
-    std::vector<Block> blocks;
+    const std::int64_t block = this->block(specs.first), lanes = kernels_.lanes, series = std::ssize(parts);
+    constexpr std::int64_t kBlocks = 8;  // of a piece, at most: enough to make little of what a call costs
+    std::vector<Piece> pieces;
     for (std::int64_t from = 0, to; from < series; from = to) {
       const bool one_by_one = info_.ends_only && parts[from].item.in.stride == item_size(in_type);
       to = from + lanes <= series && !one_by_one ? from + lanes : from + 1;
       std::int64_t longest = 0;
       for (std::int64_t i = from; i < to; ++i) longest = std::max(longest, parts[i].item.in.bars);
-      const std::int64_t all = (longest + bars - 1) / bars, apart = (all + lanes - 1) / lanes;
-      if (one_by_one || to > from + 1) {
-        for (std::int64_t b = 0; b < all; ++b)
-          for (std::int64_t i = from; i < to; ++i)
-            if (b * bars < parts[i].item.in.bars) blocks.push_back({i, b * bars});
-      } else {
-        for (std::int64_t first = 0; first < apart; ++first)
-          for (std::int64_t b = first; b < all; b += apart) blocks.push_back({from, b * bars});
-      }
+      const std::int64_t blocks = (longest + block - 1) / block;
+      const bool one = to == from + 1 && !one_by_one;
+      const std::int64_t apart = one ? (blocks + lanes - 1) / lanes : blocks;  // blocks from one lane to the next
+      for (std::int64_t first = 0; first < apart; first += kBlocks)
+        for (std::int64_t b = first; b < blocks; b += apart)
+          for (std::int64_t i = from; i < to; ++i) {
+            const std::int64_t end =
+                std::min({(b + kBlocks) * block, (b - first + apart) * block, parts[i].item.in.bars});
+            if (b * block < end) pieces.push_back({i, b * block, end});
+          }
     }
-    const std::int64_t count = std::ssize(blocks), per_task = 8 * lanes;
+    const std::int64_t count = std::ssize(pieces);
     const std::size_t bytes = scratch(specs);
-    parallel_for(threads_for(points * specs.count), (count + per_task - 1) / per_task, [&](std::int64_t task, int) {
-      for (std::int64_t i = task * per_task; i < std::min((task + 1) * per_task, count); i += lanes) {
-        Job j = job(specs, in_type);
-        for (std::int64_t b = i; b < std::min(i + lanes, count); ++b) {
-          const Part& part = parts[blocks[b].part];
-          put(j, specs, part, blocks[b].bar, std::min(blocks[b].bar + bars, part.item.in.bars));
-        }
-        kernels_.average(j, thread_scratch(bytes));
-        for (int lane = 0; lane < j.lanes; ++lane)
-          if (j.suspect[lane]) suspect(blocks[i + lane].part);
-      }
+    parallel_for(threads_for(points * specs.count), (count + lanes - 1) / lanes, [&](std::int64_t task, int) {
+      Job j = job(specs, in_type);
+      const std::int64_t first = task * lanes, last = std::min(first + lanes, count);
+      for (std::int64_t i = first; i < last; ++i) put(j, specs, parts[pieces[i].part], pieces[i].begin, pieces[i].end);
+      kernels_.average(j, thread_scratch(bytes));
+      for (std::int64_t i = first; i < last; ++i)
+        if (j.suspect[i - first]) suspect(pieces[i].part);
     });
   }
 
