@@ -268,7 +268,7 @@ class Group {
         reader_.rows(-span_, span_ + count, memory);
         if (walk.first < bars) {
           walk.kind.first(walk.state, Window<V>{memory + (span_ + walk.first) * W});
-          walk.first_value = walk.kind.value(walk.state);
+          walk.first_value = walk.kind.value(walk.state, walk.first % 2 == 1);
         } else {
           V sum(0.0);
           for (std::int64_t r = 0; r < count; ++r) sum = sum + V::load(memory + (span_ + r) * W);
@@ -316,8 +316,9 @@ class Group {
     }
 #pragma GCC unroll 8
     for (int i = 0; i < W; ++i) {
-      kind.advance(now, Live{x[i], {rows_ + (r + i) * W}});
-      x[i] = kind.value(now);
+      const bool odd = i % 2 == 1;
+      kind.advance(now, Live{x[i], {rows_ + (r + i) * W}}, odd);
+      x[i] = kind.value(now, odd);
     }
     if (with_results) walks_[spec].writer.template block<kAlong>(tile + r, x);
   }
@@ -329,11 +330,11 @@ class Group {
     double* row = rows_ + r * W;
     if (r % 8 == 0 && bar > walk.first) tend(walk.kind, r, bar % block_bars(walk.kind.length), walk.state, walk.seen);
     if (spec == 0) reader_.row(bar).store(row);
-    if (bar > walk.first) walk.kind.advance(walk.state, Window<V>{row});
+    if (bar > walk.first) walk.kind.advance(walk.state, Window<V>{row}, bar % 2 == 1);
     if (with_results)
       walk.writer.row(bar, bar < walk.first    ? V(__builtin_nan(""))
                            : bar == walk.first ? walk.first_value
-                                               : walk.kind.value(walk.state));
+                                               : walk.kind.value(walk.state, bar % 2 == 1));
   }
 
   void save(std::byte* to) {

@@ -516,15 +516,16 @@ class StreamOf final : public Stream {
   }
 
   double recurrent(Lane& lane, Window<double> window, std::int64_t bar) {
+    const bool odd = bar % 2 == 1;
     if (bar < kind_.warmup()) return kNaN;
     if (bar == kind_.warmup()) {
       kind_.first(lane.state, window);
     } else {
       if constexpr (requires { kind_.tend(lane.state, window, bar); })
         if (bar % 8 == 0) kind_.tend(lane.state, window.ago(1), bar % block_);
-      kind_.advance(lane.state, window);
+      kind_.advance(lane.state, window, odd);
     }
-    return kind_.value(lane.state);
+    return kind_.value(lane.state, odd);
   }
 
   double windowed(Lane& lane, Window<double> window, std::int64_t bar, bool hole) {

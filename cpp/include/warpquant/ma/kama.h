@@ -58,7 +58,7 @@ struct Kama {
   }
 
   template <class V, class X>
-  WQ_HD void advance(State<V>& s, X x) const {
+  WQ_HD void advance(State<V>& s, X x, bool) const {
     s.noise = (s.noise + abs(x[0] - x[1])) - abs(x[length] - x[length + 1]);
     // Where little is left of much, what is left may be rounding.
     const auto doubtful = lt(s.noise, s.loudest * V(0x1p-10));
@@ -75,7 +75,7 @@ struct Kama {
   }
 
   template <class V>
-  WQ_HD V value(const State<V>& s) const {
+  WQ_HD V value(const State<V>& s, bool) const {
     return s.value;
   }
 
