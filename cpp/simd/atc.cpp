@@ -26,7 +26,7 @@ class Passage {
     start_work(scratch);
     start_engines(scratch);
     start_layers(scratch);
-    for (const Series& close : close_.f64.series) bars_ = close.bars > bars_ ? close.bars : bars_;
+    for (int j = 0; j < W; ++j) bars_ = close_.bars(j) > bars_ ? close_.bars(j) : bars_;
   }
 
   static std::size_t scratch_bytes(const Run& run) {
@@ -538,7 +538,7 @@ class Passage {
   template <class T, int N>
   void write_last(const Sink (&sinks)[N], int count, const OutRow* rows) {
     for (int j = 0; j < (Shape::kOneSymbol ? 1 : W); ++j) {
-      const std::int64_t i = close_.f64.series[j].bars - 1 - work_.bar;
+      const std::int64_t i = close_.bars(j) - 1 - work_.bar;
       if (i >= 0 && i < count) store_value<T>(sinks[j].data, rows[i][j]);
     }
   }

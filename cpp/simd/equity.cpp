@@ -35,12 +35,11 @@ struct SideBySide {
   /// One bar, which some lanes may not have.
   template <class M>
   void bar(Curve<V>& curve, std::int64_t bar) const {
-    const V x = in.row(bar), position = signal.row(bar);
     V result(__builtin_nan(""));
-    if (bar < p.cutout)
-      curve.wait(x, position);
-    else
-      result = curve.template step<M>(x, position, V(growth[bar]), V(1 - p.decay_per_bar), V(p.floor), bar == p.cutout);
+    if (bar == p.cutout - 1) curve.wait(in.row(bar), signal.row(bar));
+    if (bar >= p.cutout)
+      result = curve.template step<M>(in.row(bar), signal.row(bar), V(growth[bar]), V(1 - p.decay_per_bar), V(p.floor),
+                                      bar == p.cutout);
     out.row(bar, result);
   }
 };
@@ -61,7 +60,7 @@ void side_by_side(const Params& p, const double* growth, const Group& group) {
       p, growth, {group.in_type, in}, {group.signal_type, signal}, {group.out_type, out, group.past_cache}};
   Curve<V> curve(V(p.starting), V(1 - p.decay_per_bar));
   for (std::int64_t bar = 0; bar < bars;) {
-    const std::int64_t whole = bar > p.cutout && bar % W == 0 ? (series.in.f64.shortest - bar) / W * W : 0;
+    const std::int64_t whole = bar > p.cutout && bar % W == 0 ? (series.in.shortest() - bar) / W * W : 0;
     if (whole > 0) {
       series.blocks<M>(curve, bar, bar + whole);
       bar += whole;
@@ -91,10 +90,8 @@ void alone(const Params& p, const double* growth, const Group& group) {
   const auto one = [&] {
     const double x = wq::read(in, group.in_type, bar), position = wq::read(signal, group.signal_type, bar);
     double result = __builtin_nan("");
-    if (bar < p.cutout)
-      curve.wait(x, position);
-    else
-      result = curve.step<M>(x, position, growth[bar], keep, p.floor, bar == p.cutout);
+    if (bar == p.cutout - 1) curve.wait(x, position);
+    if (bar >= p.cutout) result = curve.step<M>(x, position, growth[bar], keep, p.floor, bar == p.cutout);
     wq::write(group.out[0], group.out_type, bar++, result);
   };
   while (bar < in.bars && bar <= p.cutout) one();

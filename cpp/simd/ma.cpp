@@ -8,8 +8,9 @@
 #include "warpquant/ma/kinds.h"
 #include "warpquant/ma/ops.h"
 
-/// Parts of series side by side in the lanes of a pack: series of a panel, or pieces of one series. A tile of bars is
-/// read into rows of one bar each; then every average walks over the rows, bar by bar.
+/// Parts of series side by side in the lanes of a pack: series of a panel, or pieces of one series. W bars of W parts
+/// are read into registers, turned, stepped through, turned back and written. Rows in memory keep what windows look
+/// back on, and what further averages of a call read.
 namespace wq::ma::inline WQ_LEVEL {
 namespace {
 
@@ -63,12 +64,20 @@ std::int64_t span_of(const Spec* specs, int count) {
   return round_up(span, W);
 }
 
-/// A window whose newest value, where the code names it, is at hand; the others are rows in memory.
+/// A window whose newest value is at hand, and in memory too: where the compiler sees that it is meant, it is not
+/// loaded.
 struct Live {
   V now;
   Window<V> window;
 
   WQ_HD V operator[](std::int64_t k) const { return __builtin_constant_p(k == 0) && k == 0 ? now : window[k]; }
+};
+
+/// For those who look at nothing but the newest value.
+struct Newest {
+  V now;
+
+  WQ_HD V operator[](std::int64_t) const { return now; }
 };
 
 /// Rows that have been read before.
@@ -83,14 +92,17 @@ WQ_HD void store_rows(const V (&x)[W], double* rows) {
 
 // ---------------------------------------------------------------------------------------------- windows
 
+/// Whether a kind sees its series from a price nearby.
+template <class Kind>
+constexpr bool kAnchored = !Kind::info.ends_only;
+
 /// The first `bars` of a block, a multiple of W that every lane has. The first average reads and keeps them as rows for
 /// the others. Loops like this one are functions of their own, because compilers keep in registers only what is in a
 /// small one.
 template <class Kind, class In, class Out, bool kAlong>
-[[gnu::noinline]] V walk(const Kind kind, typename Kind::template State<V>& state, const LaneReader<In, W>& reader,
-                         const LaneWriter<Out, W>& writer, V anchor, double* rows, bool read, std::int64_t block,
-                         std::int64_t bars) {
-  constexpr bool kAnchored = !Kind::info.ends_only;
+[[gnu::noinline]] V walk_block(const Kind kind, typename Kind::template State<V>& state,
+                               const LaneReader<In, W>& reader, const LaneWriter<Out, W>& writer, V anchor,
+                               double* rows, bool is_first, std::int64_t start, std::int64_t bars) {
   auto now = state;
   V seen(0.0);
   for (std::int64_t r = 0; r < bars; r += W) {
@@ -100,10 +112,10 @@ template <class Kind, class In, class Out, bool kAlong>
         kind.tend(now, Window<V>{rows + (r - 1) * W}, r);
       }
     V x[W];
-    if (read) {
-      reader.template block<kAlong>(block + r, x);
+    if (is_first) {
+      reader.template block<kAlong>(start + r, x);
 #pragma GCC unroll 8
-      for (int i = 0; i < W; ++i) x[i] = kAnchored ? x[i] - anchor : x[i];
+      for (int i = 0; i < W; ++i) x[i] = kAnchored<Kind> ? x[i] - anchor : x[i];
       store_rows(x, rows + r * W);
     } else {
       load_rows(rows + r * W, x);
@@ -111,9 +123,9 @@ template <class Kind, class In, class Out, bool kAlong>
 #pragma GCC unroll 8
     for (int i = 0; i < W; ++i) {
       const V value = kind.step(now, Live{x[i], {rows + (r + i) * W}});
-      x[i] = kAnchored ? anchor + value : value;
+      x[i] = kAnchored<Kind> ? anchor + value : value;
     }
-    writer.template block<kAlong>(block + r, x);
+    writer.template block<kAlong>(start + r, x);
   }
   state = now;
   return seen;
@@ -132,25 +144,25 @@ void windowed(Job& job, std::byte* scratch) {
   auto* writers = reinterpret_cast<LaneWriter<Out, W>*>(rows + size * W);
   for (int s = 0; s < job.count; ++s) new (&writers[s]) LaneWriter<Out, W>(writer_of<Out>(job, 0, 0, s));
   const auto reader = reader_of<In>(job, 0, 0);
-  constexpr bool kAnchored = !Kind::info.ends_only;
   V seen(0.0);  // not finite in a lane that has read such a value
 
-  for (std::int64_t block = 0; block < bars; block += size) {
-    const std::int64_t here = bars - block < size ? bars - block : size;
-    const V anchor = kAnchored ? reader.row(block - 1) : V(0.0);
-    const auto relative = [&](V x) { return kAnchored ? x - anchor : x; };
-    reader.rows(block - span, span, history, relative);
+  for (std::int64_t start = 0; start < bars; start += size) {
+    const std::int64_t here = bars - start < size ? bars - start : size;
+    const V anchor = kAnchored<Kind> ? reader.row(start - 1) : V(0.0);
+    const auto relative = [&](V x) { return kAnchored<Kind> ? x - anchor : x; };
+    reader.rows(start - span, span, history, relative);
     for (int s = 0; s < job.count; ++s) {
       const Kind kind(job.specs[s]);
       const LaneWriter<Out, W>& writer = writers[s];
       typename Kind::template State<V> state;
       if constexpr (requires { state.ring; }) state.ring = ring_rows;
       kind.open(state, Window<V>{rows - W});
-      const std::int64_t shortest = (reader.shortest < writer.shortest ? reader.shortest : writer.shortest) - block;
+      const std::int64_t shortest = (reader.shortest < writer.shortest ? reader.shortest : writer.shortest) - start;
       const std::int64_t whole = shortest < 0 ? 0 : (shortest < here ? shortest : here) / W * W;
-      seen = seen + (reader.along_time && writer.along_time
-                         ? walk<Kind, In, Out, true>(kind, state, reader, writer, anchor, rows, s == 0, block, whole)
-                         : walk<Kind, In, Out, false>(kind, state, reader, writer, anchor, rows, s == 0, block, whole));
+      seen = seen +
+             (reader.along_time && writer.along_time
+                  ? walk_block<Kind, In, Out, true>(kind, state, reader, writer, anchor, rows, s == 0, start, whole)
+                  : walk_block<Kind, In, Out, false>(kind, state, reader, writer, anchor, rows, s == 0, start, whole));
       for (std::int64_t r = whole; r < here; ++r) {
         double* row = rows + r * W;
         if constexpr (requires { kind.tend(state, Window<V>{row}, r); })
@@ -158,9 +170,9 @@ void windowed(Job& job, std::byte* scratch) {
             seen = seen + kind.trace(state);
             kind.tend(state, Window<V>{row - W}, r);
           }
-        if (s == 0) relative(reader.row(block + r)).store(row);
+        if (s == 0) relative(reader.row(start + r)).store(row);
         const V value = kind.step(state, Window<V>{row});
-        writer.row(block + r, kAnchored ? anchor + value : value);
+        writer.row(start + r, kAnchored<Kind> ? anchor + value : value);
       }
       seen = seen + kind.trace(state);
     }
@@ -234,9 +246,9 @@ void each_number(State& state, int j, F f) {
   }
 }
 
-/// One recurrence over W parts. Bars are counted from the first that is walked.
+/// One recurrence over W parts, and how far it has come. Bars are counted from the first that is walked.
 template <class Kind, class Out>
-struct Walk {
+struct Running {
   Kind kind;
   LaneWriter<Out, W> writer;
   typename Kind::template State<V> state{};
@@ -250,18 +262,18 @@ class Group {
  public:
   using State = typename Kind::template State<V>;
 
-  Group(Job& job, int group, std::int64_t lead, std::int64_t span, Walk<Kind, Out>* walks, double* memory)
-      : job_(job), group_(group), span_(span), walks_(walks), rows_(memory + span * W),
+  Group(Job& job, int group, std::int64_t lead, std::int64_t span, Running<Kind, Out>* running, double* memory)
+      : job_(job), group_(group), span_(span), running_(running), rows_(memory + span * W),
         reader_(reader_of<In>(job, group, lead)) {
     for (int s = 0; s < job.count; ++s)
-      new (&walks[s]) Walk<Kind, Out>{Kind(job.specs[s]), writer_of<Out>(job, group, lead, s)};
+      new (&running[s]) Running<Kind, Out>{Kind(job.specs[s]), writer_of<Out>(job, group, lead, s)};
     reader_.rows(-span, span, memory);
   }
 
   /// States at the start; `memory` takes the bars before a first value.
   void start(std::int64_t bars, double* memory) {
     for (int s = 0; s < job_.count; ++s) {
-      Walk<Kind, Out>& walk = walks_[s];
+      Running<Kind, Out>& walk = running_[s];
       if (job_.start == Start::first) {
         walk.first = walk.kind.warmup();
         const std::int64_t count = walk.first < bars ? walk.first + 1 : bars;
@@ -290,12 +302,12 @@ class Group {
   /// What the next tile looks back on.
   void turn() { std::memmove(rows_ - span_ * W, rows_ + (kTile - span_) * W, sizeof(double) * span_ * W); }
 
-  bool along_time() const { return reader_.along_time && walks_[0].writer.along_time; }
-  Walk<Kind, Out>& average(int spec) { return walks_[spec]; }
+  bool along_time() const { return reader_.along_time && running_[0].writer.along_time; }
+  Running<Kind, Out>& average(int spec) { return running_[spec]; }
 
-  /// Blocks of W bars from `r` of a tile on that need no care.
-  std::int64_t plain_until(int spec, std::int64_t tile, std::int64_t r, std::int64_t count) const {
-    const Walk<Kind, Out>& walk = walks_[spec];
+  /// Up to which bar of a tile, from `r` on, there are W bars at a time of every lane, all behind the first value.
+  std::int64_t whole_until(int spec, std::int64_t tile, std::int64_t r, std::int64_t count) const {
+    const Running<Kind, Out>& walk = running_[spec];
     if (tile + r <= walk.first) return r;
     const std::int64_t bars = reader_.shortest < walk.writer.shortest ? reader_.shortest : walk.writer.shortest;
     const std::int64_t whole = r + (bars - tile - r) / W * W;
@@ -310,22 +322,25 @@ class Group {
     V x[W];
     if (spec == 0) {
       reader_.template block<kAlong>(tile + r, x);
-      if (span_ > 0 || job_.count > 1) store_rows(x, rows_ + r * W);
+      if (Kind::kLooksBack || job_.count > 1) store_rows(x, rows_ + r * W);
     } else {
       load_rows(rows_ + r * W, x);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < W; ++i) {
       const bool odd = i % 2 == 1;
-      kind.advance(now, Live{x[i], {rows_ + (r + i) * W}}, odd);
+      if constexpr (Kind::kLooksBack)
+        kind.advance(now, Live{x[i], {rows_ + (r + i) * W}}, odd);
+      else
+        kind.advance(now, Newest{x[i]}, odd);
       x[i] = kind.value(now, odd);
     }
-    if (with_results) walks_[spec].writer.template block<kAlong>(tile + r, x);
+    if (with_results) running_[spec].writer.template block<kAlong>(tile + r, x);
   }
 
   /// One bar, which may have no value, or be behind the end of a series.
   void bar(int spec, std::int64_t tile, std::int64_t r, bool with_results) {
-    Walk<Kind, Out>& walk = walks_[spec];
+    Running<Kind, Out>& walk = running_[spec];
     const std::int64_t bar = tile + r;
     double* row = rows_ + r * W;
     if (r % 8 == 0 && bar > walk.first) tend(walk.kind, r, bar % block_bars(walk.kind.length), walk.state, walk.seen);
@@ -340,14 +355,15 @@ class Group {
   void save(std::byte* to) {
     if (to == nullptr) return;
     for (int j = 0; j < W && group_ * W + j < job_.lanes; ++j)
-      each_number(walks_[0].state, j, [&](std::size_t at, double& number) {
+      each_number(running_[0].state, j, [&](std::size_t at, double& number) {
         std::memcpy(to + (group_ * W + j) * kStateBytes + at, &number, sizeof number);
       });
   }
 
   void finish(std::int64_t bars) {
     for (int s = 0; s < job_.count; ++s)
-      if (walks_[s].first < bars) note_suspects(job_, group_, walks_[s].seen + walks_[s].kind.trace(walks_[s].state));
+      if (running_[s].first < bars)
+        note_suspects(job_, group_, running_[s].seen + running_[s].kind.trace(running_[s].state));
     save(job_.after);
   }
 
@@ -362,15 +378,15 @@ class Group {
   Job& job_;
   int group_;
   std::int64_t span_;
-  Walk<Kind, Out>* walks_;
+  Running<Kind, Out>* running_;
   double* rows_;  // of the tile, preceded by what it looks back on
   LaneReader<In, W> reader_;
 };
 
 /// Blocks [from, to) of a tile.
 template <bool kAlong, class G, int kGroups>
-[[gnu::noinline]] void walk(G (&group)[kGroups], int spec, std::int64_t tile, std::int64_t from, std::int64_t to,
-                            bool with_results) {
+[[gnu::noinline]] void walk_tile(G (&group)[kGroups], int spec, std::int64_t tile, std::int64_t from, std::int64_t to,
+                                 bool with_results) {
   const auto kind = group[0].average(spec).kind;
   const std::int64_t in_block = tile % block_bars(kind.length);
   typename G::State now[kGroups];
@@ -389,21 +405,21 @@ template <bool kAlong, class G, int kGroups>
   }
 }
 
-/// `kGroups` of W parts advance together: the chain from one bar to the next leaves the arithmetic units idle most of
-/// the time.
+/// `kGroups` of W parts advance together (where W is below kMostLanes): the chain from one bar to the next leaves the
+/// arithmetic units idle most of the time.
 template <class Kind, class In, class Out, int kGroups>
 void recurrent(Job& job, std::byte* scratch) {
   using G = Group<Kind, In, Out>;
   const std::int64_t span = span_of<Kind>(job.specs, job.count), tile_rows = (span + kTile) * W;
   const std::int64_t lead = job.start == Start::guess ? guess_bars(Kind(job.specs[0]), job.specs[0]) : 0;
   const std::int64_t bars = lead + longest_part(job);
-  auto* walks = reinterpret_cast<Walk<Kind, Out>*>(scratch);
-  auto* memory = reinterpret_cast<double*>(walks + kGroups * job.count);
+  auto* running = reinterpret_cast<Running<Kind, Out>*>(scratch);
+  auto* memory = reinterpret_cast<double*>(running + kGroups * job.count);
   alignas(G) std::byte storage[kGroups * sizeof(G)];
   auto& group = reinterpret_cast<G(&)[kGroups]>(storage);
   bool along_time = true;
   for (int g = 0; g < kGroups; ++g) {
-    new (&group[g]) G(job, g, lead, span, walks + g * job.count, memory + g * tile_rows);
+    new (&group[g]) G(job, g, lead, span, running + g * job.count, memory + g * tile_rows);
     group[g].start(bars, memory + kGroups * tile_rows);
     along_time &= group[g].along_time();
   }
@@ -415,12 +431,12 @@ void recurrent(Job& job, std::byte* scratch) {
     }
     for (int s = 0; s < job.count; ++s)
       for (std::int64_t r = 0; r < count;) {
-        std::int64_t plain = count;
-        for (int g = 0; g < kGroups; ++g) plain = group[g].plain_until(s, tile, r, plain);
-        if (plain > r) {
-          along_time ? walk<true>(group, s, tile, r, plain, tile >= lead)
-                     : walk<false>(group, s, tile, r, plain, tile >= lead);
-          r = plain;
+        std::int64_t whole = count;
+        for (int g = 0; g < kGroups; ++g) whole = group[g].whole_until(s, tile, r, whole);
+        if (whole > r) {
+          along_time ? walk_tile<true>(group, s, tile, r, whole, tile >= lead)
+                     : walk_tile<false>(group, s, tile, r, whole, tile >= lead);
+          r = whole;
         } else {
           for (const std::int64_t end = r + W; r < end; ++r)
             for (int g = 0; g < kGroups; ++g) group[g].bar(s, tile, r, tile >= lead);
@@ -435,13 +451,14 @@ void recurrent(Job& job, std::byte* scratch) {
 void average(Job& job, std::byte* scratch) {
   AllKinds::visit(job.kind, job.specs[0], [&]<class Kind>(const Kind&) {
     const auto with_types = [&]<class In, class Out>(In, Out) {
-      if constexpr (Kind::info.recurrent)
+      if constexpr (Kind::info.recurrent) {
         job.lanes <= W ? recurrent<Kind, In, Out, 1>(job, scratch)
                        : recurrent<Kind, In, Out, kMostLanes / W>(job, scratch);
-      else if (Kind::info.ends_only && job.in[0].stride == sizeof(In))
-        pointwise<Kind, In, Out>(job);
-      else
+      } else {
+        if constexpr (Kind::info.ends_only)
+          if (job.in[0].stride == sizeof(In)) return pointwise<Kind, In, Out>(job);
         windowed<Kind, In, Out>(job, scratch);
+      }
     };
     const auto with_in = [&](auto in) {
       job.out_type == DType::f32 ? with_types(in, float{}) : with_types(in, double{});
@@ -458,9 +475,9 @@ std::size_t scratch_bytes(int kind_index, const Spec* specs, int count) {
       constexpr std::int64_t kGroups = kMostLanes / W;
       std::int64_t need = kind.span() + 2 * W;
       if constexpr (Kind::info.recurrent)
-        need =
-            kGroups * (need + kTile + count * static_cast<std::int64_t>(sizeof(Walk<Kind, double>) / sizeof(V) + 1)) +
-            need + kind.warmup();
+        need = kGroups *
+                   (need + kTile + count * static_cast<std::int64_t>(sizeof(Running<Kind, double>) / sizeof(V) + 1)) +
+               need + kind.warmup();
       else
         need += kind.ring() + block_bars(specs[s].length) +
                 count * static_cast<std::int64_t>(sizeof(LaneWriter<double, W>) / sizeof(V) + 1);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <numeric>
 
 #include "warpquant/core/levels.h"
 
@@ -20,6 +21,11 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
   const bool past_cache =
       points * (item_size(request.in_type) + item_size(request.signal_type) + item_size(request.out_type)) > kPastCache;
   const auto growth = growth_table(request.growth_per_bar, request.params.cutout, longest, execution.level);
+  // Lanes that end together leave none of the others to walk alone.
+  std::vector<std::size_t> order(items.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return items[a].in.bars > items[b].in.bars; });
   const auto count = static_cast<std::int64_t>(items.size());
   parallel_for(execution.threads, (count + kernels.lanes - 1) / kernels.lanes, [&](std::int64_t task, int) {
     Group group{};
@@ -28,10 +34,11 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
     group.out_type = request.out_type;
     group.past_cache = past_cache;
     for (std::int64_t i = task * kernels.lanes; i < std::min((task + 1) * kernels.lanes, count); ++i) {
-      if (items[i].in.bars == 0) continue;
-      group.in[group.lanes] = items[i].in;
-      group.signal[group.lanes] = items[i].signal;
-      group.out[group.lanes++] = items[i].out;
+      const Item& item = items[order[i]];
+      if (item.in.bars == 0) continue;
+      group.in[group.lanes] = item.in;
+      group.signal[group.lanes] = item.signal;
+      group.out[group.lanes++] = item.out;
     }
     if (group.lanes > 0) kernels.curve(request.params, growth->data(), group);
   });

@@ -146,7 +146,7 @@ class Computation {
                      [&](std::int64_t a, std::int64_t b) { return parts[a].item.in.bars > parts[b].item.in.bars; });
     const std::int64_t count = std::ssize(order);
     const int threads = threads_for(points * specs.count);
-    // Full calls hide the latency of the recurrence; smaller ones keep every thread busy.
+    // Below AVX-512, full calls hide the latency of the recurrence; smaller ones keep every thread busy.
     std::int64_t lanes = kMostLanes;
     while (lanes > kernels_.lanes && (count + lanes - 1) / lanes < threads) lanes /= 2;
     const std::size_t bytes = scratch(specs);
@@ -184,6 +184,9 @@ class Computation {
             if (b * block < end) pieces.push_back({i, b * block, end});
           }
     }
+    // Lanes that end together leave none of the others to walk alone.
+    std::stable_sort(pieces.begin(), pieces.end(),
+                     [](const Piece& a, const Piece& b) { return a.end - a.begin > b.end - b.begin; });
     const std::int64_t count = std::ssize(pieces);
     const std::size_t bytes = scratch(specs);
     parallel_for(threads_for(points * specs.count), (count + lanes - 1) / lanes, [&](std::int64_t task, int) {

@@ -82,7 +82,8 @@ class Prices(Mapping[str, Floats]):
         return len(self._closes)
 
     def __repr__(self) -> str:
-        return f"Prices({len(self)} symbols, {sum(map(len, self._closes.values()))} bars)"
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"Prices({len(self)} symbols, {sum(map(len, self._closes.values()))} bars{failed})"
 
 
 _TIME_NAMES = ("date", "datetime", "timestamp", "time", "ts", "open_time", "opentime", "close_time")

@@ -238,7 +238,8 @@ void set_interrupt_check(bool (*check)()) { interrupt_check = check; }
 
 std::byte* thread_scratch(std::size_t bytes) {
   constexpr std::size_t kLine = 64;
-  if (bytes > scratch.size) {
+  constexpr std::size_t kKept = std::size_t{64} << 20;  // windows of millions of bars take more, but seldom twice
+  if (bytes > scratch.size || (scratch.size > kKept && bytes <= kKept)) {
     const std::size_t size = (bytes + kLine - 1) / kLine * kLine;
     std::free(scratch.data);
     scratch.size = 0;

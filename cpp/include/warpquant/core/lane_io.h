@@ -50,9 +50,6 @@ struct Lanes {
   bool along_time = true, side_by_side = true;
   std::int64_t shortest;
 
-  /// Whether every series has bars [bar, bar + W).
-  WQ_HD bool holds(std::int64_t bar) const { return bar + W <= shortest; }
-
   explicit Lanes(const S (&s)[W]) : shortest(s[0].bars) {
     for (int j = 0; j < W; ++j) {
       series[j] = s[j];
@@ -119,8 +116,8 @@ struct LaneReader : Lanes<T, W, Series> {
   }
 };
 
-/// Whether each W values, counted from the start, fill a line of the cache: less would pass it in several pieces, which
-/// takes longer than not passing it.
+/// Whether each W values, counted from the start, fill a line of the cache. Only such results are written past it:
+/// parts of lines take longer that way than through the cache.
 template <class T, int W>
 bool fills_lines(const Sink& sink) {
   constexpr std::int64_t kLine = 64;
@@ -181,7 +178,7 @@ struct LaneWriter : Lanes<T, W, Sink> {
   }
 };
 
-/// A reader for the type that the caller has.
+/// A reader for the type that the caller has. There are two because the layout that suits a block depends on the type.
 template <int W>
 struct AnyReader {
   DType type;
@@ -192,6 +189,8 @@ struct AnyReader {
   WQ_HD void block(std::int64_t bar, Pack<W> (&rows)[W]) const {
     type == DType::f32 ? f32.block(bar, rows) : f64.block(bar, rows);
   }
+  std::int64_t bars(int lane) const { return f64.series[lane].bars; }
+  std::int64_t shortest() const { return f64.shortest; }
   Pack<W> row(std::int64_t bar) const { return type == DType::f32 ? f32.row(bar) : f64.row(bar); }
   void rows(std::int64_t from, std::int64_t count, double* out) const {
     type == DType::f32 ? f32.rows(from, count, out) : f64.rows(from, count, out);

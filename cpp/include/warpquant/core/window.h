@@ -8,20 +8,18 @@
 
 namespace wq::inline WQ_LEVEL {
 
-/// How many doubles a row of values takes, and how to read and write one.
+/// How many doubles a row of values takes, and how to read one.
 template <class V>
 struct Rows;
 template <>
 struct Rows<double> {
   static constexpr int kStep = 1;
   WQ_HD static double load(const double* p) { return *p; }
-  WQ_HD static void store(double value, double* p) { *p = value; }
 };
 template <int W>
 struct Rows<Pack<W>> {
   static constexpr int kStep = W;
   WQ_HD static Pack<W> load(const double* p) { return Pack<W>::load(p); }
-  WQ_HD static void store(Pack<W> value, double* p) { value.store(p); }
 };
 
 /// The latest values of a series, newest first: x[0] is this bar, x[k] is k bars ago. Before its first bar a series

@@ -60,7 +60,7 @@ struct Curve {
   WQ_HD Curve(V starting, V keep)
       : equity(starting), held(keep), last_signal(__builtin_nan("")), last_x(__builtin_nan("")) {}
 
-  /// A bar before the cutout.
+  /// The bar before the first.
   WQ_HD void wait(V x, V signal) {
     last_x = if_finite(x);
     last_signal = signal;

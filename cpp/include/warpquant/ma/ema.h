@@ -18,7 +18,8 @@ struct Smoothing {
       : length(spec.length), alpha(a), faded(a - a * a), seed_first(spec.seed_first) {}
 
   std::int64_t warmup() const { return seed_first ? 0 : length - 1; }
-  std::int64_t span() const { return 0; }  // how far back `advance` looks
+  std::int64_t span() const { return 0; }    // how far back `advance` looks
+  static constexpr bool kLooksBack = false;  // beyond x[0]
 
   template <class V>
   struct State {
@@ -75,6 +76,7 @@ struct Cascade {
 
   std::int64_t warmup() const { return seed_first ? 0 : kStages * (length - 1); }
   std::int64_t span() const { return 0; }
+  static constexpr bool kLooksBack = false;
 
   template <class V>
   struct State {

@@ -27,6 +27,7 @@ struct Kama {
 
   std::int64_t warmup() const { return length; }
   std::int64_t span() const { return length + 1; }
+  static constexpr bool kLooksBack = true;
 
   template <class V>
   struct State {

@@ -14,12 +14,16 @@ struct Lsma : Wma {
                                 false,
                                 false,
                                 false};
-  using Wma::Wma;
+  double of_weighted, of_plain;  // 3 WMA - 2 SMA from the sums; of one point, that point exactly
+
+  explicit Lsma(const Spec& spec)
+      : Wma(spec), of_weighted(spec.length == 1 ? 0.0 : 3.0 * window.scale),
+        of_plain(spec.length == 1 ? -1.0 : 2.0 * window.one_over) {}
 
   template <class V, class X>
   WQ_HD V step(State<V>& s, X x) const {
     window.step(s.sums, x[0], x[window.length]);
-    return s.sums.weighted * V(3.0 * window.scale) - s.sums.plain * V(2.0 * window.one_over);
+    return s.sums.weighted * V(of_weighted) - s.sums.plain * V(of_plain);
   }
 };
 

@@ -10,7 +10,9 @@
 /// What the dispatch hands to the kernels of one instruction level.
 namespace wq::ma {
 
-inline constexpr int kMostLanes = 8;  // parts of series that one kernel call takes
+/// Parts of series that one kernel call takes. More would hide still more of the latency of a recurrence, but so many
+/// series at a time come from memory more slowly.
+inline constexpr int kMostLanes = 8;
 
 /// Where the state of a recurrence comes from.
 enum class Start : std::uint8_t {

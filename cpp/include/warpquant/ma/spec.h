@@ -23,6 +23,8 @@ constexpr std::int64_t power_of_2(std::int64_t length, std::int64_t least) {
 /// streams, panels and single series agree to the last bit. Blocks of one series are walked side by side, and 256 bars
 /// from one to the next would put all of them into the same few places of the cache.
 inline constexpr std::int64_t kBlock = 264;
+// Strides of `Smoothing` and calls of `tend` count from the start of a block, lines of the cache from that of a series.
+static_assert(kBlock % 8 == 0);
 constexpr std::int64_t block_bars(std::int64_t length) {
   std::int64_t bars = kBlock;
   while (bars < length) bars *= 2;

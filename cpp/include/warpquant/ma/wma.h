@@ -20,7 +20,7 @@ struct WeightedWindow {
 
   explicit WeightedWindow(std::int64_t n)
       : length(n), bars(static_cast<double>(n)), one_over(1.0 / bars), scale(2.0 / (bars * (bars + 1.0))),
-        plain_for(power_of_2((n + 1) / 2, 32)), both_for(power_of_2(2 * n, 32)) {}
+        plain_for(power_of_2((n + 1) / 2, 32)), both_for(power_of_2(2 * n, 8)) {}
 
   /// From the values x[0], newest, to x[length - 1].
   template <class V, class X>
