@@ -64,3 +64,11 @@ def executions(simd_levels):
     for simd, threads in [*((level, 1) for level in simd_levels), *((simd_levels[-1], n) for n in (2, 4, 8))]:
         with config.override(simd=simd, num_threads=threads):
             yield f"{simd}, {threads} threads"
+
+
+def misaligned(shape, offset):
+    """A writable float64 array that begins `offset` bytes behind a line of the cache."""
+    size = 8 * int(np.prod(shape))
+    memory = np.empty(size + 128, np.uint8)
+    begin = -memory.ctypes.data % 64 + offset
+    return memory[begin : begin + size].view(np.float64).reshape(shape)

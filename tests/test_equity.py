@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import warpquant
-from checks import executions, holes, near, panel, same_bits, walk
+from checks import executions, holes, misaligned, near, panel, same_bits, walk
 from reference import equity as reference
 from warpquant import equity
 
@@ -275,3 +275,14 @@ def test_without_a_signal_only_decay(device, **case):
 def test_errors_name_the_argument(change, error, match):
     with pytest.raises(error, match=rf"\b({match})\b"):
         equity.curve(**{"returns": np.ones(5), "signal": np.ones(5), **change})
+
+
+@pytest.mark.parametrize("offset", [0, 8, 3])
+def test_bits_of_a_large_result_anywhere_in_memory(offset):
+    price = np.tile(panel(8, 2001, share=0.001), (96, 1))
+    signal = np.tile(np.stack([positions(2001, i) for i in range(8)]), (96, 1))
+    want = equity.curve(prices=price[:8], signal=signal[:8], cutout=3, **ATC)
+    got = misaligned(price.shape, offset)
+    equity.curve(prices=price, signal=signal, cutout=3, out=got, **ATC)
+    for i in range(0, len(price), 8):
+        same_bits(got[i : i + 8], want, f"series from {i}")

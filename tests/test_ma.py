@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import warpquant
-from checks import executions, holes, near, panel, same_bits, walk
+from checks import executions, holes, misaligned, near, panel, same_bits, walk
 from reference import ma as reference
 from warpquant import ma
 
@@ -426,6 +426,16 @@ def test_bits_of_a_result_larger_than_the_cache(kind, device):
     got = average(kind, x, 28, device)
     for i in range(0, len(x), 8):
         same_bits(got[i : i + 8], want, f"symbols from {i}")
+
+
+@pytest.mark.parametrize("offset", [0, 8, 3])
+def test_bits_of_a_large_result_anywhere_in_memory(offset):
+    x = np.tile(panel(8, 4001, share=0.001), (64, 1))  # rows begin at any place of a line
+    for kind in ("ema", "sma", "roc"):
+        got = misaligned(x.shape, offset)
+        getattr(ma, kind)(x, 28, out=got)
+        for i in range(0, len(x), 8):
+            same_bits(got[i : i + 8], average(kind, x[:8], 28), f"{kind}, symbols from {i}")
 
 
 def test_bits_are_the_same_every_time(device):

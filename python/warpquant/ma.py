@@ -331,7 +331,7 @@ class Stream:
         _check_nan(nan)
         self._head = {
             "version": self._VERSION,
-            "kind": kind,
+            "kind": str(kind),
             "length": _one_length(length),
             "n_series": operator.index(n_series),
             "nan": nan,
