@@ -34,7 +34,7 @@ def main() -> None:
     for series, bars in sizes:
         x = bench.prices(series, bars)
         signal = np.sign(bench.prices(series, bars, seed=1) - 100.0)
-        out, theirs = np.empty_like(x), np.empty_like(x)
+        out, theirs = equity.curve(prices=x, signal=signal), np.empty_like(x)
         compiled = numba and numba.njit(nogil=True)(loop)
         for threads in (1, 2):
             cases = {
