@@ -734,3 +734,12 @@ def test_only_known_keywords(kind):
 def test_unknown_kind():
     with pytest.raises(warpquant.ParameterError, match="kind"):
         ma.info("zlema")
+
+
+def test_stream_with_names():
+    stream = ma.Stream("sma", 2, n_series=2)
+    stream.update({"A": 1.0, "B": 100.0})
+    same_bits(stream.update({"B": 102.0, "A": 3.0}), np.array([2.0, 101.0]), "by name")
+    same_bits(stream.update([5.0, 104.0]), np.array([4.0, 103.0]), "by place")
+    with pytest.raises(warpquant.ParameterError, match="other series"):
+        stream.update({"A": 1.0, "C": 2.0})

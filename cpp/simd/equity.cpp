@@ -36,7 +36,7 @@ struct SideBySide {
   template <class M>
   void bar(Curve<V>& curve, std::int64_t bar) const {
     V result(__builtin_nan(""));
-    if (bar == p.cutout - 1) curve.wait(in.row(bar), signal.row(bar));
+    if (bar == p.cutout - 1) curve.remember(in.row(bar), signal.row(bar));
     if (bar >= p.cutout)
       result = curve.template step<M>(in.row(bar), signal.row(bar), V(growth[bar]), V(1 - p.decay_per_bar), V(p.floor),
                                       bar == p.cutout);
@@ -90,7 +90,7 @@ void alone(const Params& p, const double* growth, const Group& group) {
   const auto one = [&] {
     const double x = wq::read(in, group.in_type, bar), position = wq::read(signal, group.signal_type, bar);
     double result = __builtin_nan("");
-    if (bar == p.cutout - 1) curve.wait(x, position);
+    if (bar == p.cutout - 1) curve.remember(x, position);
     if (bar >= p.cutout) result = curve.step<M>(x, position, growth[bar], keep, p.floor, bar == p.cutout);
     wq::write(group.out[0], group.out_type, bar++, result);
   };
@@ -104,7 +104,7 @@ void alone(const Params& p, const double* growth, const Group& group) {
       curve.equity = compound(curve.equity, curve.held, p.floor);
       wq::write(group.out[0], group.out_type, bar + i, curve.equity);
     }
-    curve.wait(x.v[W - 1], wq::read(signal, group.signal_type, bar + W - 1));
+    curve.remember(x.v[W - 1], wq::read(signal, group.signal_type, bar + W - 1));
   }
   while (bar < in.bars) one();
 }

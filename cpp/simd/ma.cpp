@@ -246,6 +246,12 @@ void each_number(State& state, int j, F f) {
   }
 }
 
+/// Bars of a tile: rows that nothing reads need not fit the cache.
+template <class Kind>
+std::int64_t tile_of(int count) {
+  return Kind::kLooksBack || count > 1 ? kTile : 8 * kTile;
+}
+
 /// One recurrence over W parts, and how far it has come. Bars are counted from the first that is walked.
 template <class Kind, class Out>
 struct Running {
@@ -410,7 +416,8 @@ template <bool kAlong, class G, int kGroups>
 template <class Kind, class In, class Out, int kGroups>
 void recurrent(Job& job, std::byte* scratch) {
   using G = Group<Kind, In, Out>;
-  const std::int64_t span = span_of<Kind>(job.specs, job.count), tile_rows = (span + kTile) * W;
+  const std::int64_t tile_bars = tile_of<Kind>(job.count);
+  const std::int64_t span = span_of<Kind>(job.specs, job.count), tile_rows = (span + tile_bars) * W;
   const std::int64_t lead = job.start == Start::guess ? guess_bars(Kind(job.specs[0]), job.specs[0]) : 0;
   const std::int64_t bars = lead + longest_part(job);
   auto* running = reinterpret_cast<Running<Kind, Out>*>(scratch);
@@ -423,8 +430,9 @@ void recurrent(Job& job, std::byte* scratch) {
     group[g].start(bars, memory + kGroups * tile_rows);
     along_time &= group[g].along_time();
   }
-  for (std::int64_t tile = 0; tile < bars; tile += kTile) {
-    const std::int64_t count = bars - tile < kTile ? round_up(bars - tile, W) : kTile;
+  for (std::int64_t tile = 0, count; tile < bars; tile += count) {
+    const std::int64_t left = (tile < lead ? lead : bars) - tile;
+    count = left < tile_bars ? round_up(left, W) : tile_bars;
     for (int g = 0; g < kGroups; ++g) {
       if (tile == lead && job.start == Start::guess) group[g].save(job.before);
       if (tile > 0) group[g].turn();
@@ -475,8 +483,8 @@ std::size_t scratch_bytes(int kind_index, const Spec* specs, int count) {
       constexpr std::int64_t kGroups = kMostLanes / W;
       std::int64_t need = kind.span() + 2 * W;
       if constexpr (Kind::info.recurrent)
-        need = kGroups *
-                   (need + kTile + count * static_cast<std::int64_t>(sizeof(Running<Kind, double>) / sizeof(V) + 1)) +
+        need = kGroups * (need + tile_of<Kind>(count) +
+                          count * static_cast<std::int64_t>(sizeof(Running<Kind, double>) / sizeof(V) + 1)) +
                need + kind.warmup();
       else
         need += kind.ring() + block_bars(specs[s].length) +

@@ -31,7 +31,9 @@ const char* dtype_name(DType t) { return t == DType::f64 ? "float64" : t == DTyp
 
 std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name; }
 
-[[noreturn]] void refuse_dtype(const std::string& name, const std::string& what) {
+/// `what`: a type's name, or its code in the buffer protocol between quotes.
+[[noreturn]] void refuse_dtype(const std::string& name, std::string what) {
+  if (what.starts_with('\'') && what.ends_with("w'")) what = "text";
   throw DTypeError(name + ": " + what + " values are not accepted; accepted are float64, float32 and integers");
 }
 

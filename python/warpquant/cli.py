@@ -357,7 +357,7 @@ def scan(
     from . import scan as scanning
 
     if bool(files) == demo:
-        raise typer.BadParameter("give files to scan, or --demo")
+        raise typer.BadParameter("give either files to scan or --demo" + (", not both" if demo else ""))
     if form is None:
         suffixes = {f".{f.value}": f for f in Format}
         form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE

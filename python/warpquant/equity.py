@@ -23,8 +23,9 @@ def _number(name: str, value: Any, low: float = -math.inf, high: float = math.in
         raise ParameterError(f"{name}: {value!r} is not a number")
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high:
-        limits = f"between {low:g} and {high:g}" if math.isfinite(low) and math.isfinite(high) else "finite"
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are {limits} numbers")
+        limited = math.isfinite(low) and math.isfinite(high)
+        accepted = f"numbers between {low:g} and {high:g}" if limited else "finite numbers"
+        raise ParameterError(f"{name}: {value!r} is out of range; accepted are {accepted}")
     return number
 
 

@@ -337,6 +337,7 @@ class Stream:
             "nan": nan,
             **{k: options.get(k, v) for k, v in description.options.items()},
         }
+        self._names: list[Any] | None = None  # of the series, once a call has given them
         seed_first, fast, slow = _options(description, options)
         self._core = _core.MaStream(index, self._head["length"], self._head["n_series"], seed_first, fast, slow, nan)
 
@@ -361,7 +362,9 @@ class Stream:
         Parameters
         ----------
         x : array, shape (n_series,)
-            The newest value of each series; a number if there is only one. NaN where a series has no bar.
+            The newest value of each series; a number if there is only one. NaN where a series has no bar. A mapping or
+            a pandas Series names the series: the first such call says in which order they are, later ones may have
+            another, but the same names.
 
         Returns
         -------
@@ -373,12 +376,21 @@ class Stream:
         ShapeError, DTypeError
             If `x` does not fit.
         ParameterError
-            Under ``nan='raise'``, if a value is missing; the stream is then unchanged.
+            Under ``nan='raise'``, if a value is missing, and if names are others than before; the stream is then
+            unchanged.
         """
+        names = list(x.keys()) if hasattr(x, "keys") else None  # pandas Series have them, too
+        if names is not None:
+            if self._names is not None and names != self._names:
+                if len(names) != len(self._names) or set(names) != set(self._names):
+                    raise ParameterError("x: names other series than the calls before")
+                x = {name: x[name] for name in self._names}
+            x = list(x.values()) if isinstance(x, Mapping) else x
         data = unpack(x, "x").data
         if shape(data, "x") == ():  # a number, an array without dimensions
             data = [data] if np.isscalar(data) else np.reshape(data, 1)
         result: npt.NDArray[np.float64] = self._core.update(data)
+        self._names = self._names or names
         return result
 
     def state_dict(self) -> dict[str, Any]:

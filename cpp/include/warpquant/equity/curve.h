@@ -60,8 +60,8 @@ struct Curve {
   WQ_HD Curve(V starting, V keep)
       : equity(starting), held(keep), last_signal(__builtin_nan("")), last_x(__builtin_nan("")) {}
 
-  /// The bar before the first.
-  WQ_HD void wait(V x, V signal) {
+  /// Take in a bar that does not move the equity.
+  WQ_HD void remember(V x, V signal) {
     last_x = if_finite(x);
     last_signal = signal;
   }
