@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common import Benchmark, best_peer
+from common import Benchmark, compared
 from warpquant import bench, equity
 
 try:
@@ -49,9 +49,7 @@ def main() -> None:
                 np.testing.assert_allclose(out, theirs, rtol=1e-9)
             ns = run.measure(x.size, cases, case="curve", series=series, bars=bars, threads=threads)
             line = f"{series:7,} x {bars:9,}, {threads} thread(s){ns['copy']:6.2f}{ns['warpquant']:8.2f}"
-            if best := best_peer(ns):
-                line += f"   {best[1]:.2f} ({best[0]}), {best[1] / ns['warpquant']:.2f} times ours"
-            print(line, flush=True)
+            print(line + compared(ns), flush=True)
     run.finish()
 
 

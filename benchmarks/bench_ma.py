@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import peers
-from common import Benchmark, best_peer
+from common import Benchmark, compared
 from warpquant import bench, ma
 
 LENGTH = 28
@@ -51,9 +51,7 @@ def main() -> None:
                         differs.append(peer.name)
                 ns = run.measure(x.size, cases, case=kind, series=series, bars=bars, threads=threads, differs=differs)
                 line = f"  {kind:12}{ns['copy']:7.2f}{ns['warpquant']:8.2f}{ns['warpquant, new array']:7.2f}"
-                if best := best_peer(ns):
-                    line += f"   {best[1]:.2f} ({best[0]}), {best[1] / ns['warpquant']:.2f} times ours"
-                print(line + (f"   not the same: {', '.join(differs)}" if differs else ""), flush=True)
+                print(line + compared(ns) + (f"   not the same: {', '.join(differs)}" if differs else ""), flush=True)
     run.finish()
 
 

@@ -59,3 +59,9 @@ def best_peer(ns: Mapping[str, float]) -> tuple[str, float] | None:
     """The fastest of the cases that are neither ours nor the copy."""
     others = {name: t for name, t in ns.items() if name != "copy" and not name.startswith("warpquant")}
     return min(others.items(), key=lambda item: item[1]) if others else None
+
+
+def compared(ns: Mapping[str, float]) -> str:
+    """What to print of the fastest peer; nothing if there is none."""
+    best = best_peer(ns)
+    return f"   {best[1]:.2f} ({best[0]}), {best[1] / ns['warpquant']:.2f} times ours" if best else ""

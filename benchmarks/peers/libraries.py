@@ -43,6 +43,11 @@ def _imported(module: str) -> Any | None:
         return None
 
 
+#: The names of Tulip Indicators, which its relatives share.
+_TULIP = dict(sma="sma", ema="ema", wma="wma", hma="hma", dema="dema", tema="tema", kama="kama", lsma="linreg",
+              rma="wilders", roc="roc")  # fmt: skip
+
+
 def _talib() -> Library | None:
     lib = _imported("talib")
     names = dict(sma="SMA", ema="EMA", wma="WMA", hma="HMA", dema="DEMA", tema="TEMA", kama="KAMA", lsma="LINEARREG",
@@ -52,38 +57,31 @@ def _talib() -> Library | None:
 
 def _tulipy() -> Library | None:
     lib = _imported("tulipy")
-    names = dict(sma="sma", ema="ema", wma="wma", hma="hma", dema="dema", tema="tema", kama="kama", lsma="linreg",
-                 rma="wilders", roc="roc")  # fmt: skip
-    return lib and Library("tulipy", {k: getattr(lib, v) for k, v in names.items()})
+    return lib and Library("tulipy", {k: getattr(lib, v) for k, v in _TULIP.items()})
 
 
 def _tulip_rs() -> Library | None:
     lib = _imported("tulip_rs")
     if lib is None:
         return None
-    names = dict(sma="sma", ema="ema", wma="wma", hma="hma", dema="dema", tema="tema", kama="kama", lsma="linreg",
-                 rma="wilders", roc="roc")  # fmt: skip
 
     def call(name: str) -> Callable[[Any, int], Any]:
         indicator = getattr(lib.indicators, name).indicator
         return lambda x, length: np.asarray(indicator([x], [float(length)])[0][0])
 
-    return Library("tulip-rs", {k: call(v) for k, v in names.items()})
+    return Library("tulip-rs", {k: call(v) for k, v in _TULIP.items()})
 
 
 def _vector_ta() -> Library | None:
     lib = _imported("vector_ta")
-    names = dict(sma="sma", ema="ema", wma="wma", hma="hma", dema="dema", tema="tema", kama="kama", lsma="linreg",
-                 rma="wilders", roc="roc")  # fmt: skip
-    return lib and Library("vector-ta", {k: getattr(lib, v) for k, v in names.items()})
+    return lib and Library("vector-ta", {k: getattr(lib, v) for k, v in _TULIP.items()})
 
 
 def _kand() -> Library | None:
     lib = _imported("kand")
-    names = dict(sma="sma", ema="ema", wma="wma", rma="rma", roc="roc")
+    names = ("sma", "ema", "wma", "dema", "tema", "rma", "roc")
     first = lambda f: lambda x, length: r[0] if isinstance(r := f(x, length), tuple) else r  # noqa: E731
-    calls = lib and {k: first(getattr(lib, v)) for k, v in {**names, "dema": "dema", "tema": "tema"}.items()}
-    return lib and Library("kand", calls)
+    return lib and Library("kand", {name: first(getattr(lib, name)) for name in names})
 
 
 def _numta() -> Library | None:

@@ -72,12 +72,7 @@ void side_by_side(const Params& p, const double* growth, const Group& group) {
 
 /// W bars of one series.
 V next_bars(const Series& series, DType type, std::int64_t bar) {
-  const std::byte* p = series.data + bar * series.stride;
-  if (series.stride == item_size(type))
-    return type == DType::f32 ? load_values<float, W>(p) : load_values<double, W>(p);
-  V values;
-  for (int i = 0; i < W; ++i) values.v[i] = wq::read(series, type, bar + i);
-  return values;
+  return type == DType::f32 ? load_bars<float, W>(series, bar) : load_bars<double, W>(series, bar);
 }
 
 /// One series: what its bars do to the equity W at a time, then the equity from bar to bar.
@@ -112,16 +107,15 @@ void alone(const Params& p, const double* growth, const Group& group) {
 void curve(const Params& p, const double* growth, const Group& group) {
   const auto with_mode = [&]<class M>(M) {
     group.lanes == 1 ? alone<M>(p, growth, group) : side_by_side<M>(p, growth, group);
-    if (group.past_cache) finish_streams();
   };
   if (p.from_prices)
     p.sticky ? with_mode(Mode<true, true>{}) : with_mode(Mode<true, false>{});
   else
     p.sticky ? with_mode(Mode<false, true>{}) : with_mode(Mode<false, false>{});
+  if (group.past_cache) finish_streams();
 }
 
 void make_growth(double rate, std::int64_t origin, std::int64_t bars, double* growth) {
-  using V = Pack<W>;
   for (std::int64_t i = 0; i < bars; i += W) {
     V n;
     for (int j = 0; j < W; ++j) n.v[j] = static_cast<double>(i + j - origin);

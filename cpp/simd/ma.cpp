@@ -96,6 +96,17 @@ WQ_HD void store_rows(const V (&x)[W], double* rows) {
 template <class Kind>
 constexpr bool kAnchored = !Kind::info.ends_only;
 
+/// What a kind asks for every eight bars, before the bar in row `r` of a block.
+template <class Kind>
+WQ_HD void tend(const Kind& kind, typename Kind::template State<V>& state, V& seen, const double* rows,
+                std::int64_t r) {
+  if constexpr (requires(Window<V> window) { kind.tend(state, window, r); })
+    if (r % 8 == 0 && r > 0) {
+      seen = seen + kind.trace(state);
+      kind.tend(state, Window<V>{rows + (r - 1) * W}, r);
+    }
+}
+
 /// The first `bars` of a block, a multiple of W that every lane has. The first average reads and keeps them as rows for
 /// the others. Loops like this one are functions of their own, because compilers keep in registers only what is in a
 /// small one.
@@ -106,11 +117,7 @@ template <class Kind, class In, class Out, bool kAlong>
   auto now = state;
   V seen(0.0);
   for (std::int64_t r = 0; r < bars; r += W) {
-    if constexpr (requires(Window<V> window) { kind.tend(now, window, r); })
-      if (r % 8 == 0 && r > 0) {
-        seen = seen + kind.trace(now);
-        kind.tend(now, Window<V>{rows + (r - 1) * W}, r);
-      }
+    tend(kind, now, seen, rows, r);
     V x[W];
     if (is_first) {
       reader.template block<kAlong>(start + r, x);
@@ -165,11 +172,7 @@ void windowed(Job& job, std::byte* scratch) {
                   : walk_block<Kind, In, Out, false>(kind, state, reader, writer, anchor, rows, s == 0, start, whole));
       for (std::int64_t r = whole; r < here; ++r) {
         double* row = rows + r * W;
-        if constexpr (requires { kind.tend(state, Window<V>{row}, r); })
-          if (r % 8 == 0 && r > 0) {
-            seen = seen + kind.trace(state);
-            kind.tend(state, Window<V>{row - W}, r);
-          }
+        tend(kind, state, seen, rows, r);
         if (s == 0) relative(reader.row(start + r)).store(row);
         const V value = kind.step(state, Window<V>{row});
         writer.row(start + r, kAnchored<Kind> ? anchor + value : value);
@@ -194,14 +197,7 @@ struct NextBars {
   const Series& series;
   std::int64_t bar;
 
-  WQ_HD V operator[](std::int64_t k) const {
-    const std::byte* p = series.data + (bar - k) * series.stride;
-    if (bar >= k && bar + W <= series.bars && series.stride == sizeof(T)) return load_values<T, W>(p);
-    V values;
-    for (int i = 0; i < W; ++i)
-      values.v[i] = load_value<T>(series.data + clamp(bar - k + i, 0, series.bars - 1) * series.stride);
-    return values;
-  }
+  WQ_HD V operator[](std::int64_t k) const { return load_bars<T, W>(series, bar - k); }
 };
 
 /// What looks at the two ends of its window alone needs no walk: bars of a part are as good as parts of series.

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <vector>
 
 #include "warpquant/atc/signals.h"
@@ -100,15 +99,12 @@ class Computation {
     }
 
     std::vector<std::int64_t> clean, holes;
-    for (std::int64_t i = 0; i < count(); ++i) {
+    for (const std::int64_t i : longest_first(count(), [&](std::int64_t i) { return items_[i].close.bars; })) {
       if (items_[i].close.bars == 0)
         spread(items_[i], {});
       else
         (whole[i] ? clean : holes).push_back(i);
     }
-    for (auto* list : {&clean, &holes})
-      std::stable_sort(list->begin(), list->end(),
-                       [&](std::int64_t a, std::int64_t b) { return items_[a].close.bars > items_[b].close.bars; });
 
     std::vector<std::span<const std::int64_t>> groups;
     const auto clean_groups = split(clean, groups);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <mutex>
-#include <numeric>
 
 #include "warpquant/core/levels.h"
 
@@ -21,12 +20,8 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
   const bool past_cache =
       points * (item_size(request.in_type) + item_size(request.signal_type) + item_size(request.out_type)) > kPastCache;
   const auto growth = growth_table(request.growth_per_bar, request.params.cutout, longest, execution.level);
-  // Lanes that end together leave none of the others to walk alone.
-  std::vector<std::size_t> order(items.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return items[a].in.bars > items[b].in.bars; });
   const auto count = static_cast<std::int64_t>(items.size());
+  const std::vector<std::int64_t> order = longest_first(count, [&](std::int64_t i) { return items[i].in.bars; });
   parallel_for(execution.threads, (count + kernels.lanes - 1) / kernels.lanes, [&](std::int64_t task, int) {
     Group group{};
     group.in_type = request.in_type;
@@ -52,11 +47,7 @@ std::shared_ptr<const std::vector<double>> growth_table(double rate, std::int64_
     std::int64_t origin;
     std::shared_ptr<const std::vector<double>> table;
   };
-  static Last& last = []() -> Last& {
-    auto* made = new Last{};  // never destroyed: worker threads may outlive every static object
-    hold_during_fork(made->mutex);
-    return *made;
-  }();
+  Last& last = immortal<Last>();
   {
     const std::lock_guard lock(last.mutex);
     if (last.table && last.rate == rate && last.origin == origin &&

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -140,11 +139,8 @@ class Computation {
 
   /// Series of similar length share a call of the kernel, whole.
   void run_recurrent(const Range& specs, DType in_type, const std::vector<Part>& parts, std::int64_t points) {
-    std::vector<std::int64_t> order(parts.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int64_t a, std::int64_t b) { return parts[a].item.in.bars > parts[b].item.in.bars; });
-    const std::int64_t count = std::ssize(order);
+    const std::int64_t count = std::ssize(parts);
+    const std::vector<std::int64_t> order = longest_first(count, [&](std::int64_t i) { return parts[i].item.in.bars; });
     const int threads = threads_for(points * specs.count);
     // Below AVX-512, full calls hide the latency of the recurrence; smaller ones keep every thread busy.
     std::int64_t lanes = kMostLanes;

@@ -22,14 +22,7 @@ struct Shared {
   std::size_t in_use = 0, kept = 0, limit = BufferPool::kDefaultLimit;
 };
 
-Shared& shared() {
-  static Shared& instance = []() -> Shared& {
-    auto* made = new Shared;  // never destroyed: arrays may outlive every static object
-    hold_during_fork(made->mutex);
-    return *made;
-  }();
-  return instance;
-}
+Shared& shared() { return immortal<Shared>(); }
 
 void unmap(void* data, std::size_t size) { ::munmap(data, size); }
 

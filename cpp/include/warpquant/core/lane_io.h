@@ -43,6 +43,17 @@ WQ_HD std::int64_t clamp(std::int64_t i, std::int64_t low, std::int64_t high) {
   return i < low ? low : i > high ? high : i;
 }
 
+/// Bars [bar, bar + W) of one series; those that it does not have repeat its nearest (it may not be empty).
+template <class T, int W>
+WQ_HD Pack<W> load_bars(const Series& series, std::int64_t bar) {
+  if (bar >= 0 && bar + W <= series.bars && series.stride == sizeof(T))
+    return load_values<T, W>(series.data + bar * series.stride);
+  Pack<W> values;
+  for (int i = 0; i < W; ++i)
+    values.v[i] = load_value<T>(series.data + clamp(bar + i, 0, series.bars - 1) * series.stride);
+  return values;
+}
+
 /// How W series lie in memory.
 template <class T, int W, class S>
 struct Lanes {
@@ -140,7 +151,7 @@ struct LaneWriter : Lanes<T, W, Sink> {
     if (kAlong || this->along_time) {
       const std::int64_t at = bar * static_cast<std::int64_t>(sizeof(T));
       transpose(rows);
-      if (past_cache && bar % W == 0) {
+      if (past_cache && bar % W == 0) {  // at any other bar, a block fills parts of two lines
 #pragma GCC unroll 8
         for (int j = 0; j < W; ++j) rows[j].stream(reinterpret_cast<double*>(series[j].data + at));
         return;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <numeric>
+#include <vector>
 
 #include "warpquant/core/levels.h"
 
@@ -33,6 +36,28 @@ void set_interrupt_check(bool (*check)());
 /// Take `mutex`, which must never be destroyed, while the process forks: the child would otherwise inherit it locked by
 /// a thread that the child does not have.
 void hold_during_fork(std::mutex& mutex);
+
+/// The one T of the process. It is never destroyed, because arrays and worker threads may outlive every static object,
+/// and its `mutex` is held during forks.
+template <class T>
+T& immortal() {
+  static T& instance = []() -> T& {
+    auto* made = new T{};
+    hold_during_fork(made->mutex);
+    return *made;
+  }();
+  return instance;
+}
+
+/// The numbers from 0 to `count` - 1, ordered by bars(i), most first: series that share a kernel's lanes should end at
+/// about the same bar.
+template <class Bars>
+std::vector<std::int64_t> longest_first(std::int64_t count, Bars bars) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return bars(a) > bars(b); });
+  return order;
+}
 
 /// Memory of the calling thread, at least `bytes`, aligned to a cache line. Valid until its next call; reused.
 std::byte* thread_scratch(std::size_t bytes);

@@ -47,10 +47,6 @@ struct WeightedWindow {
   }
 
   template <class V>
-  WQ_HD V sma(const WindowSums<V>& s) const {
-    return s.plain * V(one_over);
-  }
-  template <class V>
   WQ_HD V wma(const WindowSums<V>& s) const {
     return s.weighted * V(scale);
   }
