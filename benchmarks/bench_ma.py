@@ -40,9 +40,7 @@ def main() -> None:
                 }
                 differs = []
                 for peer in others:
-                    call = peer.panel(kind, x, LENGTH, threads) if series > 1 else None
-                    if series == 1 and threads == 1:
-                        call = peer.one(kind, x, LENGTH)
+                    call = peer.panel(kind, x, LENGTH, threads) if series > 1 else peer.one(kind, x, LENGTH)
                     if call is None:
                         continue
                     if agrees(call(), cases["warpquant"]()):

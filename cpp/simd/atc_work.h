@@ -79,7 +79,7 @@ struct Tile {
 /// How many bars back a lane looks.
 template <class Shape>
 struct Lag {
-  static constexpr int W = Shape::kWidth, kLags = Shape::kOneSymbol ? W : 1;
+  static constexpr int kLags = Shape::kOneSymbol ? 3 : 1;  // of the three blocks, or of this one
   std::int64_t bars[kLags];
 
   /// `most`: no lane looks further back; a longer window is never complete anyway.
@@ -94,7 +94,8 @@ struct Lag {
   WQ_HD typename Shape::V before(const double* column) const {
     if constexpr (Shape::kOneSymbol) {
       const auto lane = [&](int j) { return column[j - bars[j] * kStep]; };
-      return typename Shape::V::Raw{lane(0), lane(1), lane(2), lane(3)};
+      const double third = lane(2);  // a load less than asking once for each lane
+      return typename Shape::V::Raw{lane(0), lane(1), third, third};
     } else {
       return Shape::V::load(column - bars[0] * kStep);
     }
