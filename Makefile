@@ -9,6 +9,7 @@ VENV ?= .venv
 BUILD ?= build/dev
 BUILD_TYPE ?= Release
 CUDA ?= AUTO
+EMULATOR ?= OFF
 SANITIZE ?=
 PYTEST_ARGS ?=
 
@@ -17,7 +18,8 @@ BIN := $(VENV)/bin
 SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda python/bindings -type f 2>/dev/null)
 CXX_FILES := $(shell find cpp cuda python/bindings -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 INSTALL = $(BIN)/pip install --quiet --no-build-isolation -C build-dir=$(BUILD) -C cmake.build-type=$(BUILD_TYPE) \
-          -C cmake.define.WQ_CUDA=$(CUDA) -C cmake.define.WQ_SANITIZE=$(SANITIZE) $(EXTRA_SETTINGS) --editable
+          -C cmake.define.WQ_CUDA=$(CUDA) -C cmake.define.WQ_SANITIZE=$(SANITIZE) \
+          -C cmake.define.WQ_EMULATOR=$(EMULATOR) $(EXTRA_SETTINGS) --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test stubs lint format docs bench asan tsan clean
@@ -45,6 +47,10 @@ $(VENV)/.tools:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "scikit-build-core>=1.0" "pybind11[global]>=3.0" "cmake>=3.24" ninja
 	@touch $@
+
+# The tests run CUDA kernels on simulated devices.
+$(VENV)/.with-test%: EMULATOR = ON
+$(VENV)/.with-test: EMULATOR = ON
 
 # One stamp for each set of extras: made anew when the compiled sources change.
 $(VENV)/.with-%: $(VENV)/.tools $(SOURCES)

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/pybind11.h>
 
-#include "core/devices.h"
+#include "core/runtime.h"
 
 PYBIND11_MODULE(_cuda, m) {
   m.doc() = "CUDA side of warpquant. Private: loaded at the first question about devices.";
   m.attr("architectures") = WQ_CUDA_ARCHITECTURES;
   m.def(
-      "table",
-      [] {
-        static const wq::BackendTable table = {wq::cuda::status, wq::cuda::device};
-        return pybind11::capsule(&table, wq::kBackendCapsule);
-      },
+      "table", [] { return pybind11::capsule(&wq::cuda::table(), wq::kBackendCapsule); },
       "Function table for the core module.");
 }

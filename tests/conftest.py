@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 
@@ -18,14 +19,29 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, deran
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-@pytest.fixture(scope="session", params=["cpu", "cuda"])
-def device(request):
-    """Where to compute: each device that answers, and a visible skip for each that does not."""
+@functools.cache
+def _missing(call, device):
     try:
-        warpquant.ma.sma([1.0], 1, device=request.param)
+        call(device)
     except warpquant.DeviceUnavailableError as error:
-        pytest.skip(f"{error.reason}: {error}")
+        return f"{error.reason}: {error}"
+    return ""
+
+
+@pytest.fixture(scope="module", params=["cpu", "emulator", "cuda"])
+def device(request):
+    """Where to compute: each device that answers, and a visible skip for each that does not.
+
+    A module whose functions need kernels of their own says by `RUNS_ON` what to try.
+    """
+    reason = _missing(getattr(request.module, "RUNS_ON", _average), request.param)
+    if reason:
+        pytest.skip(reason)
     return request.param
+
+
+def _average(device):
+    warpquant.ma.sma([1.0], 1, device=device)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,10 @@ def compare(got, want, prices, params, label="", src=None):
     return stop
 
 
+def RUNS_ON(device):
+    atc.run([1.0], device=device)
+
+
 def check(device, name, params, src=None):
     """Every output and every detail against the definition, on every bar."""
     x, want = series(name), wanted(name, params, src)

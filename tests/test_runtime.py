@@ -96,6 +96,8 @@ class TestConfig:
             "num_threads": (None, "default"),
             "simd": ("best", "default"),
             "fallback": ("cpu", "default"),
+            "streams": (4, "default"),
+            "batch.max_bytes": (64 * 2**20, "default"),
             "memory.buffer_pool": (64 * 2**20, "default"),
         }
 
@@ -283,19 +285,19 @@ class TestDevices:
             raise ModuleNotFoundError(name)
 
         monkeypatch.setattr(_devices.importlib, "import_module", missing)
-        _devices.cuda_status.cache_clear()
+        _devices.status.cache_clear()
         try:
             assert warpquant.doctor()["cuda"]["built"] is False
             with pytest.raises(DeviceUnavailableError, match="without CUDA") as info:
                 ma.sma([1.0], 1, device="cuda")
             assert info.value.reason == "not_built"
         finally:
-            _devices.cuda_status.cache_clear()
+            _devices.status.cache_clear()
 
     def test_tables_of_another_kind(self):
         for table in (None, 1, object()):
             with pytest.raises(warpquant.InternalError, match="table of another kind"):
-                _core.set_cuda_table(table)
+                _core.set_backend("other", table)
 
 
 def test_doctor(monkeypatch):

@@ -12,6 +12,7 @@
 #include "warpquant/atc/signals.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
+#include "warpquant/core/parallel.h"
 #include "warpquant/equity/equity.h"
 
 WQ_KERNEL_TABLE(atc)

@@ -11,7 +11,9 @@
 
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
+#include "warpquant/core/parallel.h"
 #include "warpquant/ma/kinds.h"
+#include "warpquant/ma/launch.h"
 #include "warpquant/ma/ops.h"
 
 WQ_KERNEL_TABLE(ma)
@@ -26,6 +28,7 @@ class Computation {
  public:
   Computation(const Request& request, std::span<const Item> items, const Execution& execution)
       : request_(request), info_(kinds()[request.kind]), kernels_(kernels_at(execution.level)),
+        device_(execution.device), pipeline_(execution.pipeline),
         threads_(execution.threads > 0 ? execution.threads : usable_processors()) {
     parts_.reserve(items.size());
     for (std::size_t i = 0; i < items.size(); ++i) add(items[i], static_cast<std::int64_t>(i));
@@ -93,7 +96,9 @@ class Computation {
       };
       for (end = i + 1; end < specs.size() && together(end);) ++end;
       const Range range{specs[i], static_cast<int>(end - i)};
-      if (!info_.recurrent)
+      if (device_)
+        run_on_device(range, in_type, parts);
+      else if (!info_.recurrent)
         run_windowed(range, in_type, parts, points);
       else if (!run_pieces(range, in_type, parts))
         run_recurrent(range, in_type, parts, points);
@@ -136,6 +141,85 @@ class Computation {
   /// Threads for so many values, if a call without takes up to 50 us.
   int threads_for(std::int64_t points) const { return points < kWorthAThread ? 1 : threads_; }
   static constexpr std::int64_t kWorthAThread = 1 << 16;
+
+  /// The same in batches through a device.
+  void run_on_device(const Range& specs, DType in_type, const std::vector<Part>& parts) {
+    std::vector<std::int64_t> bars;
+    for (const Part& part : parts) bars.push_back(part.item.in.bars);
+    const Packing packing(std::move(bars));
+    const std::int64_t in_size = item_size(in_type), out_size = item_size(request_.out_type);
+    const auto spec = [&](int s) -> const Spec& { return request_.specs[specs.first + static_cast<std::size_t>(s)]; };
+
+    // Up: descriptions of series, descriptions of results (for each average), values. Down: a flag per series, results.
+    const auto flags_size = [](std::int64_t count) { return (count + 1) / 2 * 2 * sizeof(int); };
+    const auto sinks_of = [&](std::byte* up, std::int64_t count, int s) {
+      return reinterpret_cast<Sink*>(up + count * sizeof(Series)) + s * count;
+    };
+    const auto values_of = [&](std::byte* up, std::int64_t count) {
+      return reinterpret_cast<std::byte*>(sinks_of(up, count, specs.count));
+    };
+    const auto results_of = [&](std::byte* down, const Cargo& c, int s) {
+      return down + flags_size(c.to - c.from) + s * packing.points(c.from, c.to) * out_size;
+    };
+
+    Freight freight;
+    freight.items = std::ssize(parts);
+    freight.load = [&](std::int64_t from, std::int64_t to) {
+      const auto count = static_cast<std::size_t>(to - from);
+      const auto points = static_cast<std::size_t>(packing.points(from, to));
+      Load load;
+      load.up = count * (sizeof(Series) + specs.count * sizeof(Sink)) + points * in_size;
+      load.down = flags_size(to - from) + specs.count * points * out_size;
+      for (int s = 0; s < specs.count; ++s)
+        load.scratch =
+            std::max(load.scratch, plan(request_.kind, spec(s), to - from, packing.longest(from, to)).scratch_bytes);
+      return load;
+    };
+    freight.pack = [&](const Cargo& c) {
+      const std::int64_t count = c.to - c.from;
+      std::byte* const values = values_of(c.up, count);
+      packing.each(threads_, c, [&](std::int64_t i, std::int64_t offset) {
+        const Part& part = parts[i];
+        gather(part.item.in, in_type, values + offset * in_size);
+        const std::byte* const there = c.device_up + (values - c.up) + offset * in_size;
+        reinterpret_cast<Series*>(c.up)[i - c.from] = {there, in_size, part.item.in.bars};
+        for (int s = 0; s < specs.count; ++s)
+          sinks_of(c.up, count, s)[i - c.from] = {results_of(c.device_down, c, s) + offset * out_size, out_size,
+                                                  part.item.in.bars};
+      });
+    };
+    freight.launch = [&](const Cargo& c) {
+      const std::int64_t count = c.to - c.from;
+      device_->check(device_->table->fill(device_->index, c.device_down, 0, flags_size(count), c.stream), "clearing");
+      for (int s = 0; s < specs.count; ++s) {
+        const Plan cut = plan(request_.kind, spec(s), count, packing.longest(c.from, c.to));
+        const Launch launch{request_.kind,
+                            spec(s),
+                            in_type,
+                            request_.out_type,
+                            count,
+                            reinterpret_cast<const Series*>(c.device_up),
+                            sinks_of(c.device_up, count, s),
+                            reinterpret_cast<int*>(c.device_down),
+                            cut.pieces,
+                            cut.piece_bars,
+                            c.scratch};
+        device_->check(device_->table->ma(device_->index, launch, c.stream), "starting a kernel");
+      }
+    };
+    freight.unpack = [&](const Cargo& c) {
+      packing.each(threads_, c, [&](std::int64_t i, std::int64_t offset) {
+        if (reinterpret_cast<const int*>(c.down)[i - c.from] != 0) suspect(i);
+        Sink sink = parts[i].item.out;
+        sink.bars = parts[i].item.in.bars;
+        for (int s = 0; s < specs.count; ++s) {
+          sink.data = output(parts[i].item, specs.first + s).data;
+          scatter(results_of(c.down, c, s) + offset * out_size, sink, request_.out_type);
+        }
+      });
+    };
+    ship(*device_, pipeline_, freight);
+  }
 
   /// Series of similar length share a call of the kernel, whole.
   void run_recurrent(const Range& specs, DType in_type, const std::vector<Part>& parts, std::int64_t points) {
@@ -374,6 +458,8 @@ class Computation {
   const Request& request_;
   const Info& info_;
   const Kernels& kernels_;
+  const std::optional<Device> device_;
+  const PipelineOptions pipeline_;
   const int threads_;
   std::vector<Part> parts_;
   std::vector<char> suspect_;
@@ -573,6 +659,27 @@ NanPolicy parse_nan_policy(std::string_view name) {
 }
 
 std::span<const Info> kinds() { return AllKinds::info; }
+
+Plan plan(int kind, const Spec& spec, std::int64_t series, std::int64_t longest) {
+  // So many threads keep a large device busy.
+  constexpr std::int64_t kEnough = 1 << 16;
+  const std::int64_t block = block_bars(spec.length), blocks = (longest + block - 1) / block;
+  const std::int64_t wanted = std::max<std::int64_t>(kEnough / std::max<std::int64_t>(series, 1), 1);
+  Plan plan{};
+  AllKinds::visit(kind, spec, [&]<class Kind>(const Kind& k) {
+    std::int64_t pieces = std::min(wanted, blocks);
+    // A piece shorter than what a guess walks before it costs more than it brings.
+    if constexpr (Kind::info.recurrent)
+      pieces = std::min(wanted, longest / (2 * std::max(guess_bars(k, spec), k.warmup() + 1)));
+    plan.pieces = std::max<std::int64_t>(pieces, 1);
+    plan.piece_bars = ((blocks + plan.pieces - 1) / plan.pieces) * block;
+    plan.pieces = std::max<std::int64_t>((longest + plan.piece_bars - 1) / plan.piece_bars, 1);
+    const auto units = static_cast<std::size_t>(series * plan.pieces);
+    if constexpr (Kind::info.recurrent) plan.scratch_bytes = plan.pieces > 1 ? units * sizeof(PieceStates) : 0;
+    if constexpr (requires { k.ring(); }) plan.scratch_bytes = units * static_cast<std::size_t>(k.ring()) * 8;
+  });
+  return plan;
+}
 
 void compute(const Request& request, std::span<const Item> items, const Execution& execution) {
   if (request.specs.empty()) return;

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "dlpack.h"
+#include "register.h"
 #include "warpquant/core/buffer_pool.h"
 #include "warpquant/core/error.h"
 
@@ -707,12 +708,18 @@ void Result::set_sinks(const Panel& panel, bool several) {
 
 // ------------------------------------------------------------------------------------------------ Execution
 
-Execution execution(int num_threads, const std::string& simd) {
+Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device) {
   constexpr int kMost = 1024;
   if (num_threads < 0 || num_threads > kMost)
     throw ParameterError("num_threads: " + std::to_string(num_threads) + " is out of range; accepted are 1 to " +
                          std::to_string(kMost) + ", or None for as many as the process may use");
-  return {parse_level(simd), num_threads};
+  Execution how{parse_level(simd), num_threads};
+  if (device) {
+    const auto& [name, index, streams, batch_bytes] = *device;
+    how.device = Device{backend(name), index};
+    how.pipeline = {streams, static_cast<std::size_t>(batch_bytes)};
+  }
+  return how;
 }
 
 }  // namespace wq

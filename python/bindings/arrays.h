@@ -5,10 +5,12 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
-#include "warpquant/core/parallel.h"
+#include "warpquant/core/execution.h"
 #include "warpquant/core/series.h"
 
 /// Between Python objects and series: arguments of any array kind in host memory are borrowed without a copy where
@@ -108,6 +110,9 @@ class Result {
   bool columns_ = false;
 };
 
-Execution execution(int num_threads, const std::string& simd);
+/// Backend, number of the device, streams, bytes of a batch; none: the CPU.
+using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t>>;
+
+Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
 
 }  // namespace wq

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <iterator>
+#include <map>
 
 #include "arrays.h"
 #include "register.h"
@@ -9,6 +10,7 @@
 #include "warpquant/core/buffer_pool.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
+#include "warpquant/core/parallel.h"
 
 namespace wq {
 namespace {
@@ -37,6 +39,10 @@ void translate_errors(std::exception_ptr pointer) {
   if (translate<ShapeError>(pointer, "ShapeError") || translate<DTypeError>(pointer, "DTypeError") ||
       translate<LayoutError>(pointer, "LayoutError") || translate<ParameterError>(pointer, "ParameterError") ||
       translate<DeviceUnavailableError>(pointer, "DeviceUnavailableError") ||
+      translate<DeviceOutOfMemoryError>(pointer, "DeviceOutOfMemoryError") ||
+      translate<DeviceTransientError>(pointer, "DeviceTransientError") ||
+      translate<DeviceLostError>(pointer, "DeviceLostError") || translate<KernelError>(pointer, "KernelError") ||
+      translate<CaptureUnsafeError>(pointer, "CaptureUnsafeError") ||
       translate<InternalError>(pointer, "InternalError"))
     return;
   try {
@@ -54,31 +60,27 @@ bool interrupted() {
   return true;
 }
 
-/// Devices behind the table that `_cuda` hands over; host-only builds have none.
-const BackendTable* cuda_table = nullptr;
-
-void set_cuda_table(const py::object& capsule) {
-  if (!PyCapsule_IsValid(capsule.ptr(), kBackendCapsule))
-    throw InternalError(std::string("the CUDA module offers a table of another kind; this one takes '") +
-                        kBackendCapsule + "'. Reinstall warpquant so that its parts match");
-  cuda_table = static_cast<const BackendTable*>(PyCapsule_GetPointer(capsule.ptr(), kBackendCapsule));
+/// Device modules that have been loaded, by name.
+std::map<std::string, const BackendTable*>& backends() {
+  static std::map<std::string, const BackendTable*> tables;
+  return tables;
 }
 
-py::dict cuda_status() {
-  py::dict status;
-  status["built"] = cuda_table != nullptr;
-  status["devices"] = py::list();
-  if (cuda_table == nullptr) return status;
+void set_backend(const std::string& name, const py::object& capsule) {
+  if (!PyCapsule_IsValid(capsule.ptr(), kBackendCapsule))
+    throw InternalError("the device module offers a table of another kind; this one takes '" +
+                        std::string(kBackendCapsule) + "'. Reinstall warpquant so that its parts match");
+  backends()[name] = static_cast<const BackendTable*>(PyCapsule_GetPointer(capsule.ptr(), kBackendCapsule));
+}
+
+py::dict backend_status(const std::string& name) {
+  const BackendTable& table = *backend(name);
   BackendStatus s{};
-  cuda_table->status(&s);
-  status["driver_version"] = s.driver_version;
-  status["runtime_version"] = s.runtime_version;
-  status["reason"] = std::string(s.reason);
-  status["message"] = std::string(s.message);
+  table.status(&s);
   py::list devices;
   for (int i = 0; i < s.device_count; ++i) {
     DeviceInfo d{};
-    cuda_table->device(i, &d);
+    table.device(i, &d);
     py::dict device;
     device["index"] = i;
     device["name"] = std::string(d.name);
@@ -91,6 +93,12 @@ py::dict cuda_status() {
     device["message"] = std::string(d.message);
     devices.append(device);
   }
+  py::dict status;
+  status["built"] = true;
+  status["driver_version"] = s.driver_version;
+  status["runtime_version"] = s.runtime_version;
+  status["reason"] = std::string(s.reason);
+  status["message"] = std::string(s.message);
   status["devices"] = devices;
   return status;
 }
@@ -105,6 +113,12 @@ py::dict build_info() {
 }
 
 }  // namespace
+
+const BackendTable* backend(const std::string& name) {
+  const auto it = backends().find(name);
+  WQ_EXPECT(it != backends().end(), InternalError, "device module '" + name + "' has not been loaded");
+  return it->second;
+}
 
 void register_core(py::module_& m) {
   py::register_exception_translator(translate_errors);
@@ -132,8 +146,8 @@ void register_core(py::module_& m) {
       },
       "Bytes of the pool that large results come from.");
   m.def("set_buffer_limit", &BufferPool::set_limit, py::arg("bytes"), "Most bytes that the pool keeps for later.");
-  m.def("set_cuda_table", set_cuda_table, py::arg("table"), "Take over the function table of the CUDA module.");
-  m.def("cuda_status", cuda_status, "Driver and devices, if the CUDA module is there.");
+  m.def("set_backend", set_backend, py::arg("name"), py::arg("table"), "Take over the functions of a device module.");
+  m.def("backend_status", backend_status, py::arg("name"), "Driver and devices of a device module.");
 }
 
 }  // namespace wq

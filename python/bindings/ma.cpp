@@ -29,14 +29,14 @@ std::vector<Spec> specs_of(int kind, const std::vector<std::int64_t>& lengths, b
 
 py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>& lengths, bool several,
                    bool seed_first, double fast, double slow, const std::string& nan, const py::object& out,
-                   int num_threads, const std::string& simd) {
+                   int num_threads, const std::string& simd, const DeviceChoice& device) {
   ma::Request request;
   request.kind = kind;
   request.specs = specs_of(kind, lengths, seed_first, fast, slow);
   request.nan = ma::parse_nan_policy(nan);
   request.in_type = request.out_type = panel.type();
   request.label = [&panel](std::int64_t i) { return panel.label(i); };
-  const Execution how = execution(num_threads, simd);
+  const Execution how = execution(num_threads, simd, device);
   const std::int64_t copies = several ? static_cast<std::int64_t>(lengths.size()) : -1;
   const Result result =
       out.is_none() ? Result(panel, panel.type(), copies) : Result(panel, panel.type(), copies, out, "out");
@@ -53,17 +53,17 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
 
 py::object compute_array(int kind, const py::object& x, const std::vector<std::int64_t>& lengths, bool several,
                          bool seed_first, double fast, double slow, const std::string& nan, int axis,
-                         const py::object& out, int num_threads, const std::string& simd) {
+                         const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
   return compute(kind, Panel::of_array(x, "x", axis), lengths, several, seed_first, fast, slow, nan, out, num_threads,
-                 simd);
+                 simd, device);
 }
 
 py::object compute_columns(int kind, const py::list& columns, const std::vector<std::string>& labels,
                            const std::vector<std::int64_t>& lengths, bool several, bool seed_first, double fast,
                            double slow, const std::string& nan, const py::object& out, int num_threads,
-                           const std::string& simd) {
+                           const std::string& simd, const DeviceChoice& device) {
   return compute(kind, Panel::of_columns(columns, "x", labels), lengths, several, seed_first, fast, slow, nan, out,
-                 num_threads, simd);
+                 num_threads, simd, device);
 }
 
 py::list kinds() {
@@ -143,11 +143,11 @@ void register_ma(py::module_& m) {
   using py::arg;
   m.def("ma_kinds", kinds, "The averages, in the order of their indices.");
   m.def("ma_array", compute_array, arg("kind"), arg("x"), arg("lengths"), arg("several"), arg("seed_first"),
-        arg("fast"), arg("slow"), arg("nan"), arg("axis"), arg("out"), arg("num_threads"), arg("simd"),
+        arg("fast"), arg("slow"), arg("nan"), arg("axis"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
         "Averages of an array.");
   m.def("ma_columns", compute_columns, arg("kind"), arg("columns"), arg("labels"), arg("lengths"), arg("several"),
         arg("seed_first"), arg("fast"), arg("slow"), arg("nan"), arg("out"), arg("num_threads"), arg("simd"),
-        "Averages of a list of one-dimensional arrays.");
+        arg("device"), "Averages of a list of one-dimensional arrays.");
   py::class_<StreamHandle>(m, "MaStream", "State of an average over several series, fed bar by bar.")
       .def(py::init<int, std::int64_t, std::int64_t, bool, double, double, std::string>(), arg("kind"), arg("length"),
            arg("series"), arg("seed_first"), arg("fast"), arg("slow"), arg("nan"))

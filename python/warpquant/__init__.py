@@ -16,9 +16,14 @@ from . import _core, atc, config, data, equity, errors, ma
 from ._doctor import doctor
 from .atc import ATCConfig, compute_atc_signals
 from .errors import (
+    CaptureUnsafeError,
+    DeviceLostError,
+    DeviceOutOfMemoryError,
+    DeviceTransientError,
     DeviceUnavailableError,
     DTypeError,
     InternalError,
+    KernelError,
     LayoutError,
     ParameterError,
     ShapeError,
@@ -37,9 +42,14 @@ def __getattr__(name: str) -> _Any:
 
 __all__ = [
     "ATCConfig",
+    "CaptureUnsafeError",
     "DTypeError",
+    "DeviceLostError",
+    "DeviceOutOfMemoryError",
+    "DeviceTransientError",
     "DeviceUnavailableError",
     "InternalError",
+    "KernelError",
     "LayoutError",
     "ParameterError",
     "ShapeError",

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'cuda_status', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'set_buffer_limit', 'set_cuda_table', 'usable_processors']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'set_backend', 'set_buffer_limit', 'usable_processors']
 class MaStream:
     """
     State of an average over several series, fed bar by bar.
@@ -43,6 +43,10 @@ def atc_growth(la_per_bar: typing.SupportsFloat | typing.SupportsIndex, cutout: 
     """
     Growth factor of each bar.
     """
+def backend_status(name: str) -> dict[str, typing.Any]:
+    """
+    Driver and devices of a device module.
+    """
 def best_simd() -> str:
     """
     Highest instruction level that this machine can run.
@@ -59,27 +63,23 @@ def copy_counts() -> dict[str, typing.Any]:
     """
     Copies that arguments needed since the start of the process, by reason.
     """
-def cuda_status() -> dict[str, typing.Any]:
-    """
-    Driver and devices, if the CUDA module is there.
-    """
 def effective_simd(name: str) -> str:
     """
     The level that a setting comes to on this machine.
     """
-def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     Equity curves of arrays.
     """
-def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     Equity curves of lists of one-dimensional arrays.
     """
-def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     Averages of an array.
     """
-def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     Averages of a list[typing.Any] of one-dimensional arrays.
     """
@@ -87,13 +87,13 @@ def ma_kinds() -> list[typing.Any]:
     """
     The averages, in the order of their indices.
     """
+def set_backend(name: str, table: typing.Any) -> None:
+    """
+    Take over the functions of a device module.
+    """
 def set_buffer_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Most bytes that the pool keeps for later.
-    """
-def set_cuda_table(table: typing.Any) -> None:
-    """
-    Take over the function table of the CUDA module.
     """
 def usable_processors() -> int:
     """

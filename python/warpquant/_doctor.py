@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, config
-from ._devices import cuda_status
-from .errors import WarpquantError
+from . import _core, _devices, config
+from .errors import DeviceUnavailableError, WarpquantError
 
 __all__ = ["doctor"]
 
@@ -57,11 +56,12 @@ def doctor() -> dict[str, Any]:
     effective = _core.effective_simd(simd)
     if simd not in ("best", effective):
         problems.append(f"simd={simd!r} is set, but this machine reaches {effective!r} only, which is used instead")
-    cuda = cuda_status()
-    device = settings.get("device", {}).get("value", "auto")
-    if str(device).startswith("cuda"):
-        reason = cuda.get("message") or "this version has no kernels for CUDA yet"
-        problems.append(f"device={device!r} is set, but {reason}")
+    device = str(settings.get("device", {}).get("value", "auto"))
+    try:
+        if device not in ("auto", "cpu"):
+            _devices.usable(device)
+    except DeviceUnavailableError as error:
+        problems.append(f"device={device!r} is set, but cannot be used: {error}")
     return {
         "warpquant": _core.__version__,
         "python": platform.python_version(),
@@ -75,7 +75,7 @@ def doctor() -> dict[str, Any]:
             "simd": effective,
             "best_simd": _core.best_simd(),
         },
-        "cuda": cuda,
+        "cuda": _devices.cuda_status(),
         "buffers": _core.buffer_stats(),
         "settings": settings,
         "packages": {name: _version(name) for name in _COMPANIONS},

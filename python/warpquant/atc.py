@@ -423,7 +423,7 @@ def run(
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
         raise ParameterError("out: takes one value per bar, which last_only leaves out; choose one of the two")
-    resolve(device)
+    resolve(device, has_kernels=False)
     threads, simd = config._execution(num_threads)
 
     source = unpack(prices, "prices", axis)

@@ -12,6 +12,8 @@ key                       environment         meaning
 ``simd``                  ``WQ_SIMD``         highest instruction level: ``best``, ``avx512``, ``avx2``,
                                               ``baseline``; it lowers the choice and never changes a result
 ``fallback``              ``WQ_FALLBACK``     what ``auto`` does without a usable device: ``cpu``, ``error``
+``streams``               ``WQ_STREAMS``      batches under way on a device at once
+``batch.max_bytes``       ``WQ_BATCH_BYTES``  memory of a batch on a device, for example ``64MiB``
 ``memory.buffer_pool``    ``WQ_BUFFER_POOL``  memory kept for the next large result, for example ``64MiB``
 ========================  ==================  ==========================================================
 """
@@ -59,7 +61,8 @@ def _one_of(*accepted: str) -> Callable[[str, Any], str]:
 
 
 def _device(source: str, value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+    # "emulator" stands for the simulated devices of the test suite.
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|(cuda|emulator)(:\d+)?", value):
         raise ParameterError(f"{source}: {value!r} is not a device; accepted are 'auto', 'cpu', 'cuda' and 'cuda:N'")
     return value
 
@@ -77,6 +80,16 @@ def _threads(source: str, value: Any) -> int | None:
         count = None
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_THREADS:
         raise ParameterError(f"{source}: {value!r} is not a number of threads; {_ACCEPTED_THREADS}")
+    return count
+
+
+def _streams(source: str, value: Any) -> int:
+    try:
+        count = int(value) if isinstance(value, str) else value
+    except ValueError:
+        count = None
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 64:
+        raise ParameterError(f"{source}: {value!r} is not a number of streams; accepted are whole numbers from 1 to 64")
     return count
 
 
@@ -103,6 +116,8 @@ _KEYS: dict[str, _Key] = {
     "num_threads": _Key("WQ_NUM_THREADS", None, _threads),
     "simd": _Key("WQ_SIMD", "best", _one_of("best", "baseline", "avx2", "avx512")),
     "fallback": _Key("WQ_FALLBACK", "cpu", _one_of("cpu", "error")),
+    "streams": _Key("WQ_STREAMS", 4, _streams),
+    "batch.max_bytes": _Key("WQ_BATCH_BYTES", 64 * 2**20, _bytes),
     "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
 }
 

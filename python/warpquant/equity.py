@@ -130,8 +130,7 @@ def curve(
         _whole("cutout", cutout, 0),
         neutral == "sticky",
     )
-    resolve(device)
-    threads, simd = config._execution(num_threads)
+    where = (*config._execution(num_threads), resolve(device))
     source = unpack(x, name, axis)
     follows = unpack_like(signal, "signal", source, axis)
     target = out
@@ -143,7 +142,7 @@ def curve(
         expected, given = shape(source.data, name), shape(follows.data, "signal")
         if None not in (given, expected) and given != expected:
             raise ShapeError(f"signal: has shape {given}, but {name} have shape {expected}")
-        result = _core.equity_array(source.data, follows.data, source.axis, *numbers, target, threads, simd)
+        result = _core.equity_array(source.data, follows.data, source.axis, *numbers, target, *where)
     else:
-        result = _core.equity_columns(source.data, follows.data, source.labels, *numbers, target, threads, simd)
+        result = _core.equity_columns(source.data, follows.data, source.labels, *numbers, target, *where)
     return out if out is not None else source.wrap(result)

@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 __all__ = [
+    "CaptureUnsafeError",
     "DTypeError",
+    "DeviceLostError",
+    "DeviceOutOfMemoryError",
+    "DeviceTransientError",
     "DeviceUnavailableError",
     "InternalError",
+    "KernelError",
     "LayoutError",
     "ParameterError",
     "ShapeError",
@@ -47,6 +52,26 @@ class DeviceUnavailableError(WarpquantError, RuntimeError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class DeviceOutOfMemoryError(WarpquantError, MemoryError):
+    """The memory of a device is short, though batches were made as small as they get."""
+
+
+class DeviceTransientError(WarpquantError, RuntimeError):
+    """A device failed in a way that may be gone at the next try."""
+
+
+class DeviceLostError(WarpquantError, RuntimeError):
+    """A device takes no more work from this process; a new one is needed to use it again."""
+
+
+class KernelError(WarpquantError, RuntimeError):
+    """A kernel that the device cannot start."""
+
+
+class CaptureUnsafeError(WarpquantError, RuntimeError):
+    """What was asked for is not possible while a stream is being captured."""
 
 
 class InternalError(WarpquantError, RuntimeError):

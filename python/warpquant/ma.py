@@ -157,8 +157,7 @@ def _compute(
     _check_nan(nan)
     if warmup not in ("nan", "null"):
         raise ParameterError(f"warmup: {warmup!r} is unknown; accepted are 'nan' and 'null'")
-    resolve(device)
-    threads, simd = config._execution(num_threads)
+    where = (*config._execution(num_threads), resolve(device))
     how = (lengths, several, *_options(kind, given), nan)
     if out is not None and isinstance(x, Mapping):
         out = _match_out(x, out)
@@ -168,9 +167,9 @@ def _compute(
     if warmup == "null" and out is not None:
         raise ParameterError("warmup: 'null' goes with a new result; out has no null")
     if source.labels is None:
-        result = _core.ma_array(index, source.data, *how, source.axis, out, threads, simd)
+        result = _core.ma_array(index, source.data, *how, source.axis, out, *where)
     else:
-        result = _core.ma_columns(index, source.data, source.labels, *how, out, threads, simd)
+        result = _core.ma_columns(index, source.data, source.labels, *how, out, *where)
     if out is not None:
         return dict(zip(x, out, strict=True)) if isinstance(x, Mapping) else out
     wrapped = source.wrap_lengths(result, lengths) if several else source.wrap(result)
@@ -252,7 +251,7 @@ _EXACT_DOC = """exact : bool, default False
 def _document(kind: Info) -> str:
     sample = [2.0, 4.0, 8.0, 4.0, 2.0, 4.0, 8.0]
     index, _ = _KINDS[kind.name]
-    result = _core.ma_array(index, sample, [3], False, False, 2.0, 30.0, "window", -1, None, 1, "best")
+    result = _core.ma_array(index, sample, [3], False, False, 2.0, 30.0, "window", -1, None, 1, "best", None)
     return _DOC.format(
         title=kind.title,
         formula=kind.formula,

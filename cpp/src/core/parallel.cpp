@@ -61,9 +61,8 @@ struct Run {
   }
 
   void ask(Clock::time_point& asked) {
-    const auto check = interrupt_check.load();
-    if (check == nullptr || Clock::now() - asked < kInterruptPeriod) return;
-    if (check()) throw Interrupted();
+    if (Clock::now() - asked < kInterruptPeriod) return;
+    check_interrupt();
     asked = Clock::now();
   }
 };
@@ -235,6 +234,11 @@ void parallel_for(int threads, std::int64_t tasks, const Task& task) {
 }
 
 void set_interrupt_check(bool (*check)()) { interrupt_check = check; }
+
+void check_interrupt() {
+  const auto check = interrupt_check.load();
+  if (check != nullptr && check()) throw Interrupted();
+}
 
 std::byte* thread_scratch(std::size_t bytes) {
   constexpr std::size_t kLine = 64;

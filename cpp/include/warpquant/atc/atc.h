@@ -8,7 +8,7 @@
 #include <string>
 
 #include "warpquant/atc/ops.h"
-#include "warpquant/core/parallel.h"
+#include "warpquant/core/execution.h"
 
 /// Adaptive trend classification: what the bindings call.
 namespace wq::atc {

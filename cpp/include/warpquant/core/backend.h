@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-/// What a device module (`_cuda`) offers to `_core`: plain functions behind a capsule, no symbol shared between the
-/// two libraries, no CUDA type in sight. The capsule's name holds the version of this header.
+/// What a device module (`_cuda`, or `_emulator` in tests) offers to `_core`: plain functions behind a capsule, no
+/// symbol shared between the libraries, no CUDA type in sight. The capsule's name holds the version of this header.
 namespace wq {
 
-inline constexpr int kBackendAbi = 1;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.1";
+namespace ma {
+struct Launch;
+}
+namespace equity {
+struct Launch;
+}
+
+inline constexpr int kBackendAbi = 2;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.2";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -28,9 +36,54 @@ struct DeviceInfo {
   char message[256];                       // why not
 };
 
+/// How a call ended. The bindings raise an exception of their own for each but `none`.
+enum class Fault : std::int32_t {
+  none,
+  out_of_memory,
+  unavailable,  // no driver, no such device
+  transient,    // may succeed when tried again
+  lost,         // the device takes no more work from this process
+  kernel,       // a launch that cannot be: its configuration, no code for this device
+  capture,      // not possible while the stream is being captured
+  invalid,      // an argument was wrong, which is a mistake of ours
+};
+
+/// A stream or an event of a device; null is the default stream.
+using Handle = void*;
+
+/// Everything that takes a stream only puts work into it, unless it says otherwise.
 struct BackendTable {
+  const char* name;  // what device names begin with
   void (*status)(BackendStatus* out);
   void (*device)(int index, DeviceInfo* out);
+  /// Text of the last fault on the calling thread.
+  const char* (*message)();
+
+  Fault (*memory)(int device, std::int64_t* free, std::int64_t* total);
+  Fault (*allocate)(int device, std::size_t bytes, Handle stream, void** out);
+  Fault (*release)(int device, void* memory, Handle stream);
+  /// Return to the system what the device's pool keeps for later.
+  Fault (*trim)(int device);
+  /// Host memory that copies reach directly.
+  Fault (*allocate_pinned)(int device, std::size_t bytes, void** out);
+  Fault (*release_pinned)(int device, void* memory);
+
+  /// Between any two memories. Host memory that is not pinned may be read, and is written, before the call returns.
+  Fault (*copy)(int device, void* to, const void* from, std::size_t bytes, Handle stream);
+  Fault (*fill)(int device, void* to, int byte, std::size_t bytes, Handle stream);
+
+  Fault (*create_stream)(int device, int high_priority, Handle* out);
+  Fault (*destroy_stream)(int device, Handle stream);
+  Fault (*synchronize)(int device, Handle stream);  // waits
+  Fault (*create_event)(int device, Handle* out);
+  Fault (*destroy_event)(int device, Handle event);
+  Fault (*record)(int device, Handle event, Handle stream);
+  Fault (*wait)(int device, Handle stream, Handle event);  // the stream does, not the caller
+  Fault (*done)(int device, Handle event, int* out);       // whether it has come
+
+  // Domains; a null entry: not on this device.
+  Fault (*ma)(int device, const ma::Launch& launch, Handle stream);
+  Fault (*equity)(int device, const equity::Launch& launch, Handle stream);
 };
 
 }  // namespace wq

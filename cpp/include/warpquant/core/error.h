@@ -33,6 +33,27 @@ struct [[gnu::visibility("default")]] DeviceUnavailableError : Error {
   std::string reason;
 };
 
+/// Memory of a device is short, though its pool was trimmed and batches were made as small as they get.
+struct [[gnu::visibility("default")]] DeviceOutOfMemoryError : Error {
+  using Error::Error;
+};
+/// May succeed when tried again.
+struct [[gnu::visibility("default")]] DeviceTransientError : Error {
+  using Error::Error;
+};
+/// The device takes no more work from this process.
+struct [[gnu::visibility("default")]] DeviceLostError : Error {
+  using Error::Error;
+};
+/// A kernel that the device cannot start.
+struct [[gnu::visibility("default")]] KernelError : Error {
+  using Error::Error;
+};
+/// Not possible while a stream is being captured.
+struct [[gnu::visibility("default")]] CaptureUnsafeError : Error {
+  using Error::Error;
+};
+
 /// The user pressed Ctrl-C: the Python error is already set, the bindings only have to let it through.
 struct [[gnu::visibility("default")]] Interrupted : Error {
   Interrupted() : Error("interrupted") {}

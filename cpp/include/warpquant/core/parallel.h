@@ -8,15 +8,7 @@
 #include <numeric>
 #include <vector>
 
-#include "warpquant/core/levels.h"
-
 namespace wq {
-
-/// How a call is to run on the CPU. None of it changes a result.
-struct Execution {
-  Level level = best_level();
-  int threads = 0;  // 0: as many as the process may use
-};
 
 /// Processors this process may use: its affinity mask, cut to the quota of its control group.
 int usable_processors();
@@ -32,6 +24,9 @@ void parallel_for(int threads, std::int64_t tasks, const std::function<void(std:
 /// Asked now and then by the thread that called `parallel_for`, between its tasks; true stops the run with
 /// `Interrupted`. Set once, by whoever owns signals.
 void set_interrupt_check(bool (*check)());
+
+/// Throws `Interrupted` if that says so.
+void check_interrupt();
 
 /// Take `mutex`, which must never be destroyed, while the process forks: the child would otherwise inherit it locked by
 /// a thread that the child does not have.

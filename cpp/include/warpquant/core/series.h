@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "warpquant/core/macros.h"
+
 namespace wq {
 
 /// Element types that kernels read and write. Arithmetic is always in double.
 enum class DType : std::uint8_t { f64, f32, i8 };
 
-constexpr std::int64_t item_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
+WQ_HD constexpr std::int64_t item_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 1; }
 
 /// From so many bytes read and written on, a call writes its results past the cache, where the level can and they lie
 /// suitably (`fills_lines`). Measured with 32 MiB of last-level cache: 1,000 x 2,000 EMAs took 0.55 ns per point

@@ -3,8 +3,11 @@
 
 #include <cstdint>
 
-#include "warpquant/core/lanes.h"
 #include "warpquant/core/math.h"
+
+#if !defined(__CUDACC__)
+#include "warpquant/core/lanes.h"
+#endif
 
 namespace wq::inline WQ_LEVEL {
 
@@ -16,11 +19,13 @@ struct Rows<double> {
   static constexpr int kStep = 1;
   WQ_HD static double load(const double* p) { return *p; }
 };
+#if !defined(__CUDACC__)
 template <int W>
 struct Rows<Pack<W>> {
   static constexpr int kStep = W;
   WQ_HD static Pack<W> load(const double* p) { return Pack<W>::load(p); }
 };
+#endif
 
 /// The latest values of a series, newest first: x[0] is this bar, x[k] is k bars ago. Before its first bar a series
 /// repeats its first value.

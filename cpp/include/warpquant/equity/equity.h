@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "warpquant/core/parallel.h"
+#include "warpquant/core/execution.h"
 #include "warpquant/equity/ops.h"
 
 /// Equity curves of a signal: what the bindings call.

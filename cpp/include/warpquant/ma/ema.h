@@ -17,9 +17,9 @@ struct Smoothing {
   Smoothing(const Spec& spec, double a)
       : length(spec.length), alpha(a), faded(a - a * a), seed_first(spec.seed_first) {}
 
-  std::int64_t warmup() const { return seed_first ? 0 : length - 1; }
-  std::int64_t span() const { return 0; }    // how far back `advance` looks
-  static constexpr bool kLooksBack = false;  // beyond x[0]
+  WQ_HD std::int64_t warmup() const { return seed_first ? 0 : length - 1; }
+  WQ_HD std::int64_t span() const { return 0; }  // how far back `advance` looks
+  static constexpr bool kLooksBack = false;      // beyond x[0]
 
   template <class V>
   struct State {
@@ -74,8 +74,8 @@ struct Cascade {
 
   Cascade(const Spec& spec, double a) : length(spec.length), alpha(a), seed_first(spec.seed_first) {}
 
-  std::int64_t warmup() const { return seed_first ? 0 : kStages * (length - 1); }
-  std::int64_t span() const { return 0; }
+  WQ_HD std::int64_t warmup() const { return seed_first ? 0 : kStages * (length - 1); }
+  WQ_HD std::int64_t span() const { return 0; }
   static constexpr bool kLooksBack = false;
 
   template <class V>

@@ -22,9 +22,9 @@ struct Hma {
       : whole(spec.length), half(spec.length < 2 ? 1 : spec.length / 2),
         root(static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(spec.length)))) {}
 
-  std::int64_t warmup() const { return whole.length - 1 + root.length - 1; }
-  std::int64_t span() const { return whole.length + root.length; }
-  std::int64_t ring() const { return root.length; }
+  WQ_HD std::int64_t warmup() const { return whole.length - 1 + root.length - 1; }
+  WQ_HD std::int64_t span() const { return whole.length + root.length; }
+  WQ_HD std::int64_t ring() const { return root.length; }
 
   template <class V>
   struct State {

@@ -25,8 +25,8 @@ struct Kama {
       : length(spec.length), noise_for(power_of_2(4 * spec.length, 8)), slow(2.0 / (spec.slow + 1.0)),
         range(2.0 / (spec.fast + 1.0) - 2.0 / (spec.slow + 1.0)) {}
 
-  std::int64_t warmup() const { return length; }
-  std::int64_t span() const { return length + 1; }
+  WQ_HD std::int64_t warmup() const { return length; }
+  WQ_HD std::int64_t span() const { return length + 1; }
   static constexpr bool kLooksBack = true;
 
   template <class V>

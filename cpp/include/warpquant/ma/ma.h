@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "warpquant/core/parallel.h"
+#include "warpquant/core/execution.h"
 #include "warpquant/core/series.h"
 #include "warpquant/ma/spec.h"
 

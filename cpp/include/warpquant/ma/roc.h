@@ -19,9 +19,9 @@ struct Roc {
 
   explicit Roc(const Spec& spec) : length(spec.length) {}
 
-  std::int64_t warmup() const { return length; }
-  std::int64_t span() const { return length; }
-  std::int64_t ring() const { return 0; }
+  WQ_HD std::int64_t warmup() const { return length; }
+  WQ_HD std::int64_t span() const { return length; }
+  WQ_HD std::int64_t ring() const { return 0; }
 
   template <class V>
   struct State {

@@ -22,9 +22,9 @@ struct Sma {
 
   explicit Sma(const Spec& spec) : length(spec.length), one_over(1.0 / static_cast<double>(spec.length)) {}
 
-  std::int64_t warmup() const { return length - 1; }  // first bar with a value
-  std::int64_t span() const { return length; }        // how far back `open` and `step` look
-  std::int64_t ring() const { return 0; }             // values of its own that it keeps
+  WQ_HD std::int64_t warmup() const { return length - 1; }  // first bar with a value
+  WQ_HD std::int64_t span() const { return length; }        // how far back `open` and `step` look
+  WQ_HD std::int64_t ring() const { return 0; }             // values of its own that it keeps
 
   template <class V>
   struct State {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "warpquant/core/macros.h"
+
 namespace wq::ma {
 
 /// One average as the caller asks for it; every kind takes from it what it knows.
@@ -13,7 +15,7 @@ struct Spec {
 };
 
 /// Smallest power of two from `length` on, and from `least`.
-constexpr std::int64_t power_of_2(std::int64_t length, std::int64_t least) {
+WQ_HD constexpr std::int64_t power_of_2(std::int64_t length, std::int64_t least) {
   std::int64_t bars = least;
   while (bars < length) bars *= 2;
   return bars;
@@ -25,7 +27,7 @@ constexpr std::int64_t power_of_2(std::int64_t length, std::int64_t least) {
 inline constexpr std::int64_t kBlock = 264;
 // Strides of `Smoothing` and calls of `tend` count from the start of a block, lines of the cache from that of a series.
 static_assert(kBlock % 8 == 0);
-constexpr std::int64_t block_bars(std::int64_t length) {
+WQ_HD constexpr std::int64_t block_bars(std::int64_t length) {
   std::int64_t bars = kBlock;
   while (bars < length) bars *= 2;
   return bars;

@@ -70,9 +70,9 @@ struct Wma {
 
   explicit Wma(const Spec& spec) : window(spec.length) {}
 
-  std::int64_t warmup() const { return window.length - 1; }
-  std::int64_t span() const { return window.length; }
-  std::int64_t ring() const { return 0; }
+  WQ_HD std::int64_t warmup() const { return window.length - 1; }
+  WQ_HD std::int64_t span() const { return window.length; }
+  WQ_HD std::int64_t ring() const { return 0; }
 
   template <class V>
   struct State {

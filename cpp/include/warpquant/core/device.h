@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "warpquant/core/backend.h"
+#include "warpquant/core/series.h"
+
+/// Devices as the dispatch sees them: faults of the table are exceptions here, and what is allocated has an owner.
+namespace wq {
+
+/// A device behind a table of functions.
+struct Device {
+  const BackendTable* table;
+  int index;
+
+  /// Throws what the fault stands for; `doing` says what failed.
+  void check(Fault fault, const char* doing) const;
+};
+
+/// Work in order, on a device.
+class DeviceStream {
+ public:
+  explicit DeviceStream(Device device);
+  ~DeviceStream();
+  DeviceStream(DeviceStream&& other) noexcept
+      : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}
+  DeviceStream& operator=(DeviceStream&&) = delete;
+
+  Handle handle() const { return handle_; }
+  const Device& device() const { return device_; }
+  void synchronize() const {
+    device_.check(device_.table->synchronize(device_.index, handle_), "waiting for a stream");
+  }
+
+ private:
+  Device device_;
+  Handle handle_ = nullptr;
+};
+
+/// Memory of a device (or of the host, pinned for it), freed in the order of the stream that it came from.
+class DeviceMemory {
+ public:
+  enum class Where { device, pinned };
+  DeviceMemory() = default;
+  /// Throws DeviceOutOfMemoryError after the device's pool was trimmed in vain.
+  DeviceMemory(const DeviceStream& stream, std::size_t bytes, Where where);
+  ~DeviceMemory() { release(); }
+  DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+
+  std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void swap(DeviceMemory& other) noexcept;
+  void release() noexcept;
+
+  Device device_{};
+  Handle stream_ = nullptr;
+  Where where_ = Where::device;
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+// ------------------------------------------------------------------------------------------------ pipeline
+
+/// What a batch needs: bytes copied to the device, bytes copied back, bytes of the device alone.
+struct Load {
+  std::size_t up = 0, down = 0, scratch = 0;
+};
+
+/// A batch on its way. What is put to `up` arrives at `device_up`; what kernels leave at `device_down` comes to `down`.
+struct Cargo {
+  std::int64_t from, to;  // items of the batch
+  Handle stream;
+  std::byte *up, *device_up, *down, *device_down, *scratch;
+};
+
+/// A computation on items in host memory, in batches.
+struct Freight {
+  std::int64_t items;
+  std::function<Load(std::int64_t from, std::int64_t to)> load;
+  std::function<void(const Cargo&)> pack;    // fill `up`
+  std::function<void(const Cargo&)> launch;  // put kernels into the stream
+  std::function<void(const Cargo&)> unpack;  // take results from `down`
+};
+
+/// Series of a call, packed one after the other. Offsets of a batch count from its first.
+class Packing {
+ public:
+  explicit Packing(std::vector<std::int64_t> bars);
+
+  std::int64_t points(std::int64_t from, std::int64_t to) const { return starts_[to] - starts_[from]; }
+  std::int64_t longest(std::int64_t from, std::int64_t to) const;
+  /// Call f(i, offset) for the items of a batch, on several threads.
+  void each(int threads, const Cargo& cargo, const std::function<void(std::int64_t i, std::int64_t offset)>& f) const;
+
+ private:
+  std::vector<std::int64_t> starts_;
+};
+
+/// Values of a series to compact memory, and of compact memory to a series.
+void gather(const Series& series, DType type, std::byte* to);
+void scatter(const std::byte* from, const Sink& sink, DType type);
+
+struct PipelineOptions {
+  int streams = 4;  // 1: one batch after the other
+  std::size_t batch_bytes = std::size_t{256} << 20;
+};
+
+/// Run all items through a device: batches follow each other on several streams, so that copies one way, kernels and
+/// copies the other way overlap. Items never depend on which batch they are in. When memory is short, batches get
+/// smaller, down to one item. Asks for interrupts between batches.
+void ship(const Device& device, const PipelineOptions& options, const Freight& freight);
+
+}  // namespace wq

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+
+#include "warpquant/core/device.h"
+#include "warpquant/core/levels.h"
+
+namespace wq {
+
+/// How a call is to run. None of it changes a result.
+struct Execution {
+  Level level = best_level();
+  int threads = 0;                              // of the CPU; 0: as many as the process may use
+  std::optional<Device> device = std::nullopt;  // none: the CPU
+  PipelineOptions pipeline = {};
+};
+
+}  // namespace wq

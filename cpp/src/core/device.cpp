@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/core/device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "warpquant/core/error.h"
+#include "warpquant/core/parallel.h"
+
+namespace wq {
+
+void Device::check(Fault fault, const char* doing) const {
+  if (fault == Fault::none) return;
+  const std::string what =
+      std::string(table->name) + ":" + std::to_string(index) + ", " + doing + ": " + table->message();
+  switch (fault) {
+  case Fault::out_of_memory:
+    throw DeviceOutOfMemoryError(what);
+  case Fault::unavailable:
+    throw DeviceUnavailableError(what, "driver_error");
+  case Fault::transient:
+    throw DeviceTransientError(what);
+  case Fault::lost:
+    throw DeviceLostError(what + "; start a new process to use the device again");
+  case Fault::kernel:
+    throw KernelError(what);
+  case Fault::capture:
+    throw CaptureUnsafeError(what);
+  case Fault::none:
+  case Fault::invalid:
+    break;
+  }
+  throw InternalError(what);
+}
+
+DeviceStream::DeviceStream(Device device) : device_(device) {
+  device_.check(device_.table->create_stream(device_.index, 0, &handle_), "making a stream");
+}
+
+DeviceStream::~DeviceStream() {
+  if (handle_ != nullptr) device_.table->destroy_stream(device_.index, handle_);
+}
+
+DeviceMemory::DeviceMemory(const DeviceStream& stream, std::size_t bytes, Where where)
+    : device_(stream.device()), stream_(stream.handle()), where_(where), bytes_(bytes) {
+  if (bytes == 0) return;
+  void* data = nullptr;
+  const auto allocate = [&] {
+    return where == Where::device ? device_.table->allocate(device_.index, bytes, stream_, &data)
+                                  : device_.table->allocate_pinned(device_.index, bytes, &data);
+  };
+  Fault fault = allocate();
+  if (fault == Fault::out_of_memory) {
+    // What was freed in other streams comes back with their work done.
+    stream.synchronize();
+    device_.check(device_.table->trim(device_.index), "trimming memory");
+    fault = allocate();
+  }
+  device_.check(fault, where == Where::device ? "allocating memory" : "allocating pinned memory");
+  data_ = static_cast<std::byte*>(data);
+}
+
+void DeviceMemory::release() noexcept {
+  if (data_ == nullptr) return;
+  if (where_ == Where::device)
+    device_.table->release(device_.index, data_, stream_);
+  else
+    device_.table->release_pinned(device_.index, data_);
+  data_ = nullptr;
+}
+
+void DeviceMemory::swap(DeviceMemory& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(stream_, other.stream_);
+  std::swap(where_, other.where_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+}
+
+// ------------------------------------------------------------------------------------------------ pipeline
+
+Packing::Packing(std::vector<std::int64_t> bars) : starts_(bars.size() + 1) {
+  for (std::size_t i = 0; i < bars.size(); ++i) starts_[i + 1] = starts_[i] + bars[i];
+}
+
+std::int64_t Packing::longest(std::int64_t from, std::int64_t to) const {
+  std::int64_t most = 0;
+  for (std::int64_t i = from; i < to; ++i) most = std::max(most, starts_[i + 1] - starts_[i]);
+  return most;
+}
+
+void Packing::each(int threads, const Cargo& cargo, const std::function<void(std::int64_t, std::int64_t)>& f) const {
+  constexpr std::int64_t kTaskPoints = 1 << 16;
+  const std::int64_t items = cargo.to - cargo.from;
+  const std::int64_t tasks = std::min(items, points(cargo.from, cargo.to) / kTaskPoints + 1);
+  parallel_for(threads, tasks, [&](std::int64_t task, int) {
+    for (std::int64_t i = cargo.from + task * items / tasks; i < cargo.from + (task + 1) * items / tasks; ++i)
+      f(i, starts_[i] - starts_[cargo.from]);
+  });
+}
+
+namespace {
+
+/// Values of `kBytes` from one memory to another, each so far apart.
+template <std::size_t kBytes>
+void copy_values(std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
+                 std::int64_t count) {
+  if (to_stride == kBytes && from_stride == kBytes) {
+    std::memcpy(to, from, static_cast<std::size_t>(count) * kBytes);
+    return;
+  }
+  for (std::int64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, kBytes);
+}
+
+void copy_values(DType type, std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
+                 std::int64_t count) {
+  switch (type) {
+  case DType::f64:
+    return copy_values<8>(to, to_stride, from, from_stride, count);
+  case DType::f32:
+    return copy_values<4>(to, to_stride, from, from_stride, count);
+  case DType::i8:
+    return copy_values<1>(to, to_stride, from, from_stride, count);
+  }
+}
+
+}  // namespace
+
+void gather(const Series& series, DType type, std::byte* to) {
+  copy_values(type, to, item_size(type), series.data, series.stride, series.bars);
+}
+
+void scatter(const std::byte* from, const Sink& sink, DType type) {
+  copy_values(type, sink.data, sink.stride, from, item_size(type), sink.bars);
+}
+
+namespace {
+
+/// One of the batches on their way, with memory that the batches of this place use one after the other.
+class Slot {
+ public:
+  explicit Slot(const Device& device) : stream_(device) {}
+  ~Slot() {
+    // Copies must not go on into memory that is freed. A fault here has been seen before, or is nobody's any more.
+    if (busy()) stream_.device().table->synchronize(stream_.device().index, stream_.handle());
+  }
+
+  bool busy() const { return cargo_.has_value(); }
+
+  void reserve(const Load& load) {
+    using Where = DeviceMemory::Where;
+    grow(up_, load.up, Where::pinned);
+    grow(down_, load.down, Where::pinned);
+    grow(device_, round_up(load.up) + round_up(load.down) + load.scratch, Where::device);
+  }
+
+  void send(const Freight& freight, std::int64_t from, std::int64_t to, const Load& load) {
+    const Device& device = stream_.device();
+    std::byte* const memory = device_.data();
+    cargo_ = Cargo{from,   to,           stream_.handle(),           up_.data(),
+                   memory, down_.data(), memory + round_up(load.up), memory + round_up(load.up) + round_up(load.down)};
+    freight.pack(*cargo_);
+    if (load.up > 0)
+      device.check(device.table->copy(device.index, cargo_->device_up, cargo_->up, load.up, cargo_->stream),
+                   "copying to the device");
+    freight.launch(*cargo_);
+    if (load.down > 0)
+      device.check(device.table->copy(device.index, cargo_->down, cargo_->device_down, load.down, cargo_->stream),
+                   "copying from the device");
+  }
+
+  void receive(const Freight& freight) {
+    if (!busy()) return;
+    stream_.synchronize();
+    const Cargo cargo = *std::exchange(cargo_, std::nullopt);
+    freight.unpack(cargo);
+  }
+
+ private:
+  static constexpr std::size_t kAlign = 256;
+  static std::size_t round_up(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+  void grow(DeviceMemory& memory, std::size_t bytes, DeviceMemory::Where where) {
+    if (memory.bytes() >= bytes && memory.data() != nullptr) return;
+    memory = {};
+    memory = DeviceMemory(stream_, bytes, where);
+  }
+
+  DeviceStream stream_;
+  DeviceMemory up_, down_, device_;
+  std::optional<Cargo> cargo_;
+};
+
+/// As many items from `from` on as fit into `bytes`, one at least.
+std::int64_t end_of_batch(const Freight& freight, std::int64_t from, std::size_t bytes) {
+  const auto fits = [&](std::int64_t to) {
+    const Load load = freight.load(from, to);
+    return load.up + load.down + load.scratch <= bytes;
+  };
+  std::int64_t low = from + 1, high = freight.items;
+  if (fits(high)) return high;
+  while (low + 1 < high) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace
+
+void ship(const Device& device, const PipelineOptions& options, const Freight& freight) {
+  std::vector<std::unique_ptr<Slot>> slots;
+  for (int i = 0; i < std::max(options.streams, 1); ++i) slots.push_back(std::make_unique<Slot>(device));
+  std::size_t batch_bytes = options.batch_bytes;
+  std::int64_t from = 0;
+  for (std::size_t turn = 0; from < freight.items; ++turn) {
+    check_interrupt();
+    Slot& slot = *slots[turn % slots.size()];
+    slot.receive(freight);
+    const std::int64_t to = end_of_batch(freight, from, batch_bytes);
+    const Load load = freight.load(from, to);
+    try {
+      slot.reserve(load);
+    } catch (const DeviceOutOfMemoryError&) {
+      // Finish what is under way, give all memory back, and go on with half.
+      for (const auto& other : slots) other->receive(freight);
+      const bool is_last_resort = to == from + 1 && slots.size() == 1;
+      slots.clear();
+      if (is_last_resort) throw;
+      if (to == from + 1) {
+        slots.push_back(std::make_unique<Slot>(device));
+      } else {
+        batch_bytes = (load.up + load.down + load.scratch) / 2;
+        for (int i = 0; i < std::max(options.streams, 1); ++i) slots.push_back(std::make_unique<Slot>(device));
+      }
+      continue;
+    }
+    slot.send(freight, from, to, load);
+    from = to;
+  }
+  for (const auto& slot : slots) slot->receive(freight);
+}
+
+}  // namespace wq

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/runtime.h"
+
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+
+namespace wq::cuda {
+namespace {
+
+template <std::size_t N>
+void put(char (&target)[N], const char* text) {
+  std::snprintf(target, N, "%s", text);
+}
+
+/// A stable word for each way in which devices can be missing.
+const char* reason_of(cudaError_t error) {
+  switch (error) {
+  case cudaSuccess:
+    return "";
+  case cudaErrorNoDevice:
+    return "no_device";
+  case cudaErrorInsufficientDriver:
+    return "old_driver";
+  case cudaErrorSystemDriverMismatch:
+  case cudaErrorCompatNotSupportedOnDevice:
+    return "driver_mismatch";
+  case cudaErrorNoKernelImageForDevice:
+  case cudaErrorInvalidKernelImage:
+    return "arch_missing";
+  case cudaErrorDevicesUnavailable:
+    return "busy";
+  default:
+    return "driver_error";
+  }
+}
+
+/// Proves that this build carries code for a device.
+__global__ void probe_kernel(int* out) { *out = 42; }
+
+cudaError_t probe() {
+  int *memory = nullptr, answer = 0;
+  cudaError_t error = cudaMalloc(&memory, sizeof(int));
+  if (error != cudaSuccess) return error;
+  probe_kernel<<<1, 1>>>(memory);
+  error = cudaGetLastError();
+  if (error == cudaSuccess) error = cudaMemcpy(&answer, memory, sizeof(int), cudaMemcpyDeviceToHost);
+  if (error == cudaSuccess && answer != 42) error = cudaErrorUnknown;
+  cudaFree(memory);
+  return error;
+}
+
+/// Driver, runtime and number of devices; works without a driver.
+void status(BackendStatus* out) {
+  cudaDriverGetVersion(&out->driver_version);
+  cudaRuntimeGetVersion(&out->runtime_version);
+  const cudaError_t error = cudaGetDeviceCount(&out->device_count);
+  cudaGetLastError();  // leave no error behind
+  if (error != cudaSuccess) out->device_count = 0;
+  if (out->driver_version == 0) {
+    put(out->reason, "no_driver");
+    put(out->message, "no NVIDIA driver is installed");
+  } else if (error == cudaSuccess && out->device_count == 0) {
+    put(out->reason, "no_device");
+    put(out->message, "the driver reports no device");
+  } else {
+    put(out->reason, reason_of(error));
+    put(out->message, error == cudaSuccess ? "" : cudaGetErrorString(error));
+  }
+}
+
+/// One device, and whether a kernel of this build runs on it (which creates a context there).
+void device(int index, DeviceInfo* out) {
+  cudaDeviceProp p{};
+  int before = 0;
+  cudaError_t error = cudaGetDeviceProperties(&p, index);
+  if (error == cudaSuccess) {
+    put(out->name, p.name);
+    const auto* u = reinterpret_cast<const unsigned char*>(p.uuid.bytes);
+    std::snprintf(out->uuid, sizeof out->uuid,
+                  "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3],
+                  u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+    out->major = p.major;
+    out->minor = p.minor;
+    out->multiprocessors = p.multiProcessorCount;
+    cudaGetDevice(&before);
+    error = cudaSetDevice(index);
+  }
+  if (error == cudaSuccess) {
+    std::size_t free = 0, total = 0;
+    error = cudaMemGetInfo(&free, &total);
+    out->memory_free = static_cast<std::int64_t>(free);
+    out->memory_total = static_cast<std::int64_t>(total);
+    if (error == cudaSuccess) error = probe();
+    cudaSetDevice(before);
+  }
+  out->runs_kernels = error == cudaSuccess;
+  if (error != cudaSuccess) put(out->message, cudaGetErrorString(error));
+  cudaGetLastError();
+}
+
+// ------------------------------------------------------------------------------------------------ memory
+
+cudaStream_t native(Handle stream) { return static_cast<cudaStream_t>(stream); }
+
+Fault memory(int index, std::int64_t* free, std::int64_t* total) {
+  return on_device(index, [&] {
+    std::size_t f = 0, t = 0;
+    const cudaError_t error = cudaMemGetInfo(&f, &t);
+    *free = static_cast<std::int64_t>(f);
+    *total = static_cast<std::int64_t>(t);
+    return fault_of(error);
+  });
+}
+
+/// The pool keeps what is freed: giving it back to the system and asking again takes a hundred times as long.
+cudaError_t keep_freed_memory(int index) {
+  static std::atomic<std::uint64_t> done{0};  // a bit per device
+  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+  if (done.load(std::memory_order_relaxed) & bit) return cudaSuccess;
+  cudaMemPool_t pool;
+  cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, index);
+  std::uint64_t everything = ~std::uint64_t{0};
+  if (error == cudaSuccess) error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything);
+  if (error == cudaSuccess) done.fetch_or(bit, std::memory_order_relaxed);
+  return error;
+}
+
+Fault allocate(int index, std::size_t bytes, Handle stream, void** out) {
+  return on_device(index, [&] {
+    const cudaError_t error = keep_freed_memory(index);
+    return fault_of(error != cudaSuccess ? error : cudaMallocAsync(out, bytes, native(stream)));
+  });
+}
+
+Fault release(int index, void* memory, Handle stream) {
+  return on_device(index, [&] { return fault_of(cudaFreeAsync(memory, native(stream))); });
+}
+
+Fault trim(int index) {
+  return on_device(index, [&] {
+    cudaMemPool_t pool;
+    const cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, index);
+    return fault_of(error != cudaSuccess ? error : cudaMemPoolTrimTo(pool, 0));
+  });
+}
+
+Fault allocate_pinned(int index, std::size_t bytes, void** out) {
+  return on_device(index, [&] { return fault_of(cudaHostAlloc(out, bytes, cudaHostAllocPortable)); });
+}
+
+Fault release_pinned(int index, void* memory) {
+  return on_device(index, [&] { return fault_of(cudaFreeHost(memory)); });
+}
+
+Fault copy(int index, void* to, const void* from, std::size_t bytes, Handle stream) {
+  return on_device(index,
+                   [&] { return fault_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream))); });
+}
+
+Fault fill(int index, void* to, int byte, std::size_t bytes, Handle stream) {
+  return on_device(index, [&] { return fault_of(cudaMemsetAsync(to, byte, bytes, native(stream))); });
+}
+
+// ------------------------------------------------------------------------------------------------ streams, events
+
+Fault create_stream(int index, int high_priority, Handle* out) {
+  return on_device(index, [&] {
+    int lowest = 0, highest = 0;
+    const cudaError_t error = cudaDeviceGetStreamPriorityRange(&lowest, &highest);
+    if (error != cudaSuccess) return fault_of(error);
+    return fault_of(cudaStreamCreateWithPriority(reinterpret_cast<cudaStream_t*>(out), cudaStreamNonBlocking,
+                                                 high_priority ? highest : lowest));
+  });
+}
+
+Fault destroy_stream(int index, Handle stream) {
+  return on_device(index, [&] { return fault_of(cudaStreamDestroy(native(stream))); });
+}
+
+Fault synchronize(int index, Handle stream) {
+  return on_device(index, [&] { return fault_of(cudaStreamSynchronize(native(stream))); });
+}
+
+Fault create_event(int index, Handle* out) {
+  return on_device(index, [&] {
+    return fault_of(cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(out), cudaEventDisableTiming));
+  });
+}
+
+Fault destroy_event(int index, Handle event) {
+  return on_device(index, [&] { return fault_of(cudaEventDestroy(static_cast<cudaEvent_t>(event))); });
+}
+
+Fault record(int index, Handle event, Handle stream) {
+  return on_device(index, [&] { return fault_of(cudaEventRecord(static_cast<cudaEvent_t>(event), native(stream))); });
+}
+
+Fault wait(int index, Handle stream, Handle event) {
+  return on_device(index,
+                   [&] { return fault_of(cudaStreamWaitEvent(native(stream), static_cast<cudaEvent_t>(event))); });
+}
+
+Fault done(int index, Handle event, int* out) {
+  return on_device(index, [&] {
+    const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(event));
+    *out = error == cudaSuccess;
+    if (error != cudaErrorNotReady) return fault_of(error);
+    cudaGetLastError();
+    return Fault::none;
+  });
+}
+
+thread_local char last_message[256];
+
+const char* message() { return last_message; }
+
+}  // namespace
+
+Fault fault_of(cudaError_t error) {
+  if (error == cudaSuccess) return Fault::none;
+  cudaGetLastError();  // leave no error behind for others
+  std::snprintf(last_message, sizeof last_message, "%s (%s)", cudaGetErrorString(error), cudaGetErrorName(error));
+  switch (error) {
+  case cudaErrorMemoryAllocation:
+    return Fault::out_of_memory;
+  case cudaErrorNoDevice:
+  case cudaErrorInvalidDevice:
+  case cudaErrorInsufficientDriver:
+  case cudaErrorSystemDriverMismatch:
+  case cudaErrorCompatNotSupportedOnDevice:
+  case cudaErrorDevicesUnavailable:
+  case cudaErrorInitializationError:
+  case cudaErrorStubLibrary:
+  case cudaErrorSystemNotReady:
+  case cudaErrorCudartUnloading:
+  case cudaErrorDeviceUninitialized:
+    return Fault::unavailable;
+  case cudaErrorNotReady:
+  case cudaErrorLaunchTimeout:
+  case cudaErrorTimeout:
+    return Fault::transient;
+  case cudaErrorIllegalAddress:
+  case cudaErrorMisalignedAddress:
+  case cudaErrorInvalidAddressSpace:
+  case cudaErrorInvalidPc:
+  case cudaErrorIllegalInstruction:
+  case cudaErrorHardwareStackError:
+  case cudaErrorLaunchFailure:
+  case cudaErrorAssert:
+  case cudaErrorECCUncorrectable:
+  case cudaErrorNvlinkUncorrectable:
+  case cudaErrorContained:
+  case cudaErrorExternalDevice:
+  case cudaErrorContextIsDestroyed:
+    return Fault::lost;
+  case cudaErrorNoKernelImageForDevice:
+  case cudaErrorInvalidKernelImage:
+  case cudaErrorInvalidConfiguration:
+  case cudaErrorLaunchOutOfResources:
+  case cudaErrorInvalidDeviceFunction:
+  case cudaErrorSharedObjectInitFailed:
+  case cudaErrorUnsupportedPtxVersion:
+  case cudaErrorJitCompilerNotFound:
+  case cudaErrorInvalidPtx:
+    return Fault::kernel;
+  case cudaErrorStreamCaptureUnsupported:
+  case cudaErrorStreamCaptureInvalidated:
+  case cudaErrorStreamCaptureMerge:
+  case cudaErrorStreamCaptureUnmatched:
+  case cudaErrorStreamCaptureUnjoined:
+  case cudaErrorStreamCaptureIsolation:
+  case cudaErrorStreamCaptureImplicit:
+  case cudaErrorStreamCaptureWrongThread:
+  case cudaErrorCapturedEvent:
+    return Fault::capture;
+  default:
+    return Fault::invalid;
+  }
+}
+
+const BackendTable& table() {
+  static const BackendTable instance = {
+      "cuda",      status,          device,         message, memory, allocate,      release,
+      trim,        allocate_pinned, release_pinned, copy,    fill,   create_stream, destroy_stream,
+      synchronize, create_event,    destroy_event,  record,  wait,   done,          ma,
+      equity,
+  };
+  return instance;
+}
+
+}  // namespace wq::cuda

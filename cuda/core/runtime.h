@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "warpquant/core/backend.h"
+
+/// The CUDA runtime behind the table's functions.
+namespace wq::cuda {
+
+/// The table's word for an error of the runtime, whose text is kept for `message`.
+Fault fault_of(cudaError_t error);
+
+/// Run `f` with the device current, and leave the caller's current afterwards.
+template <class F>
+Fault on_device(int device, F f) {
+  int before = 0;
+  cudaError_t error = cudaGetDevice(&before);
+  if (error == cudaSuccess && before != device) error = cudaSetDevice(device);
+  if (error != cudaSuccess) return fault_of(error);
+  const Fault fault = f();
+  if (before != device) cudaSetDevice(before);
+  return fault;
+}
+
+const BackendTable& table();
+
+// The domains' entries, each in its own file.
+Fault ma(int device, const ma::Launch& launch, Handle stream);
+Fault equity(int device, const equity::Launch& launch, Handle stream);
+
+}  // namespace wq::cuda

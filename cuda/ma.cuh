@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/tiles.cuh"
+#include "warpquant/ma/kinds.h"
+#include "warpquant/ma/launch.h"
+
+/// Moving averages: every lane of a warp walks a piece of a series with the elements that the CPU runs, so the bits are
+/// the same.
+namespace wq::ma {
+namespace {
+
+using cuda::kRow;
+using cuda::kTile;
+using cuda::kWarp;
+
+/// Averages that look back up to so many bars find them in shared memory; others read them where they lie, mostly from
+/// the cache. 128 rows take 33 KiB of the 64 that the smallest supported device has per block.
+struct Tuning {
+  static constexpr std::int64_t kMostRows = 128;
+  static constexpr std::int64_t kMostRing = 32;  // values of its own that an average keeps in shared memory
+};
+
+/// The latest values of a lane in shared memory, newest first, relative to an anchor.
+struct Near {
+  const double* column;
+  std::int64_t mask, r;
+  double anchor;
+
+  WQ_HD double operator[](std::int64_t k) const { return column[((r - k) & mask) * kRow] - anchor; }
+  WQ_HD Near ago(std::int64_t bars) const { return {column, mask, r - bars, anchor}; }
+};
+
+/// The same where the series lies.
+struct Far {
+  const cuda::Track* track;
+  DType type;
+  std::int64_t r;
+  double anchor;
+
+  __device__ double operator[](std::int64_t k) const { return track->at(r - k, type) - anchor; }
+  __device__ Far ago(std::int64_t bars) const { return {track, type, r - bars, anchor}; }
+};
+
+template <class Kind>
+using State = typename Kind::template State<double>;
+
+template <class Kind>
+__device__ void save(const State<Kind>& state, std::uint64_t (&words)[kStateWords]) {
+  static_assert(sizeof state <= sizeof words);
+  for (std::uint64_t& word : words) word = 0;
+  __builtin_memcpy(words, &state, sizeof state);
+}
+
+/// One average on its way along a series. Bars are counted from the start of the series.
+template <class Kind>
+struct Walk {
+  static constexpr bool kRecurrent = Kind::info.recurrent;
+  static constexpr bool kAnchored = !kRecurrent && !Kind::info.ends_only;
+
+  const Kind& kind;
+  std::int64_t block;  // bars
+  State<Kind> state{};
+  double anchor = 0;
+  double seen = 0;  // not finite once such a value was seen
+
+  /// The average at `bar`, the newest of `x`. `series`: the same values for those who look far back. `is_first`: the
+  /// walk began with bar 0 and has no state yet before the first value.
+  template <class X>
+  __device__ double step(X x, Far series, std::int64_t bar, bool from_start) {
+    if constexpr (kRecurrent)
+      return recur(x, series, bar, from_start);
+    else
+      return slide(x, bar);
+  }
+
+  __device__ void guess(Far series) {
+    if constexpr (kRecurrent) kind.guess(state, series);
+  }
+
+  __device__ bool is_suspect() {
+    seen = seen + kind.trace(state);
+    return !(seen * 0.0 == 0.0);
+  }
+
+ private:
+  template <class X>
+  __device__ double slide(X x, std::int64_t bar) {
+    const std::int64_t in_block = bar % block;
+    if (in_block == 0) {
+      seen = seen + kind.trace(state);
+      if constexpr (kAnchored) anchor = x[1];
+      x.anchor = anchor;
+      kind.open(state, x.ago(1));
+    } else {
+      x.anchor = anchor;
+      tend(x, in_block);
+    }
+    const double value = kind.step(state, x);
+    if (bar < kind.warmup()) return __builtin_nan("");
+    return kAnchored ? anchor + value : value;
+  }
+
+  template <class X>
+  __device__ double recur(X x, Far series, std::int64_t bar, bool from_start) {
+    const bool odd = bar % 2 == 1;
+    if (from_start && bar <= kind.warmup()) {
+      if (bar < kind.warmup()) {
+        seen = seen + x[0];
+        return __builtin_nan("");
+      }
+      kind.first(state, series);
+      return kind.value(state, odd);
+    }
+    tend(x, bar % block);
+    kind.advance(state, x, odd);
+    return kind.value(state, odd);
+  }
+
+  template <class X>
+  __device__ void tend(X x, std::int64_t in_block) {
+    if constexpr (requires { kind.tend(state, x, in_block); })
+      if (in_block % 8 == 0) {
+        seen = seen + kind.trace(state);
+        kind.tend(state, x.ago(1), in_block);
+      }
+  }
+};
+
+/// Where a piece lies, and where its walk begins.
+struct Piece {
+  std::int64_t series, begin, end, start;
+};
+
+__device__ inline Piece piece_of(const Launch& launch, std::int64_t unit, std::int64_t lead) {
+  const std::int64_t series = unit % launch.series, number = unit / launch.series;
+  const std::int64_t bars = launch.in[series].bars, begin = number * launch.piece_bars;
+  const std::int64_t end = begin + launch.piece_bars < bars ? begin + launch.piece_bars : bars;
+  return {series, begin, end, number == 0 ? 0 : begin - lead};
+}
+
+/// A lane walks a piece. `lead`: bars that a guess walks first. `rows`: of shared memory, a power of 2 from 64 on; 0 if
+/// windows are longer.
+template <class Kind, bool kNear>
+__global__ void walk_kernel(Launch launch, Kind kind, std::int64_t lead, std::int64_t rows, bool shared_ring) {
+  using W = Walk<Kind>;
+  WQ_SHARED(cuda::Track, tracks, kWarp);
+  WQ_SHARED(cuda::Target, targets, kWarp);
+  WQ_DYNAMIC_SHARED(double, memory);
+  double* const out = memory + rows * kRow;
+  const int lane = threadIdx.x;
+  const std::int64_t unit = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
+  const std::int64_t units = launch.series * launch.pieces;
+
+  Piece piece{};
+  cuda::Track track{};
+  cuda::Target target{nullptr, item_size(launch.out_type), 0, 0};
+  if (unit < units) {
+    piece = piece_of(launch, unit, lead);
+    if (piece.begin < piece.end) {
+      const Sink& sink = launch.out[piece.series];
+      track = {launch.in[piece.series], piece.start};
+      target = {sink.data + piece.begin * sink.stride, sink.stride, piece.begin - piece.start, piece.end - piece.start};
+    } else {
+      track.series.stride = launch.in[piece.series].stride;
+    }
+  }
+  tracks[lane] = track;
+  targets[lane] = target;
+  __syncwarp();
+
+  W walk{kind, block_bars(launch.spec.length)};
+  if constexpr (requires { walk.state.ring; })
+    walk.state.ring = shared_ring ? out + kTile * kRow + lane * (kind.ring() | 1)
+                                  : reinterpret_cast<double*>(launch.scratch) + unit * kind.ring();
+  PieceStates* const states = reinterpret_cast<PieceStates*>(launch.scratch) + unit;
+  const Far series{&tracks[lane], launch.in_type, 0, 0.0};
+  if (piece.start < piece.begin) walk.guess(series.ago(1));
+
+  // What windows look back on, then tile by tile.
+  const std::int64_t mask = rows - 1, history = kNear ? rows - kTile : 0;
+  for (std::int64_t r = -history; __any_sync(cuda::kEveryLane, r < target.to); r += kTile) {
+    if constexpr (kNear) {
+      cuda::load_tile(tracks, launch.in_type, r, memory, mask);
+      __syncwarp();
+    }
+    if (r < 0) continue;
+    for (int i = 0; i < kTile && r + i < target.to; ++i) {
+      if constexpr (W::kRecurrent)
+        if (launch.pieces > 1 && r + i == target.from) save<Kind>(walk.state, states->before);
+      Far far = series;
+      far.r = r + i;
+      double value;
+      if constexpr (kNear)
+        value = walk.step(Near{memory + lane, mask, r + i, 0.0}, far, piece.start + r + i, piece.start == piece.begin);
+      else
+        value = walk.step(far, far, piece.start + r + i, piece.start == piece.begin);
+      out[i * kRow + lane] = value;
+    }
+    __syncwarp();
+    cuda::store_tile(targets, launch.out_type, r, out);
+    __syncwarp();
+  }
+  if (target.to == 0) return;
+  if constexpr (W::kRecurrent)
+    if (launch.pieces > 1) save<Kind>(walk.state, states->after);
+  if (walk.is_suspect()) atomicOr(&launch.suspect[piece.series], 1);
+}
+
+/// Where the state that a piece began with is not the one that the piece before it ended with, to the last bit, the
+/// piece is walked again from that. A thread looks after a series.
+template <class Kind>
+__global__ void join_kernel(Launch launch, Kind kind) {
+  const std::int64_t series = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (series >= launch.series) return;
+  const auto* states = reinterpret_cast<const PieceStates*>(launch.scratch);
+  const cuda::Track track{launch.in[series], 0};
+  const Sink& sink = launch.out[series];
+  Walk<Kind> walk{kind, block_bars(launch.spec.length)};
+  std::uint64_t reached[kStateWords];
+  for (std::int64_t p = 0; p < launch.pieces; ++p) {
+    const Piece piece = piece_of(launch, p * launch.series + series, 0);
+    if (piece.begin >= piece.end) break;
+    const PieceStates& here = states[p * launch.series + series];
+    bool same = true;
+    for (std::size_t w = 0; p > 0 && w < kStateWords; ++w) same &= here.before[w] == reached[w];
+    if (same) {
+      for (std::size_t w = 0; w < kStateWords; ++w) reached[w] = here.after[w];
+      continue;
+    }
+    __builtin_memcpy(&walk.state, reached, sizeof walk.state);
+    for (std::int64_t bar = piece.begin; bar < piece.end; ++bar) {
+      const Far x{&track, launch.in_type, bar, 0.0};
+      cuda::store(sink.data + bar * sink.stride, launch.out_type, walk.step(x, x, bar, false));
+    }
+    if (walk.is_suspect()) launch.suspect[series] = 1;
+    save<Kind>(walk.state, reached);
+  }
+}
+
+}  // namespace
+
+/// Put one average into a stream.
+inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
+  Fault fault = Fault::none;
+  AllKinds::visit(launch.kind, launch.spec, [&]<class Kind>(const Kind& kind) {
+    std::int64_t lead = 0;
+    if constexpr (Kind::info.recurrent) lead = guess_bars(kind, launch.spec);
+    const std::int64_t wanted = power_of_2(kind.span() + 1 + kTile, 2 * kTile);
+    const std::int64_t rows = wanted <= Tuning::kMostRows ? wanted : 0;
+    std::int64_t ring = 0;
+    if constexpr (requires { kind.ring(); }) ring = kind.ring() <= Tuning::kMostRing ? kind.ring() | 1 : 0;
+    const std::size_t shared = static_cast<std::size_t>((rows + kTile) * kRow + ring * kWarp) * sizeof(double);
+    const dim3 grid(static_cast<unsigned>((launch.series * launch.pieces + kWarp - 1) / kWarp));
+    fault = rows > 0 ? cuda::launch(walk_kernel<Kind, true>, grid, dim3(kWarp), shared, queue, launch, kind, lead, rows,
+                                    ring > 0)
+                     : cuda::launch(walk_kernel<Kind, false>, grid, dim3(kWarp), shared, queue, launch, kind, lead,
+                                    rows, ring > 0);
+    if constexpr (Kind::info.recurrent)
+      if (fault == Fault::none && launch.pieces > 1)
+        fault = cuda::launch(join_kernel<Kind>, dim3(static_cast<unsigned>((launch.series + kWarp - 1) / kWarp)),
+                             dim3(kWarp), 0, queue, launch, kind);
+  });
+  return fault;
+}
+
+}  // namespace wq::ma
