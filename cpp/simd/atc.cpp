@@ -1,571 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <initializer_list>
-#include <type_traits>
+#include <cstring>
 
-#include "atc_pass.h"
-#include "warpquant/core/window.h"
+#include "warpquant/atc/passage.h"
+#include "warpquant/core/lane_io.h"
 
+/// ATC on the CPU: symbols, or the lengths of one symbol, lie in the lanes of a vector register.
 namespace wq::atc::inline WQ_LEVEL {
 namespace {
 
-/// A group of symbols on its way through time.
-template <class Shape>
-class Passage {
-  static constexpr int W = Shape::kWidth;
-  using V = typename Shape::V;
-  using M = typename Shape::M;
-  // What is one value per symbol and bar: a row of lanes, or with one symbol a number.
-  using O = std::conditional_t<Shape::kOneSymbol, double, V>;
-  static constexpr int kOutWidth = Shape::kOneSymbol ? 1 : W;
-  using OutRow = double[kOutWidth];
+/// One thread does everything.
+template <int kWidth_>
+struct Alone {
+  static constexpr int kWidth = kWidth_, kSums = kWidth_, kTile = 32, kOwners = 1;
+  static constexpr bool kCrew = false;
+  using V = Pack<kWidth>;
+  using M = PackMask<kWidth>;
+  using Reader = AnyReader<kWidth>;
+  static_assert(rebuild_bars(1) % kTile == 0);
 
- public:
-  Passage(const Run& run, const Group& group, std::byte* scratch)
-      : run_(run), params_(run.params), group_(group), close_(reader(group.close, group.close_type)),
-        src_(group.separate_src ? reader(group.src, group.src_type) : close_) {
-    start_work(scratch);
-    start_engines(scratch);
-    start_layers(scratch);
-    for (int j = 0; j < W; ++j) bars_ = close_.bars(j) > bars_ ? close_.bars(j) : bars_;
+  static bool leads() { return true; }
+  static bool is_first() { return true; }
+  static void meet() {}
+  static int owner() { return 0; }
+  static int begin_column() { return 0; }
+  static int end_column() { return kWidth; }
+
+  /// So many that shifting stays cheap.
+  static std::int64_t span_of(std::int64_t history) {
+    std::int64_t span = 128;
+    while (span < history) span *= 2;
+    return span;
+  }
+  static void zero(double* rows, std::int64_t count, std::size_t columns, bool) {
+    std::memset(rows, 0, static_cast<std::size_t>(count) * columns * sizeof(double));
+  }
+  static void shift(double* rows, std::int64_t count, std::int64_t by, std::size_t columns, bool) {
+    const auto doubles = [&](std::int64_t n) { return static_cast<std::size_t>(n) * columns; };
+    std::memmove(rows, rows + doubles(by), doubles(count) * sizeof(double));
   }
 
-  static std::size_t scratch_bytes(const Run& run) {
-    // The fullest case: every family its own engine, with the rows of the Hull average.
-    const std::size_t lag = most_lag(run), root = hull_root(lag), raw = kBlock * Shape::kBlocks;
-    const std::size_t banks = kFamilies * (sizeof(Bank<WindowEngine<Shape, true, kHma>, Shape>) + kAlign);
-    const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths : 0;
-    const std::size_t history = lag + root + 1, span = span_of(history);
-    return sizeof(Tile<W>) + kAlign + (history + span) * sizeof(Past<W>) + raw * (root + 1 + span) * sizeof(double[W]) +
-           banks + kOutputs * sizeof(OutRow[kTile]) + detail * sizeof(double[kTile][W]);
+  WQ_HD static double lane(V v, int j) { return v.v[j]; }
+  WQ_HD static void add_sum(double* row, V value, bool is_first_value) {
+    (is_first_value ? value : V::load(row) + value).store(row);
   }
-
-  void run() {
-    for (std::int64_t bar = 0; bar < bars_; bar += kTile) {
-      work_.bar = bar;
-      work_.row = bar % work_.span;
-      work_.past = past_ + work_.row;
-      if (bar > 0 && work_.row == 0) shift();
-      if (bar > 0 && bar % rebuild_ == 0) rebuild(-1, negate(M{}));
-      const int count = static_cast<int>(bars_ - bar < kTile ? bars_ - bar : kTile);
-      read(count);
-      prepare(count);
-      settle();
-      for (int begin = 0; begin < count;) {
-        int end = begin;
-        while (end < count && !work_.any_rough[end]) ++end;
-        work_.exact = end == begin;
-        end += work_.exact;
-        for (int e = 0; e < banks_; ++e) bank_[e].run(bank_[e].self, work_, layer1_, begin, end);
-        if (work_.exact) recover(begin, count);
-        begin = end;
-      }
-      vote(count);
-      classify(count);
-      write(count);
-    }
-  }
-
- private:
-  // ------------------------------------------------------------------ setting up
-
-  template <int N>
-  static AnyReader<W> reader(const Series (&symbols)[N], DType type) {
-    Series lanes[W];
-    for (int j = 0; j < W; ++j) lanes[j] = symbols[Shape::kOneSymbol ? 0 : j];
-    return AnyReader<W>(type, lanes);
-  }
-
-  static std::int64_t longest(const Params& p) {
-    std::int64_t most = 1;
-    for (const auto& family : p.length)
-      for (const std::int64_t n : family) most = n > most ? n : most;
-    return most;
-  }
-  static std::int64_t most_lag(const Run& run) {
-    const std::int64_t most = longest(run.params);
-    return most < run.bars + 1 ? most : run.bars + 1;
-  }
-  /// The last pass of the Hull average looks that much further back.
-  static std::int64_t hull_root(std::int64_t length) {
-    return static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(length))) + 1;
-  }
-
-  void start_work(std::byte*& scratch) {
-    const Switches& s = params_.switches;
-    shortest_ = params_.length[0][0];
-    for (const auto& family : params_.length)
-      for (const std::int64_t n : family) shortest_ = n < shortest_ ? n : shortest_;
-    work_.most_lag = most_lag(run_);
-    work_.history = work_.most_lag + hull_root(work_.most_lag) + 1;
-    work_.span = span_of(work_.history);
-    work_.gaps = group_.gaps;
-    work_.regular = !group_.gaps && !run_.detail && s.lsma == Switches::Lsma::end && shortest_ > 1;
-    work_.lsma_previous = s.lsma == Switches::Lsma::previous;
-    work_.dema_seed_is_mean = s.dema_seed == Switches::DemaSeed::sma;
-    work_.kama_seed_is_zero = s.kama_seed == Switches::KamaSeed::zero;
-    work_.tile = take<Tile<W>>(1, scratch);
-    past_ = work_.template history_rows<Past<W>>(work_.history, scratch);
-    for (auto& rows : out_) rows = take<OutRow>(kTile, scratch);
-    // From the lengths alone, not from how much of them fits: rounding must not depend on how many bars there are.
-    const std::int64_t most = longest(params_);
-    rebuild_ = rebuild_bars(most);
-    const double reach = static_cast<double>(rebuild_ + most + hull_root(most));
-    rough_level_ = kRoughness * reach;
-    rough_noise_ = kRoughness * reach / static_cast<double>(shortest_);
-  }
-
-  static constexpr std::size_t kAlign = 64;
-
   template <class T>
-  static T* take(std::size_t count, std::byte*& scratch) {
-    auto* p = reinterpret_cast<T*>((reinterpret_cast<std::uintptr_t>(scratch) + kAlign - 1) / kAlign * kAlign);
-    scratch = reinterpret_cast<std::byte*>(p + count);
-    return p;
+  static void write(const Sink (&sinks)[kWidth], std::int64_t bar, int count, const double* rows) {
+    LaneWriter<T, kWidth>(sinks).rows(bar, count, rows);
   }
+};
 
-  template <class Engine>
-  void add(Family first, std::byte*& scratch) {
-    auto* bank = take<Bank<Engine, Shape>>(1, scratch);
-    __builtin_memset(static_cast<void*>(bank), 0, sizeof *bank);
-    for (int b = 0; b < Shape::kBlocks; ++b)
-      for (int k = 0; k < kBlock; ++k)
-        Engine::start(work_, params_.length[first], b, k, bank->constants[b][k], bank->state[b][k], bank->seed[b][k],
-                      scratch);
-    std::int64_t longest = 1;
-    for (const std::int64_t n : params_.length[first]) longest = n > longest ? n : longest;
-    bank->seeded = Engine::seeded(work_, longest);
-    seeded_ = bank->seeded > seeded_ ? bank->seeded : seeded_;
-    bank_[banks_++] = AnyBank<Shape>::template make<Engine>(bank);
-  }
+/// Lanes are symbols; the nine lengths follow each other in three blocks.
+template <int kWidth>
+struct SymbolLanes : Alone<kWidth> {
+  static constexpr int kBlocks = 3, kBlock = 3;
+  static constexpr bool kOneSymbol = false;
+  using V = Pack<kWidth>;
 
-  template <bool kHull>
-  void start_windows(std::byte*& scratch) {
-    const bool same_hma = params_.length[kHma][0] == params_.length[kWma][0];
-    const bool same_lsma = params_.length[kLsma][0] == params_.length[kWma][0];
-    if (same_hma && same_lsma) return add<WindowEngine<Shape, kHull, kHma, kWma, kLsma>>(kHma, scratch);
-    add<WindowEngine<Shape, kHull, kHma>>(kHma, scratch);
-    if (same_lsma) return add<WindowEngine<Shape, false, kWma, kLsma>>(kWma, scratch);
-    add<WindowEngine<Shape, false, kWma>>(kWma, scratch);
-    add<WindowEngine<Shape, false, kLsma>>(kLsma, scratch);
-  }
-
-  void start_engines(std::byte*& scratch) {
-    if (params_.switches.hma == Switches::Hma::hull)
-      start_windows<true>(scratch);
-    else
-      start_windows<false>(scratch);
-    if (params_.length[kEma][0] == params_.length[kDema][0]) {
-      add<SmoothingEngine<Shape, kEma, kDema>>(kEma, scratch);
-    } else {
-      add<SmoothingEngine<Shape, kEma>>(kEma, scratch);
-      add<SmoothingEngine<Shape, kDema>>(kDema, scratch);
-    }
-    add<KamaEngine<Shape>>(kKama, scratch);
-  }
-
-  void start_layers(std::byte*& scratch) {
-    const M every = negate(M{}), none{};
-    for (auto& four : family_vote_) four.equity = V(1.0);
-    __builtin_memset(static_cast<void*>(&layer1_), 0, sizeof layer1_);
-    for (int f = 0; f < kFamilies; ++f) {
-      for (int b = 0; b < Shape::kBlocks; ++b)
-        for (int k = 0; k < kBlock; ++k) {
-          layer1_.equity[f][b][k] = V(1.0);
-          layer1_.cross[f][b][k] = {none, none, every, every};
-          if (run_.detail)
-            for (auto& rows : layer1_.detail) rows[f][b][k] = take<double[W]>(kTile, scratch);
-        }
-      vote_[f] = {V(params_.weight[f]), V(__builtin_nan("")), V(1 - params_.de_per_bar)};
-      family_vote_[f / W].equity.v[f % W] = params_.weight[f];
-    }
-    for (auto& four : family_vote_) {
-      four.signal = V(__builtin_nan(""));
-      four.held = V(1 - params_.de_per_bar);
-    }
-    direction_ = O(0.0);
-    level_ = V(0.0);
-    last_close_ = V(__builtin_nan(""));
-    last_average_ = O(__builtin_nan(""));
-    last_x_ = V(0.0);
-    last_run_ = V(0.0);
-    delayed_average_ = O(average_fill());
-    started_ = none;
-    for (int o = kSignal; o < kOutputs; ++o) wants_layers_ |= run_.wants[o];
-  }
-
-  double average_fill() const {
-    return params_.switches.average_fill == Switches::AverageFill::nan ? __builtin_nan("") : 0.0;
-  }
-
-  // ------------------------------------------------------------------ the bars of a tile
-
-  void read(int count) {
-    close_.rows(work_.bar, count, work_.tile->close[0]);
-    if (group_.separate_src) src_.rows(work_.bar, count, work_.tile->twice_x[0]);
-  }
-
-  /// Everything about a bar that does not depend on a length.
-  [[gnu::noinline]] void prepare(int count) {
-    const V zero(0.0), one(1.0), nan(__builtin_nan(""));
-    const V keep(1 - params_.de_per_bar), rtol(params_.cross_rtol);
-    Tile<W>& tile = *work_.tile;
-    V last_x = last_x_, last_close = last_close_, level = level_;
-    for (int i = 0; i < count; ++i) {
-      const std::int64_t bar = work_.bar + i;
-      Past<W>& past = work_.past[i];
-      V close = V::load(tile.close[i]), x = group_.separate_src ? V::load(tile.twice_x[i]) : close, move;
-      if (work_.gaps) {
-        // A missing value repeats the one before it, so that sums stay finite; `run` tells whom not to believe.
-        const M here = eq(x * zero, zero);
-        x = select(here, x, last_x);
-        move = keep_if(both(here, started_), abs(x - last_x));
-        started_ = either(started_, here);
-        last_run_ = keep_if(here, last_run_ + one);
-        last_run_.store(tile.run[i]);
-        close = select(eq(close * zero, zero), close, nan);
-      } else {
-        move = bar == 0 ? zero : abs(x - last_x);
-      }
-      last_x = x;
-      x.store(past.x);
-      (x + x).store(tile.twice_x[i]);
-      move.store(past.moves);
-      const V noise = V::load((&past - 1)->noise) + move;
-      noise.store(past.noise);
-      (V::load((&past - 1)->sum) + x).store(past.sum);
-      level = level + abs(x);
-      find_rough(i, x, noise, level);
-
-      const Band<V> b = band(close, rtol);
-      b.lower.store(tile.lower[0][i]);
-      b.upper.store(tile.upper[0][i]);
-      (b.lower + b.lower).store(tile.lower[1][i]);
-      (b.upper + b.upper).store(tile.upper[1][i]);
-
-      const bool active = bar > params_.cutout;
-      const V r = equity::simple_return(close, last_close) * V(run_.growth[bar]);
-      const equity::Exposure<V> e = equity::exposure(r, keep);
-      (active ? e.if_long : one).store(tile.if_long[i]);
-      (active ? e.if_short : one).store(tile.if_short[i]);
-      tile.if_flat[i] = active ? 1 - params_.de_per_bar : 1.0;
-      last_close = close;
-    }
-    last_x_ = last_x;
-    last_close_ = last_close;
-    level_ = level;
-  }
-
-  /// Running sums lose digits when a window turns much quieter than what they have seen since they were rebuilt.
-  /// Nothing is lost on a bar where that is not so in any window, the shortest being the first to turn quiet.
-  WQ_HD void find_rough(int i, V x, V noise, V level) {
-    const std::int64_t moves = shortest_ - 1 < work_.most_lag ? shortest_ - 1 : work_.most_lag;
-    const V recent = noise - V::load(work_.past[i - moves].noise);
-    work_.rough[i] = either(gt(level, V(rough_level_) * (abs(x) + recent)), gt(noise, V(rough_noise_) * recent));
-    work_.any_rough[i] = any(work_.rough[i]);
-  }
-
-  /// Rebuild the sums of the lanes that bar `i` found rough, and redo what the later bars took from them.
-  void recover(int i, int count) {
-    const M lanes = work_.rough[i];
-    rebuild(i, lanes);
-    for (int n = i + 1; n < count; ++n) {
-      Past<W>&before = work_.past[n - 1], &past = work_.past[n];
-      const V x = V::load(past.x);
-      select(lanes, V::load(before.noise) + V::load(past.moves), V::load(past.noise)).store(past.noise);
-      select(lanes, V::load(before.sum) + x, V::load(past.sum)).store(past.sum);
-      level_ = add_if(lanes, level_, abs(x));
-      const M others = but_not(work_.rough[n], lanes);
-      find_rough(n, x, V::load(past.noise), level_);
-      work_.rough[n] = either(others, both(work_.rough[n], lanes));
-      work_.any_rough[n] = any(work_.rough[n]);
-    }
-  }
-
-  /// Recompute the running sums of some lanes from the rows up to bar `i` of the tile.
-  void rebuild(int i, M lanes) {
-    V sum(0.0), noise(0.0), level(0.0);
-    for (Past<W>* past = &work_.past[i] - work_.history + 1; past <= &work_.past[i]; ++past) {
-      const V x = V::load(past->x);
-      sum = sum + x;
-      noise = noise + V::load(past->moves);
-      level = level + abs(x);
-      select(lanes, sum, V::load(past->sum)).store(past->sum);
-      select(lanes, noise, V::load(past->noise)).store(past->noise);
-    }
-    level_ = select(lanes, level, level_);
-    for (int e = 0; e < banks_; ++e) bank_[e].rebuild(bank_[e].self, work_, i, lanes);
-  }
-
-  void shift() {
-    work_.shift_rows(work_.history, past_);
-    for (int e = 0; e < banks_; ++e) bank_[e].shift(bank_[e].self, work_);
-  }
-
-  /// Note which signals have settled for good.
-  void settle() {
-    if (!work_.regular || work_.bar < seeded_) return;
-    for (int f = 0; f < kFamilies; ++f) {
-      bool all_settled = true;
-      for (int b = 0; b < Shape::kBlocks; ++b)
-        for (int k = 0; k < kBlock; ++k) {
-          bool& settled = layer1_.settled[f][b][k];
-          settled = settled || layer1_.cross[f][b][k].settled();
-          all_settled &= settled;
-        }
-      layer1_.all_settled[f] = all_settled;
-    }
-    everything_settled_ = true;
-    for (const bool settled : layer1_.all_settled) everything_settled_ &= settled;
-  }
-
-  // ------------------------------------------------------------------ layer 2 and the outputs
-
-  void vote(int count) {
-    const bool sticky = params_.switches.neutral == Switches::Neutral::sticky;
-    for (int f = 0; f < kFamilies; ++f)
-      active_[f] = layer1_.all_settled[f] ? work_.tile->all[f] : work_.tile->active[f];
-    const int silent = static_cast<int>(clamp(params_.cutout - work_.bar, 0, count));
-    for (int i = 0; i < silent; ++i) {
-      put(kAverage, i, O(average_fill()));
-      for (int o = kSignal; o < kOutputs; ++o) put(o, i, O(__builtin_nan("")));
-    }
-    const auto run = [&]<bool kWantsLayers>() {
-      if constexpr (Shape::kOneSymbol)
-        sticky ? vote_by_family<kWantsLayers, true>(silent, count) : vote_by_family<kWantsLayers, false>(silent, count);
-      else
-        sticky ? vote_by_symbol<kWantsLayers, true>(silent, count) : vote_by_symbol<kWantsLayers, false>(silent, count);
-    };
-    wants_layers_ ? run.template operator()<true>() : run.template operator()<false>();
-  }
-
-  WQ_HD void put(int output, int i, O value) {
-    if constexpr (Shape::kOneSymbol)
-      out_[output][i][0] = value;
-    else
-      value.store(out_[output][i]);
-  }
-
-  template <class Lanes>
-  Cuts<Lanes> cuts() const {
-    const Cuts<double>& c = run_.cuts;
-    return {Lanes(c.positive), Lanes(c.negative), Lanes(c.high), Lanes(c.low)};
-  }
-
-  template <bool kWantsLayers, bool kSticky>
-  [[gnu::noinline]] void vote_by_symbol(int begin, int end) {
-    const V zero(0.0), one(1.0), fill(average_fill());
-    const Cuts<V> cuts = this->cuts<V>();
-    const Tile<W>& tile = *work_.tile;
-    Vote<V> vote[kFamilies];
-#pragma GCC unroll 6
-    for (int f = 0; f < kFamilies; ++f) vote[f] = vote_[f];
-    for (int i = begin; i < end; ++i) {
-      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
-      const bool first = work_.bar + i == params_.cutout;
-      V votes = zero, weights = zero;
-#pragma GCC unroll 6
-      for (int f = 0; f < kFamilies; ++f) {
-        const V signal = weighted_signal(V::load(tile.longs[f][i]), V::load(active_[f][i]), V::load(tile.all[f][i]));
-        const V multiplier = vote[f].multiplier(exposure, cuts, kSticky);
-        vote[f].step(first ? one : multiplier, signal);
-        vote[f].count(cuts, votes, weights);
-        if constexpr (kWantsLayers) {
-          round_signal(signal, params_.switches.rounding).store(out_[kSignal + f][i]);
-          vote[f].equity.store(out_[kEquity + f][i]);
-        }
-      }
-      const V average = votes / weights;
-      select(eq(average * zero, zero), average, fill).store(out_[kAverage][i]);
-    }
-#pragma GCC unroll 6
-    for (int f = 0; f < kFamilies; ++f) vote_[f] = vote[f];
-  }
-
-  /// The same for one symbol, with families in the lanes; then bars in the lanes for the sums over families, whose
-  /// order is that of `vote_by_symbol`.
-  template <bool kWantsLayers, bool kSticky>
-  void vote_by_family(int begin, int end) {
-    constexpr int kFours = 2;  // families 0 to 3; 4, 5 and two lanes without meaning
-    const V zero(0.0), one(1.0), fill(average_fill());
-    const Cuts<V> cuts = this->cuts<V>();
-    const Tile<W>& tile = *work_.tile;
-    alignas(64) double ballots[kTile][kFours][W], equities[kTile][kFours][W], signals[kTile][kFours][W];
-    // Sum over the blocks of lengths of each family, in the order in which `run_pass` adds them for symbol lanes.
-    const auto totals = [&](const double (*const* rows)[W], int four, int i) {
-      V m[W];
-      for (int j = 0; j < W; ++j) m[j] = V::load(rows[four * W + j < kFamilies ? four * W + j : kFamilies - 1][i]);
-      transpose(m);
-      return (m[0] + m[1]) + m[2];
-    };
-    const double (*all[kFamilies])[W];
-    const double (*longs[kFamilies])[W];
-    for (int f = 0; f < kFamilies; ++f) {
-      all[f] = tile.all[f];
-      longs[f] = tile.longs[f];
-    }
-    Vote<V> vote[kFours] = {family_vote_[0], family_vote_[1]};
-    for (int i = begin; i < end; ++i) {
-      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
-      const bool first = work_.bar + i == params_.cutout;
-#pragma GCC unroll 2
-      for (int four = 0; four < kFours; ++four) {
-        const V sum = totals(all, four, i);
-        const V active = everything_settled_ ? sum : totals(active_, four, i);
-        const V signal = weighted_signal(totals(longs, four, i), active, sum);
-        const V multiplier = vote[four].multiplier(exposure, cuts, kSticky);
-        vote[four].step(first ? one : multiplier, signal);
-        vote[four].ballot(cuts).store(ballots[i][four]);
-        vote[four].equity.store(equities[i][four]);
-        if constexpr (kWantsLayers) round_signal(signal, params_.switches.rounding).store(signals[i][four]);
-      }
-    }
-    family_vote_[0] = vote[0];
-    family_vote_[1] = vote[1];
-
-    // Families as rows of W bars; bars past the end repeat the last.
-    const auto by_bar = [&](const double (&rows)[kTile][kFours][W], int i, V(&low)[W], V(&high)[W]) {
-      for (int j = 0; j < W; ++j) {
-        const int bar = i + j < end ? i + j : end - 1;
-        low[j] = V::load(rows[bar][0]);
-        high[j] = V::load(rows[bar][1]);
-      }
-      transpose(low);
-      transpose(high);
-    };
-    const auto put_bars = [&](int output, int i, V values) {
-      for (int j = 0; j < W && i + j < end; ++j) out_[output][i + j][0] = values.v[j];
-    };
-    V low[W], high[W];
-    const auto sum = [&] { return ((((low[0] + low[1]) + low[2]) + low[3]) + high[0]) + high[1]; };
-    for (int i = begin; i < end; i += W) {
-      by_bar(ballots, i, low, high);
-      const V votes = sum();
-      by_bar(equities, i, low, high);
-      const V average = votes / sum();
-      put_bars(kAverage, i, select(eq(average * zero, zero), average, fill));
-      if constexpr (kWantsLayers) {
-        for (int f = 0; f < kFamilies; ++f) put_bars(kEquity + f, i, f < W ? low[f] : high[f - W]);
-        by_bar(signals, i, low, high);
-        for (int f = 0; f < kFamilies; ++f) put_bars(kSignal + f, i, f < W ? low[f] : high[f - W]);
-      }
-    }
-  }
-
-  /// What follows from the average: the delay of strategy mode, its sign, the latched direction.
-  void classify(int count) {
-    if (!params_.strategy_mode && !run_.wants[kTrend] && !run_.wants[kDirection]) return;
-    const O zero(0.0), one(1.0), long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
-    for (int i = 0; i < count; ++i) {
-      O average = Rows<O>::load(out_[kAverage][i]);
-      if (params_.strategy_mode) {
-        const O delayed = delayed_average_;
-        delayed_average_ = average;
-        average = delayed;
-        put(kAverage, i, average);
-      }
-      put(kTrend, i, select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)));
-      const auto up = both(gt(average, long_threshold), le(last_average_, long_threshold));
-      const auto down = both(lt(average, short_threshold), ge(last_average_, short_threshold));
-      direction_ = select(down, zero - one, select(up, one, direction_));
-      put(kDirection, i, direction_);
-      last_average_ = average;
-    }
-  }
-
-  void write(int count) {
-    for (int o = 0; o < kOutputs; ++o) {
-      if (!run_.wants[o]) continue;
-      const DType type = o == kTrend || o == kDirection ? DType::i8 : run_.out_type;
-      with_type(type, [&]<class T>(T) {
-        if (run_.last_only)
-          write_last<T>(group_.out[o], count, out_[o]);
-        else if constexpr (Shape::kOneSymbol)
-          write_one<T>(group_.out[o][0], count, out_[o][0]);
-        else
-          write_rows<T>(group_.out[o], count, out_[o]);
-      });
-    }
-    if (!run_.detail) return;
-    for (int d = 0; d < kDetails; ++d)
-      for (int f = 0; f < kFamilies; ++f)
-        for (int b = 0; b < Shape::kBlocks; ++b)
-          for (int k = 0; k < kBlock; ++k) write_detail(static_cast<Detail>(d), f, b, k, count);
-  }
-
-  void write_detail(Detail d, int f, int b, int k, int count) {
-    double (*rows)[W] = layer1_.detail[d][f][b][k];
-    if (d == kDetailEquity)
-      for (std::int64_t i = 0; i < count && work_.bar + i < params_.cutout; ++i) V(__builtin_nan("")).store(rows[i]);
-    Sink sinks[W];
-    for (int j = 0; j < W; ++j) {
-      const int symbol = Shape::kOneSymbol ? 0 : j;
-      int block = b;
-      if constexpr (Shape::kOneSymbol) block = Shape::block_of(j);
-      sinks[j] = group_.detail[d][f][symbol];
-      sinks[j].data += (block * kBlock + k) * group_.detail_step[d][f][symbol];
-    }
-    with_type(run_.out_type, [&]<class T>(T) { write_rows<T>(sinks, count, rows); });
-  }
-
+  static int length_index(int block, int k, int) { return block * kBlock + k; }
   template <class F>
-  static void with_type(DType type, F f) {
-    switch (type) {
-    case DType::f64:
-      return f(double{});
-    case DType::f32:
-      return f(float{});
-    case DType::i8:
-      return f(std::int8_t{});
-    }
+  WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int block, int k, F f) {
+    return V(f(static_cast<double>(lengths[block * kBlock + k])));
   }
-
-  template <class T, int N>
-  void write_rows(const Sink (&sinks)[N], int count, const double (*rows)[W]) {
-    Sink lanes[W];
-    for (int j = 0; j < W; ++j) lanes[j] = sinks[j];
-    LaneWriter<T, W>(lanes).rows(work_.bar, count, rows[0]);
+  static AnyReader<kWidth> reader(const Series (&symbols)[kMaxLanes], DType type) {
+    Series lanes[kWidth];
+    for (int j = 0; j < kWidth; ++j) lanes[j] = symbols[j];
+    return {type, lanes};
   }
+  /// Sum over the nine lengths, from a row that already holds the sum over the blocks.
+  WQ_HD static V total(const double* row) { return V::load(row); }
+};
 
-  template <class T>
-  void write_one(const Sink& sink, int count, const double* values) {
-    if (std::is_same_v<T, double> && sink.stride == sizeof(double)) {
-      __builtin_memcpy(sink.data + work_.bar * sink.stride, values, sizeof(double) * count);
-      return;
-    }
-    for (int i = 0; i < count; ++i) store_value<T>(sink.data + (work_.bar + i) * sink.stride, values[i]);
+/// Lanes are the three blocks of lengths of one symbol (the fourth lane repeats the third). Rows that depend on the
+/// symbol alone hold the same value in every lane, so the code that makes them is the same.
+struct LengthLanes : Alone<4> {
+  static constexpr int kBlocks = 1, kBlock = 3;
+  static constexpr bool kOneSymbol = true;
+
+  WQ_HD static int block_of(int lane) { return lane < 2 ? lane : 2; }
+  static int length_index(int, int k, int lane) { return block_of(lane) * kBlock + k; }
+  template <class F>
+  WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int, int k, F f) {
+    V v;
+    for (int j = 0; j < kWidth; ++j) v.v[j] = f(static_cast<double>(lengths[block_of(j) * kBlock + k]));
+    return v;
   }
-
-  template <class T, int N>
-  void write_last(const Sink (&sinks)[N], int count, const OutRow* rows) {
-    for (int j = 0; j < (Shape::kOneSymbol ? 1 : W); ++j) {
-      const std::int64_t i = close_.bars(j) - 1 - work_.bar;
-      if (i >= 0 && i < count) store_value<T>(sinks[j].data, rows[i][j]);
-    }
+  static AnyReader<4> reader(const Series (&symbols)[kMaxLanes], DType type) {
+    const Series lanes[4] = {symbols[0], symbols[0], symbols[0], symbols[0]};
+    return {type, lanes};
   }
-
-  /// Sums are rebuilt when what they hold is this many times louder, per bar, than the shortest window.
-  static constexpr double kRoughness = 32;
-
-  const Run& run_;
-  const Params& params_;
-  const Group& group_;
-  AnyReader<W> close_, src_;
-  std::int64_t bars_ = 0, shortest_, rebuild_, seeded_ = 0;
-  double rough_level_, rough_noise_;
-  Work<Shape> work_;
-  Layer1<Shape> layer1_;
-  Vote<V> vote_[kFamilies];
-  Vote<V> family_vote_[(kFamilies + W - 1) / W];  // the same for one symbol, families in the lanes
-  const double (*active_[kFamilies])[W];
-  bool everything_settled_ = false;
-  Past<W>* past_;
-  AnyBank<Shape> bank_[kFamilies];
-  int banks_ = 0;
-  OutRow* out_[kOutputs];
-  bool wants_layers_ = false;
-  V last_close_, last_x_, last_run_, level_;
-  M started_;
-  O last_average_, delayed_average_, direction_;
+  /// The order of additions of `SymbolLanes`, where the blocks are added one after the other.
+  WQ_HD static V total(const double* row) { return V(row[0]) + V(row[1]) + V(row[2]); }
 };
 
 template <class Shape>

@@ -5,6 +5,7 @@
 
 #include "warpquant/core/lanes.h"
 #include "warpquant/core/series.h"
+#include "warpquant/core/values.h"
 
 /// Between series in the caller's memory and lane-major rows: row r holds one bar of W series side by side.
 /// Series that run along time go through W x W transposes, series that lie side by side are moved a row at a time,
@@ -24,23 +25,6 @@ WQ_HD void store_values(std::byte* p, Pack<W> value) {
   typedef T Values __attribute__((vector_size(W * sizeof(T))));
   const Values values = __builtin_convertvector(value.v, Values);
   __builtin_memcpy(p, &values, sizeof values);
-}
-
-template <class T>
-WQ_HD double load_value(const std::byte* p) {
-  T value;
-  __builtin_memcpy(&value, p, sizeof value);
-  return static_cast<double>(value);
-}
-
-template <class T>
-WQ_HD void store_value(std::byte* p, double value) {
-  const T narrow = static_cast<T>(value);
-  __builtin_memcpy(p, &narrow, sizeof narrow);
-}
-
-WQ_HD std::int64_t clamp(std::int64_t i, std::int64_t low, std::int64_t high) {
-  return i < low ? low : i > high ? high : i;
 }
 
 /// Bars [bar, bar + W) of one series; those that it does not have repeat its nearest (it may not be empty).

@@ -3,7 +3,6 @@
 
 #include "warpquant/atc/ops.h"
 #include "warpquant/atc/signals.h"
-#include "warpquant/core/lane_io.h"
 #include "warpquant/equity/curve.h"
 
 /// The working set of one pass over a group of symbols: rows of one value per lane, one row per bar, few enough for
@@ -11,51 +10,19 @@
 /// in registers before the next length starts.
 namespace wq::atc::inline WQ_LEVEL {
 
-inline constexpr int kBlock = 3;  // lengths that a pass steps together
-inline constexpr int kTile = 32;  // bars per tile
-static_assert(rebuild_bars(1) % kTile == 0);
-
-/// Bars between two shifts of the history, so many that shifting stays cheap.
-inline constexpr std::int64_t span_of(std::int64_t history) {
-  std::int64_t span = 128;
-  while (span < history) span *= 2;
-  return span;
-}
-
-/// Lanes are symbols; the nine lengths follow each other in three blocks.
-template <int kWidth_>
-struct SymbolLanes {
-  static constexpr int kWidth = kWidth_, kBlocks = 3;
-  static constexpr bool kOneSymbol = false;
-  using V = Pack<kWidth>;
-  using M = PackMask<kWidth>;
-
-  template <class F>
-  WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int block, int k, F f) {
-    return V(f(static_cast<double>(lengths[block * kBlock + k])));
-  }
-  /// Sum over the nine lengths, from a row that already holds the sum over the blocks.
-  WQ_HD static V total(const double* row) { return V::load(row); }
-};
-
-/// Lanes are the three blocks of lengths of one symbol (the fourth lane repeats the third). Rows that depend on the
-/// symbol alone hold the same value in every lane, so the code that makes them is the same.
-struct LengthLanes {
-  static constexpr int kWidth = 4, kBlocks = 1;
-  static constexpr bool kOneSymbol = true;
-  using V = Pack<4>;
-  using M = PackMask<4>;
-
-  WQ_HD static int block_of(int lane) { return lane < 2 ? lane : 2; }
-  template <class F>
-  WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int, int k, F f) {
-    V v;
-    for (int j = 0; j < kWidth; ++j) v.v[j] = f(static_cast<double>(lengths[block_of(j) * kBlock + k]));
-    return v;
-  }
-  /// The order of additions of `SymbolLanes`, where the blocks are added one after the other.
-  WQ_HD static V total(const double* row) { return V(row[0]) + V(row[1]) + V(row[2]); }
-};
+/// A `Shape` says what lies in the lanes:
+///   V, M                      value and mask of the lanes; lane(v, j): one of them
+///   kWidth, kOneSymbol        columns of rows; whether they are lengths of one symbol
+///   kBlocks, kBlock           a thread steps so many blocks of so many lengths
+///   kTile, span_of(history)   bars per tile, and between two shifts of the history
+///   per_length(...)           a number for each lane, by its length; length_index(b, k, j): which of the nine it is
+///   kSums, add_sum, total     rows of sums over lengths: columns, add to one, the sum
+///   Reader, write             prices into rows, rows into results
+/// and who does what. On the CPU one thread does everything. A crew of threads shares a group of symbols:
+///   leads(), is_first()       one thread for each symbol; one for all
+///   meet()                    wait for the others
+///   kOwners, owner()          who owns lengths
+///   zero, shift, agree        rows of all, or of the owner's lengths
 
 /// Rows that averages look back on.
 template <int W>
@@ -67,14 +34,17 @@ struct Past {
 };
 
 /// Rows of the current tile.
-template <int W>
+template <class Shape>
 struct Tile {
+  static constexpr int W = Shape::kWidth, kTile = Shape::kTile, kSums = Shape::kSums;
   double twice_x[kTile][W], close[kTile][W];
   double run[kTile][W];                           // bars present without a break up to this one
   double lower[2][kTile][W], upper[2][kTile][W];  // band around the close, as it is and doubled
   double if_long[kTile][W], if_short[kTile][W], if_flat[kTile];
-  double all[kFamilies][kTile][W], longs[kFamilies][kTile][W], active[kFamilies][kTile][W];  // equities: all, long,
-};  // with a signal
+  // Sums of equities over lengths: of all, of those that are long, of those with a signal.
+  double all[kFamilies][kTile][kSums], longs[kFamilies][kTile][kSums], active[kFamilies][kTile][kSums];
+  double rough[Shape::kCrew ? kTile : 1][W];  // what the leaders of a crew found
+};
 
 /// How many bars back a lane looks.
 template <class Shape>
@@ -84,10 +54,10 @@ struct Lag {
 
   /// `most`: no lane looks further back; a longer window is never complete anyway.
   template <class F>
-  void set(const std::int64_t (&lengths)[kLengths], int block, int k, std::int64_t most, F f) {
+  WQ_HD_CALL void set(const std::int64_t (&lengths)[kLengths], int block, int k, std::int64_t most, F f) {
     const typename Shape::V v = Shape::per_length(lengths, block, k, f);
     for (int j = 0; j < kLags; ++j)
-      bars[j] = v.v[j] < static_cast<double>(most) ? static_cast<std::int64_t>(v.v[j]) : most;
+      bars[j] = Shape::lane(v, j) < static_cast<double>(most) ? static_cast<std::int64_t>(Shape::lane(v, j)) : most;
   }
   /// The value that `column` of `row` had that many rows (of `kStep` doubles) before.
   template <int kStep>
@@ -114,36 +84,39 @@ struct Work {
   using V = typename Shape::V;
   using M = typename Shape::M;
 
-  std::int64_t most_lag;  // furthest that any lane looks back
-  std::int64_t history;   // rows kept before the current span
-  std::int64_t span;      // rows of a span
-  std::int64_t bar;       // number of the first bar of the tile
-  Past<W>* past;          // of that bar
-  Tile<W>* tile;
+  std::int64_t most_lag;     // furthest that any lane looks back
+  std::int64_t history;      // rows kept before the current span
+  std::int64_t raw_history;  // the same of the rows that the Hull average keeps
+  std::int64_t span;         // rows of a span
+  std::int64_t bar;          // number of the first bar of the tile
+  Past<W>* past;             // of that bar
+  Tile<Shape>* tile;
   std::int64_t row;  // of that bar within the span
   bool gaps;
   bool regular;  // nothing but seeds needs care: no missing bars, no output per length, no rarely used rule
   bool lsma_previous, dema_seed_is_mean, kama_seed_is_zero;
 
   // Lanes whose running sums hold values so much larger than the latest ones that too many digits are gone:
-  M rough[kTile];
-  bool any_rough[kTile];
+  M rough[Shape::kTile];
+  bool any_rough[Shape::kTile];
   bool exact;  // this pass is one such bar: sum windows afresh in those lanes
 
   WQ_HD V run_at(int i) const { return gaps ? V::load(tile->run[i]) : V(static_cast<double>(bar + i + 1)); }
 
   /// Rows with history, the latter zeroed; returns row 0 of the span. `shift_rows` makes the end of a full span the
-  /// history of the next one.
-  template <class Row>
-  Row* history_rows(std::int64_t history_bars, std::byte*& scratch) const {
-    auto* rows = reinterpret_cast<Row*>(scratch);
-    __builtin_memset(rows, 0, sizeof(Row) * history_bars);
-    scratch += sizeof(Row) * (history_bars + span);
+  /// history of the next one. `kOwn`: every owner of lengths has its own.
+  template <class Row, bool kOwn>
+  WQ_HD_CALL Row* history_rows(std::int64_t history_bars, std::byte*& scratch) const {
+    const std::size_t bytes = sizeof(Row) * static_cast<std::size_t>(history_bars + span);
+    auto* rows = reinterpret_cast<Row*>(scratch + (kOwn ? Shape::owner() * bytes : 0));
+    scratch += kOwn ? Shape::kOwners * bytes : bytes;
+    Shape::zero(reinterpret_cast<double*>(rows), history_bars, sizeof(Row) / sizeof(double), kOwn);
     return rows + history_bars;
   }
-  template <class Row>
-  void shift_rows(std::int64_t history_bars, Row* rows) const {
-    __builtin_memmove(rows - history_bars, rows + span - history_bars, sizeof(Row) * history_bars);
+  template <bool kOwn, class Row>
+  WQ_HD_CALL void shift_rows(std::int64_t history_bars, Row* rows) const {
+    Shape::shift(reinterpret_cast<double*>(rows - history_bars), history_bars, span, sizeof(Row) / sizeof(double),
+                 kOwn);
   }
 };
 

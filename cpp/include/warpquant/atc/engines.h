@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "atc_work.h"
 #include "warpquant/atc/averages.h"
+#include "warpquant/atc/work.h"
 
 /// The averages of ATC for one length per lane. An engine owns what its families share (with equal lengths SMA, WMA
 /// and LSMA are one engine, EMA and DEMA another): per length a few `Constants`, a `State` that a pass keeps in
@@ -29,8 +29,8 @@ struct WindowEngine {
   using M = typename Shape::M;
   static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
   static constexpr Family kFamily[] = {kMembers...};
-  static constexpr int kScale = 1;                                           // how much `step` magnifies an average
-  static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : kBlock;  // lengths per pass
+  static constexpr int kScale = 1;  // how much `step` magnifies an average
+  static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : Shape::kBlock;  // lengths per pass
   /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
   /// 2*WMA_half - WMA, are then one or two operations.
   static constexpr double kWhole = 3, kHalf = 6;
@@ -79,7 +79,7 @@ struct WindowEngine {
   }
 
   WQ_HD static void averages(const State& s, V (&average)[kCount]) {
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) {
       if (kFamily[f] == kWma) average[f] = s.means.wma_multiple * V(1 / kWhole);
       if (kFamily[f] == kLsma) average[f] = s.means.wma_multiple - (s.means.sma + s.means.sma);
@@ -100,7 +100,7 @@ struct WindowEngine {
       averages(s, average);
     }
     const V run = work.run_at(i), x = V::load(work.past[i].x), length = seed.length;
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) {
       known[f] = ge(run, kHull && kFamily[f] == kHma ? seed.hull_known : length);
       if (kFamily[f] == kLsma && work.lsma_previous) {
@@ -114,7 +114,8 @@ struct WindowEngine {
   }
 
   /// Recompute the sliding state of some lanes from the windows that end at bar `i` of the tile.
-  static void rebuild(const Work<Shape>& work, int i, const Constants& c, State& s, const Seed& seed, M lanes) {
+  WQ_HD_CALL static void rebuild(const Work<Shape>& work, int i, const Constants& c, State& s, const Seed& seed,
+                                 M lanes) {
     refresh(work, i, c.lag, seed.length, c.one_over, kWhole, s.means, lanes);
     if constexpr (kHull) {
       refresh(work, i, c.hull.half_lag, seed.half, c.hull.half_one_over, kHalf, s.hull.half, lanes);
@@ -127,8 +128,8 @@ struct WindowEngine {
     }
   }
 
-  static void refresh(const Work<Shape>& work, int i, const Lag<Shape>& lag, V length, V one_over, double multiple,
-                      WindowMeans<V>& means, M lanes) {
+  WQ_HD_CALL static void refresh(const Work<Shape>& work, int i, const Lag<Shape>& lag, V length, V one_over,
+                                 double multiple, WindowMeans<V>& means, M lanes) {
     V sum, weighted;
     window<kStep>(work.past[i].x, lag, length, sum, weighted);
     means.sma = select(lanes, sum * one_over, means.sma);
@@ -148,8 +149,8 @@ struct WindowEngine {
     }
   }
 
-  static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c,
-                    State&, Seed& seed, std::byte*& scratch) {
+  WQ_HD_CALL static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k,
+                               Constants& c, State&, Seed& seed, std::byte*& scratch) {
     const auto each = [&](auto f) { return Shape::per_length(lengths, b, k, f); };
     const auto whole = [](double n) { return n; };
     const auto half = [](double n) { return n < 2 ? 1.0 : __builtin_floor(n / 2); };
@@ -165,18 +166,18 @@ struct WindowEngine {
       c.hull.half_pace = each([&](double n) { return kHalf * 2 / (half(n) + 1); });
       c.hull.root_one_over = each([&](double n) { return 1 / root(n); });
       c.hull.root_two_over = each([&](double n) { return 2 / (root(n) + 1); });
-      c.hull.raw = work.template history_rows<Row>(c.hull.root_lag.longest() + 1, scratch);
+      c.hull.raw = work.template history_rows<Row, true>(work.raw_history, scratch);
       seed.half = each(half);
       seed.root = each(root);
       seed.hull_known = each([&](double n) { return n + root(n) - 1; });
     }
   }
 
-  static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) {
+  WQ_HD_CALL static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) {
     return kHull ? longest + static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(longest))) : longest;
   }
-  static void shift(const Work<Shape>& work, const Constants& c) {
-    if constexpr (kHull) work.shift_rows(c.hull.root_lag.longest() + 1, c.hull.raw);
+  WQ_HD_CALL static void shift(const Work<Shape>& work, const Constants& c) {
+    if constexpr (kHull) work.template shift_rows<true>(work.raw_history, c.hull.raw);
   }
 };
 
@@ -188,7 +189,7 @@ struct SmoothingEngine {
   static constexpr int kCount = sizeof...(kMembers);
   static constexpr Family kFamily[] = {kMembers...};
   static constexpr bool kDouble = ((kMembers == kDema) || ...);
-  static constexpr int kScale = 2, kTogether = kBlock;
+  static constexpr int kScale = 2, kTogether = Shape::kBlock;
 
   struct Constants {
     V alpha, one_minus_alpha;
@@ -208,7 +209,7 @@ struct SmoothingEngine {
     s.twice_ema = smooth(s.twice_ema, c.alpha, V::load(work.tile->twice_x[i]));
     V dema(0.0);
     if constexpr (kDouble) dema = s.second.step(s.twice_ema, c.alpha, c.one_minus_alpha);
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) average[f] = kFamily[f] == kDema ? dema : s.twice_ema;
   }
 
@@ -255,7 +256,7 @@ struct SmoothingEngine {
         dema = select(starting, next + (next - start), select(second_seeding, nan, dema));
       }
     }
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) {
       average[f] = kFamily[f] == kDema ? dema : next;
       known[f] = negate(is_nan(average[f]));
@@ -263,19 +264,19 @@ struct SmoothingEngine {
     }
   }
 
-  static void start(const Work<Shape>&, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c, State&,
-                    Seed& seed, std::byte*&) {
+  WQ_HD_CALL static void start(const Work<Shape>&, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c,
+                               State&, Seed& seed, std::byte*&) {
     const auto each = [&](auto f) { return Shape::per_length(lengths, b, k, f); };
     c.alpha = each([](double n) { return 2 / (n + 1); });
     c.one_minus_alpha = each([](double n) { return 1 - 2 / (n + 1); });
     seed.length = each([](double n) { return n; });
     seed.age = V(1.0);
   }
-  static std::int64_t seeded(const Work<Shape>& work, std::int64_t longest) {
+  WQ_HD_CALL static std::int64_t seeded(const Work<Shape>& work, std::int64_t longest) {
     return kDouble && work.dema_seed_is_mean ? 2 * longest : longest;
   }
-  static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
-  static void shift(const Work<Shape>&, const Constants&) {}
+  WQ_HD_CALL static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
+  WQ_HD_CALL static void shift(const Work<Shape>&, const Constants&) {}
 };
 
 /// KAMA.
@@ -285,7 +286,7 @@ struct KamaEngine {
   using M = typename Shape::M;
   static constexpr int kCount = 1, kStep = Work<Shape>::kPastStep;
   static constexpr Family kFamily[] = {kKama};
-  static constexpr int kScale = 1, kTogether = kBlock;
+  static constexpr int kScale = 1, kTogether = Shape::kBlock;
 
   struct Constants {
     Lag<Shape> lag;
@@ -330,23 +331,23 @@ struct KamaEngine {
   }
 
   /// The noise, summed afresh in the lanes whose running sum has lost digits.
-  static V exact_noise(const Work<Shape>& work, int i, const Constants& c, const Seed& seed) {
+  WQ_HD_CALL static V exact_noise(const Work<Shape>& work, int i, const Constants& c, const Seed& seed) {
     V sum(0.0);
     for (std::int64_t m = 0; m < c.lag.longest(); ++m)
       sum = add_if(gt(seed.length, V(static_cast<double>(m))), sum, V::load(work.past[i - m].moves));
     return select(work.rough[i], sum, noise(work, i, c));
   }
 
-  static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k, Constants& c,
-                    State&, Seed& seed, std::byte*&) {
+  WQ_HD_CALL static void start(const Work<Shape>& work, const std::int64_t (&lengths)[kLengths], int b, int k,
+                               Constants& c, State&, Seed& seed, std::byte*&) {
     const auto length = [](double n) { return n; };
     c.lag.set(lengths, b, k, work.most_lag, length);
     c.quiet = V(work.kama_seed_is_zero ? 1e-10 : 0.0);
     seed.length = Shape::per_length(lengths, b, k, length);
   }
-  static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return longest + 1; }
-  static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
-  static void shift(const Work<Shape>&, const Constants&) {}
+  WQ_HD_CALL static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return longest + 1; }
+  WQ_HD_CALL static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}
+  WQ_HD_CALL static void shift(const Work<Shape>&, const Constants&) {}
 };
 
 }  // namespace wq::atc::inline WQ_LEVEL

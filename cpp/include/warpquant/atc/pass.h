@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "atc_engines.h"
+#include "warpquant/atc/engines.h"
+#include "warpquant/core/values.h"
 
 /// Layer 1: averages, crosses and equities of three lengths through (part of) a tile.
 namespace wq::atc::inline WQ_LEVEL {
@@ -10,11 +11,11 @@ template <class Shape>
 struct Layer1 {
   using V = typename Shape::V;
   using M = typename Shape::M;
-  V equity[kFamilies][Shape::kBlocks][kBlock];
-  Cross<M> cross[kFamilies][Shape::kBlocks][kBlock];
-  bool settled[kFamilies][Shape::kBlocks][kBlock];
+  V equity[kFamilies][Shape::kBlocks][Shape::kBlock];
+  Cross<M> cross[kFamilies][Shape::kBlocks][Shape::kBlock];
+  bool settled[kFamilies][Shape::kBlocks][Shape::kBlock];
   bool all_settled[kFamilies];  // at the start of the tile; `active` then equals `all` and is not written
-  double (*detail[kDetails][kFamilies][Shape::kBlocks][kBlock])[Shape::kWidth];  // tile rows, null if not wanted
+  double (*detail[kDetails][kFamilies][Shape::kBlocks][Shape::kBlock])[Shape::kWidth];  // tile rows, null if not wanted
 };
 
 /// An engine with the state of its nine lengths.
@@ -22,9 +23,9 @@ template <class Engine_, class Shape>
 struct Bank {
   using Engine = Engine_;
   std::int64_t seeded;  // first bar from which `step` alone will do
-  typename Engine::Constants constants[Shape::kBlocks][kBlock];
-  typename Engine::State state[Shape::kBlocks][kBlock];
-  typename Engine::Seed seed[Shape::kBlocks][kBlock];
+  typename Engine::Constants constants[Shape::kBlocks][Shape::kBlock];
+  typename Engine::State state[Shape::kBlocks][Shape::kBlock];
+  typename Engine::Seed seed[Shape::kBlocks][Shape::kBlock];
 };
 
 /// How much a pass has to look after. Bits are the same in all three.
@@ -36,8 +37,8 @@ enum class Mode {
 
 /// Lengths [k0, k0 + K) of block `b` through bars [begin, end) of the tile.
 template <Mode mode, int K, class Engine, class Shape>
-[[gnu::noinline]] void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work, Layer1<Shape>& layer, int b, int k0,
-                                int begin, int end) {
+WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work, Layer1<Shape>& layer, int b, int k0,
+                             int begin, int end) {
   using V = typename Shape::V;
   using M = typename Shape::M;
   constexpr int F = Engine::kCount;
@@ -46,18 +47,18 @@ template <Mode mode, int K, class Engine, class Shape>
   V equity[F][K];
   M is_long[F][K];
   bool settled[F][K];
-#pragma GCC unroll 3
+  WQ_UNROLL(3)
   for (int k = 0; k < K; ++k) {
     constants[k] = bank.constants[b][k0 + k];
     state[k] = bank.state[b][k0 + k];
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
       equity[f][k] = layer.equity[Engine::kFamily[f]][b][k0 + k];
       is_long[f][k] = layer.cross[Engine::kFamily[f]][b][k0 + k].is_long;
       settled[f][k] = layer.settled[Engine::kFamily[f]][b][k0 + k];
     }
   }
-  Tile<Shape::kWidth>& tile = *work.tile;
+  Tile<Shape>& tile = *work.tile;
   const V floor(kFloor);
   const M every = negate(M{});
 
@@ -65,7 +66,7 @@ template <Mode mode, int K, class Engine, class Shape>
     const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);
     const V lower = V::load(tile.lower[Engine::kScale - 1][i]), upper = V::load(tile.upper[Engine::kScale - 1][i]);
     V all[F], longs[F], active[F];
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int k = 0; k < K; ++k) {
       V average[F];
       M known[F];
@@ -73,7 +74,7 @@ template <Mode mode, int K, class Engine, class Shape>
         Engine::first_bars(work, i, constants[k], state[k], bank.seed[b][k0 + k], average, known);
       else
         Engine::step(work, i, constants[k], state[k], average);
-#pragma GCC unroll 3
+      WQ_UNROLL(3)
       for (int f = 0; f < F; ++f) {
         V& e = equity[f][k];
         M has_signal;
@@ -111,10 +112,8 @@ template <Mode mode, int K, class Engine, class Shape>
           active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
       }
     }
-    const auto accumulate = [&](double* row, V value) {
-      (b == 0 && k0 == 0 ? value : V::load(row) + value).store(row);
-    };
-#pragma GCC unroll 3
+    const auto accumulate = [&](double* row, V value) { Shape::add_sum(row, value, b == 0 && k0 == 0); };
+    WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
       accumulate(tile.all[Engine::kFamily[f]][i], all[f]);
       accumulate(tile.longs[Engine::kFamily[f]][i], longs[f]);
@@ -122,10 +121,10 @@ template <Mode mode, int K, class Engine, class Shape>
     }
   }
 
-#pragma GCC unroll 3
+  WQ_UNROLL(3)
   for (int k = 0; k < K; ++k) {
     bank.state[b][k0 + k] = state[k];
-#pragma GCC unroll 3
+    WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
       Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k0 + k];
       layer.equity[Engine::kFamily[f]][b][k0 + k] = equity[f][k];
@@ -149,18 +148,18 @@ struct AnyBank {
   void (*shift)(void* self, const Work<Shape>&);
 
   template <class Engine>
-  static AnyBank make(Bank<Engine, Shape>* bank) {
+  WQ_HD_CALL static AnyBank make(Bank<Engine, Shape>* bank) {
     return {bank, run_bank<Engine>, rebuild_bank<Engine>, shift_bank<Engine>};
   }
 
  private:
   template <class Engine>
-  static void run_bank(void* self, const Work<Shape>& work, Layer1<Shape>& layer, int begin, int end) {
+  WQ_HD_CALL static void run_bank(void* self, const Work<Shape>& work, Layer1<Shape>& layer, int begin, int end) {
     auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
     constexpr int K = Engine::kTogether;
     const auto all_blocks = [&](auto pass, int from, int to) {
       for (int b = 0; from < to && b < Shape::kBlocks; ++b)
-        for (int k = 0; k < kBlock; k += K) pass(bank, work, layer, b, k, from, to);
+        for (int k = 0; k < Shape::kBlock; k += K) pass(bank, work, layer, b, k, from, to);
     };
     if (!work.regular || work.exact) return all_blocks(run_pass<Mode::first_bars, K, Engine, Shape>, begin, end);
     const int seeded = static_cast<int>(clamp(bank.seeded - work.bar, begin, end));
@@ -171,14 +170,14 @@ struct AnyBank {
                seeded, end);
   }
   template <class Engine>
-  static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {
+  WQ_HD_CALL static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {
     auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
     for (int b = 0; b < Shape::kBlocks; ++b)
-      for (int k = 0; k < kBlock; ++k)
+      for (int k = 0; k < Shape::kBlock; ++k)
         Engine::rebuild(work, i, bank.constants[b][k], bank.state[b][k], bank.seed[b][k], lanes);
   }
   template <class Engine>
-  static void shift_bank(void* self, const Work<Shape>& work) {
+  WQ_HD_CALL static void shift_bank(void* self, const Work<Shape>& work) {
     for (const auto& block : static_cast<Bank<Engine, Shape>*>(self)->constants)
       for (const auto& constants : block) Engine::shift(work, constants);
   }
