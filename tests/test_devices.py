@@ -10,7 +10,7 @@ import pytest
 
 import warpquant
 from checks import same_bits
-from warpquant import config, equity, errors, ma
+from warpquant import atc, config, equity, errors, ma
 
 RNG = np.random.default_rng(5)
 PANEL = 100 + np.cumsum(RNG.normal(size=(50, 400)), axis=1)
@@ -25,6 +25,8 @@ CALLS = {
     "float32": lambda **how: ma.kama(PANEL.astype(np.float32), 10, **how),
     "one series": lambda **how: ma.tema(np.ravel(PANEL), 5, **how),
     "ragged": lambda **how: np.concatenate(list(ma.lsma(RAGGED, 5, **how).values())),
+    "atc": lambda **how: np.stack([*atc.run(PANEL[:20, :120], outputs="all", **how).values()]),
+    "atc, holes": lambda **how: atc.run(HOLES[:12, :200], outputs="average", **how)["average"],
     "equity": lambda **how: equity.curve(prices=PANEL, signal=SIGNAL, growth_per_bar=1e-4, cutout=3, **how),
 }
 
@@ -142,8 +144,9 @@ def test_every_call_of_the_table_may_fail(emulator, call, fault, lasting):
             left = sum(counts[c] > 0 for c in ("memory_used", "pinned_used")) + counts["streams"] + counts["events"]
             # What a call should have given back, and could not, is all that may be left.
             assert lasting or left <= 1, (number, counts)
+            emulator.configure()
+            emulator.forget()
         assert raised > 0
-    emulator.configure()
     same_bits(call(device="emulator"), want, "after all faults")
 
 
@@ -155,6 +158,155 @@ def test_calls_from_many_threads(emulator, call):
         for got in pool.map(lambda _: call(device="emulator"), range(24)):
             same_bits(got, want)
     assert nothing_left(emulator)
+
+
+# ---------------------------------------------------------------------------------------------- arrays
+
+
+def there(x):
+    return warpquant.to_device(x, "emulator")
+
+
+@pytest.mark.parametrize("length", [14, [3, 14, 100]])
+@pytest.mark.parametrize("kind", ma.kinds())
+def test_averages_of_device_arrays(emulator, kind, length):
+    for x in (PANEL, PANEL.astype(np.float32), PANEL[7], PANEL[:, :3], PANEL[:0], PANEL[:, :0]):
+        for axis in range(-x.ndim, x.ndim):
+            got = getattr(ma, kind)(there(x), length, axis=axis)
+            assert isinstance(got, warpquant.Array)
+            assert got.device == "emulator:0"
+            same_bits(got.to_numpy(), getattr(ma, kind)(x, length, axis=axis), f"{x.shape}, axis {axis}")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("nan", ["window", "propagate"])
+def test_missing_values_on_a_device(emulator, nan, bad):
+    x = PANEL.copy()
+    x[3, :40] = x[5, 100:120] = x[7, -1] = x[9] = bad
+    for kind in ma.kinds():
+        same_bits(getattr(ma, kind)(there(x), 9, nan=nan).to_numpy(), getattr(ma, kind)(x, 9, nan=nan), kind)
+    with pytest.raises(errors.ParameterError, match="x: series 3 is missing"):
+        ma.ema(there(x), 9, nan="raise")
+    for policy in ("skip", "propagate"):
+        got, want = (atc.run(a, {"nan_policy": policy}) for a in (there(x), x))
+        for name in want:
+            same_bits(got[name].to_numpy(), want[name], name)
+
+
+@pytest.mark.parametrize("compat", ["pine", "sovereign"])
+def test_atc_of_device_arrays(emulator, compat):
+    for x, src in ((PANEL[:11], None), (PANEL[3], None), (PANEL[:3], PANEL[3:6]), (PANEL[:9].astype(np.float32), None)):
+        arguments = there(x), None if src is None else there(src)
+        for how in ({"detail": True}, {"last_only": True}, {"precision": "float32"}):
+            want = atc.run(x, {"compat": compat}, src=src, outputs="all", **how)
+            got = atc.run(arguments[0], {"compat": compat}, src=arguments[1], outputs="all", **how)
+            for name in want:
+                same_bits(got[name].to_numpy(), np.asarray(want[name]), name)
+
+
+def test_equity_of_device_arrays(emulator):
+    for neutral in ("flat", "sticky"):
+        got = equity.curve(prices=there(HOLES), signal=there(SIGNAL), neutral=neutral, cutout=5)
+        same_bits(got.to_numpy(), equity.curve(prices=HOLES, signal=SIGNAL, neutral=neutral, cutout=5))
+
+
+def test_long_lengths_find_room(emulator):
+    x = PANEL[:3].ravel()
+    for length in (500, 1100):
+        for kind in ma.kinds():
+            same_bits(getattr(ma, kind)(there(x), length).to_numpy(), getattr(ma, kind)(x, length), f"{kind}, {length}")
+    long = {f"{family}_len": 300 for family in ("ema", "hull", "wma", "dema", "lsma", "kama")}
+    want = atc.run(x, {**long, "compat": "pine"}, outputs="all")
+    got = atc.run(there(x), {**long, "compat": "pine"}, outputs="all")
+    for name in want:
+        same_bits(got[name].to_numpy(), want[name], name)
+
+
+def test_out_on_a_device(emulator):
+    x, out = there(PANEL), there(np.zeros_like(PANEL))
+    assert ma.ema(x, 14, out=out) is out
+    same_bits(out.to_numpy(), ma.ema(PANEL, 14))
+    for call, match in (
+        (lambda: ma.ema(x, 14, out=np.zeros_like(PANEL)), "same memory"),
+        (lambda: ma.ema(PANEL, 14, out=out), "same memory"),
+        (lambda: ma.ema(x, 14, out=x), "shares memory"),
+        (lambda: ma.ema(there(HOLES), 14, out=out), "missing values"),
+        (lambda: ma.ema(there(PANEL[0]), 14, out=out), "shape"),
+        (lambda: equity.curve(prices=x, signal=SIGNAL), "same memory"),
+        (lambda: atc.run(x, src=PANEL), "same memory"),
+        (lambda: ma.Stream("ema", 5, 50).update(there(PANEL[:, 0].copy())), "on a device"),
+        (lambda: ma.ema(x, 14, device="cpu"), "lives on 'emulator:0'"),
+        (lambda: ma.ema({"a": there(PANEL[0])}, 14), "wanted in host memory"),
+    ):
+        with pytest.raises(errors.WarpquantError, match=match):
+            call()
+
+
+def test_what_an_array_says_of_itself(emulator):
+    x = there(PANEL)
+    assert (x.shape, x.ndim, x.dtype, x.nbytes, len(x)) == (PANEL.shape, 2, PANEL.dtype, PANEL.nbytes, len(PANEL))
+    assert (x.device, x.stream) == ("emulator:0", 0)
+    assert repr(x) == "Array(shape=(50, 400), dtype=float64, device='emulator:0')"
+    assert not hasattr(x, "__cuda_array_interface__")  # not in CUDA memory
+    for wrong in (np.zeros(3, dtype=np.int64), np.array(["a"]), np.zeros(3, dtype=complex)):
+        with pytest.raises(errors.DTypeError):
+            there(wrong)
+    for device in ("cpu", "auto"):
+        with pytest.raises(errors.ParameterError, match="memory of its own"):
+            warpquant.to_device(PANEL, device)
+    with pytest.raises(TypeError, match="without dimensions"):
+        len(there(np.float64(3)))
+
+
+class Consumer:
+    """An array of somebody else's on the device, which counts who takes it."""
+
+    def __init__(self, array, **result):
+        self.array, self.result, self.calls = array, result, []
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, **how):
+        self.calls.append(how)
+        return self.array.__dlpack__(**how)
+
+
+def test_arrays_by_dlpack(emulator):
+    x = Consumer(there(PANEL))
+    same_bits(ma.sma(x, 5).to_numpy(), ma.sma(PANEL, 5))
+    assert x.calls == [{"max_version": (1, 3), "stream": 1}]
+    array = there(PANEL)
+    before = emulator.counts()
+    for version in (None, (0, 8), (1, 0), (1, 3), (2, 0)):
+        capsule = array.__dlpack__(max_version=version)
+        assert ("versioned" in repr(capsule)) == (version is not None and version[0] > 0)
+        del capsule
+    assert emulator.counts()["allocations"] == before["allocations"]
+    for stream in (None, 1, 2, -1):
+        array.__dlpack__(stream=stream)
+    with pytest.raises(errors.ParameterError, match="stream: 0 is no stream"):
+        array.__dlpack__(stream=0)
+    with pytest.raises(errors.LayoutError, match="dl_device"):
+        array.__dlpack__(dl_device=(1, 0))
+    with pytest.raises(errors.LayoutError, match="copy"):
+        array.__dlpack__(copy=True)
+
+
+def test_memory_outlives_the_array(emulator):
+    capsule = there(PANEL).__dlpack__(max_version=(1, 3))
+    assert emulator.counts()["memory_used"] == PANEL.nbytes
+    del capsule
+    assert emulator.counts()["memory_used"] == 0
+
+
+def test_consumers_wait_for_our_stream(emulator):
+    """Another stream that reads a result must find it there, in whatever order streams get their turn."""
+    want = ma.ema(PANEL, 14)
+    for seed in range(50):
+        emulator.configure(schedule_seed=seed + 1)
+        result = ma.ema(there(PANEL), 14)
+        same_bits(ma.sma(Consumer(result), 5).to_numpy(), ma.sma(want, 5))
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "atc.cuh"
 #include "core/kernel.cuh"
+#include "core/survey.cuh"
 #include "emulator.h"
 #include "equity.cuh"
 #include "ma.cuh"
@@ -84,9 +86,10 @@ Fault enter(F f) {
 
 bool exists(const World& w, int device) { return device >= 0 && device < w.settings.devices; }
 
-/// The stream behind a handle; null is the default stream of the device.
+/// The stream behind a handle; null and 1 are the default stream of the device, 2 is that of a thread.
 Stream& stream_of(World& w, int device, Handle handle) {
-  if (handle == nullptr) handle = reinterpret_cast<Handle>(static_cast<std::uintptr_t>(device) + 1);
+  const auto number = reinterpret_cast<std::uintptr_t>(handle);
+  if (number <= 2) handle = reinterpret_cast<Handle>(4 * static_cast<std::uintptr_t>(device) + (number == 2 ? 2 : 1));
   auto& stream = w.streams[handle];
   if (!stream) stream = std::make_unique<Stream>(Stream{device, {}});
   return *stream;
@@ -333,13 +336,22 @@ void configure(const Settings& settings) {
   World& w = world();
   const std::lock_guard lock(w.mutex);
   work_until(w, [&] { return w.counts.pending == 0; });
+  w.settings = settings;
+  w.random.seed(settings.schedule_seed);
+  w.used.resize(std::max(w.used.size(), static_cast<std::size_t>(settings.devices)), 0);
+  w.counts.calls = w.counts.launches = 0;
+  w.counts.memory_peak = w.counts.memory_used;
+}
+
+void forget() {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  work_until(w, [&] { return w.counts.pending == 0; });
   while (!w.blocks.empty()) free_block(w, w.blocks.begin()->first);
   w.streams.clear();
   w.events.clear();
-  w.used.assign(static_cast<std::size_t>(settings.devices), 0);
+  std::fill(w.used.begin(), w.used.end(), 0);
   w.counts = {};
-  w.settings = settings;
-  w.random.seed(settings.schedule_seed);
 }
 
 Counts counts() {
@@ -369,8 +381,13 @@ const BackendTable table = {
     record,
     wait,
     done,
+    [](int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream) {
+      return cuda::survey_on(series, count, type, flags, {device, stream});
+    },
     [](int device, const ma::Launch& launch, Handle stream) { return ma::launch_on(launch, {device, stream}); },
     [](int device, const equity::Launch& launch, Handle stream) { return equity::launch_on(launch, {device, stream}); },
+    [](int device, const atc::Launch& launch, Handle stream) { return atc::launch_on(launch, {device, stream}); },
+    [](int, const atc::Run& run) { return atc::scratch_on(run, kMostShared); },
 };
 
 }  // namespace wq::emulator

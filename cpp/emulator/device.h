@@ -22,8 +22,11 @@ struct Settings {
   bool lasting = false;
 };
 
-/// Start afresh: whatever the devices held is gone.
+/// Takes effect at once, and counts calls from 0 again.
 void configure(const Settings& settings);
+
+/// Drop whatever the devices hold. Nobody may have it any more, except who could not give it back.
+void forget();
 
 struct Counts {
   std::int64_t calls, launches, memory_used, memory_peak, allocations, pinned_used, streams, events, pending;

@@ -96,11 +96,15 @@ constexpr int kReturnAddress = 11, kFrameWords = 20;
 #endif
 
 namespace wq::emulator {
+
+#if !defined(WQ_EMULATOR_TSAN)
+constinit thread_local const Place* running_place = nullptr;
+#endif
+
 namespace {
 
 constexpr std::size_t kStackBytes = 128 * 1024;
 constexpr unsigned kMostThreads = 1024;
-constexpr std::size_t kMostShared = 64 * 1024;  // of the smallest supported device, after opting in
 constexpr int kWarp = 32;
 
 class Block;
@@ -311,6 +315,9 @@ class Block {
 
   void enter(Fiber& f) {
     current = &f;
+#if !defined(WQ_EMULATOR_TSAN)
+    running_place = &f.place;
+#endif
 #if defined(WQ_EMULATOR_TSAN)
     __tsan_switch_to_fiber(f.tsan_fiber, 1);  // 1: the switch orders nothing
 #endif
@@ -439,7 +446,9 @@ Options& options() {
   return instance;
 }
 
+#if defined(WQ_EMULATOR_TSAN)
 Place here() { return current->place; }
+#endif
 int lane() { return current->number % kWarp; }
 void barrier(int line) { current->block->wait_at_barrier(line); }
 std::uint64_t warp(WarpOp op, unsigned mask, int lane, std::uint64_t value, int line) {

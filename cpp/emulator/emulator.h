@@ -24,6 +24,8 @@ struct dim3 {
 
 namespace wq::emulator {
 
+inline constexpr std::size_t kMostShared = 64 * 1024;  // bytes; of the smallest supported device, after opting in
+
 struct Options {
   std::uint64_t order_seed = 0;  // 0: threads run in their order; else in a shuffled one
   int workers = 0;               // blocks at a time; 0: as many as there are processors
@@ -39,8 +41,13 @@ struct Report : std::runtime_error {
 struct Place {
   dim3 thread, block, block_size, grid;
 };
+#if defined(WQ_EMULATOR_TSAN)
 /// A copy: what kernels read, TSan watches.
 Place here();
+#else
+extern constinit thread_local const Place* running_place;
+inline const Place& here() { return *running_place; }
+#endif
 
 /// `line`: of the kernel, for reports.
 void barrier(int line);

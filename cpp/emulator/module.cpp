@@ -24,7 +24,8 @@ PYBIND11_MODULE(_emulator, m) {
       },
       py::kw_only(), py::arg("devices") = 2, py::arg("memory") = std::int64_t{1} << 30, py::arg("schedule_seed") = 0,
       py::arg("thread_seed") = 0, py::arg("fail_at") = 0, py::arg("failure") = 0, py::arg("lasting") = false,
-      "Set the devices up afresh; whatever they held is gone.");
+      "Set the devices up, and count calls from 0 again.");
+  m.def("forget", emulator::forget, "Drop what nobody could give back.");
   m.def(
       "counts",
       [] {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "warpquant/atc/launch.h"
 #include "warpquant/atc/signals.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
@@ -84,7 +85,27 @@ class Computation {
     scratch_ = kernels_.scratch_bytes(run_);
   }
 
+  /// Of prices that lie on the device. Throws MissingOnDevice if a value is missing.
+  void run_resident() {
+    const Device device = *execution_.device;
+    Luggage luggage(device, execution_.stream);
+    survey(luggage, request_.close_type, [](const Item& item) { return item.close; });
+    if (request_.separate_src) survey(luggage, request_.src_type, [](const Item& item) { return item.src; });
+    std::vector<Group> groups;
+    for (std::int64_t first = 0; first < count(); first += kMaxLanes) {
+      Group group = empty_group(static_cast<int>(std::min<std::int64_t>(kMaxLanes, count() - first)));
+      for (int lane = 0; lane < group.symbols; ++lane) set_lane(group, lane, items_[first + lane]);
+      repeat_first(group);
+      groups.push_back(group);
+    }
+    const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
+    Launch launch{run_, std::ssize(groups), luggage.send(groups), scratch > 0 ? luggage.scratch(scratch) : nullptr};
+    launch.run.growth = luggage.send(*growth_);
+    device.check(device.table->atc(device.index, launch, execution_.stream), "starting a kernel");
+  }
+
   void run() {
+    if (execution_.resident) return run_resident();
     // Whole series first, then those with holes; within each, neighbours in length share a pass.
     std::vector<char> whole(items_.size());
     parallel_for(execution_.threads, tasks(kScan), [&](std::int64_t task, int) {
@@ -107,6 +128,7 @@ class Computation {
         (whole[i] ? clean : holes).push_back(i);
     }
 
+    if (execution_.device) return run_on_device(clean, holes);
     std::vector<std::span<const std::int64_t>> groups;
     const auto clean_groups = split(clean, groups);
     split(holes, groups);
@@ -114,13 +136,52 @@ class Computation {
       if (g < clean_groups)
         run_whole(groups[g]);
       else if (request_.nan == NanPolicy::propagate)
-        run_group(groups[g], [&](Group& group) { group.gaps = true; });
+        run_group(items_of(groups[g]), [](Group& group) { group.gaps = true; });
       else
         run_present(groups[g]);
     });
   }
 
  private:
+  template <class Which>
+  void survey(Luggage& luggage, DType type, Which which) const {
+    const Device device = *execution_.device;
+    std::vector<Series> series;
+    for (const Item& item : items_) series.push_back(which(item));
+    int* const flags = luggage.flags(count());
+    device.check(device.table->survey(device.index, luggage.send(series), count(), type, flags, execution_.stream),
+                 "starting a kernel");
+    if (luggage.any(flags, count())) throw MissingOnDevice();
+  }
+
+  Group empty_group(int symbols) const {
+    Group group{};
+    group.symbols = symbols;
+    group.separate_src = request_.separate_src;
+    group.close_type = request_.close_type;
+    group.src_type = request_.src_type;
+    return group;
+  }
+
+  static void set_lane(Group& group, int lane, const Item& item) {
+    group.close[lane] = item.close;
+    group.src[lane] = item.src;
+    for (int o = 0; o < kOutputs; ++o) group.out[o][lane] = item.out[o];
+    for (int d = 0; d < kDetails; ++d)
+      for (int f = 0; f < kFamilies; ++f) {
+        group.detail[d][f][lane] = item.detail[d][f];
+        group.detail_step[d][f][lane] = item.detail_step[d][f];
+      }
+  }
+
+  /// On devices, lanes without a symbol repeat the first and have no results.
+  static void repeat_first(Group& group) {
+    for (int lane = group.symbols; lane < kMaxLanes; ++lane) {
+      group.close[lane] = group.close[0];
+      group.src[lane] = group.src[0];
+    }
+  }
+
   static constexpr std::int64_t kScan = 64;  // symbols per task of the search for holes
 
   std::int64_t count() const { return static_cast<std::int64_t>(items_.size()); }
@@ -162,75 +223,210 @@ class Computation {
     return static_cast<std::int64_t>(groups.size());
   }
 
+  std::vector<const Item*> items_of(std::span<const std::int64_t> symbols) const {
+    std::vector<const Item*> items;
+    for (const std::int64_t symbol : symbols) items.push_back(&items_[symbol]);
+    return items;
+  }
+
   template <class Adapt>
-  void run_group(std::span<const std::int64_t> symbols, Adapt adapt) {
-    Group group{};
-    group.symbols = static_cast<int>(symbols.size());
-    group.separate_src = request_.separate_src;
-    group.close_type = request_.close_type;
-    group.src_type = request_.src_type;
-    for (int lane = 0; lane < kernels_.lanes; ++lane) {
-      const Item& item = items_[symbols[lane < group.symbols ? lane : 0]];
-      group.close[lane] = item.close;
-      group.src[lane] = item.src;
-      for (int o = 0; o < kOutputs; ++o) group.out[o][lane] = item.out[o];
-      for (int d = 0; d < kDetails; ++d)
-        for (int f = 0; f < kFamilies; ++f) {
-          group.detail[d][f][lane] = item.detail[d][f];
-          group.detail_step[d][f][lane] = item.detail_step[d][f];
-        }
-    }
+  void run_group(const std::vector<const Item*>& symbols, Adapt adapt) {
+    Group group = empty_group(static_cast<int>(symbols.size()));
+    for (int lane = 0; lane < kernels_.lanes; ++lane) set_lane(group, lane, *symbols[lane < group.symbols ? lane : 0]);
     adapt(group);
     const auto kernel = symbols.size() == 1 ? kernels_.single : kernels_.symbols;
     kernel(run_, group, thread_scratch(scratch_));
   }
 
   void run_whole(std::span<const std::int64_t> symbols) {
-    run_group(symbols, [](Group&) {});
+    run_group(items_of(symbols), [](Group&) {});
   }
 
-  /// Missing bars are no bars: run on copies of the present ones, then spread the results.
-  void run_present(std::span<const std::int64_t> symbols) {
-    std::vector<std::vector<double>> close(symbols.size()), src(symbols.size());
-    std::vector<std::vector<std::int64_t>> present(symbols.size());
-    std::vector<std::int64_t> enough;
-    std::vector<std::size_t> place;
-    for (std::size_t i = 0; i < symbols.size(); ++i) {
-      const Item& item = items_[symbols[i]];
+  /// The present bars of a symbol, and where they were.
+  struct Present {
+    std::int64_t symbol;
+    std::vector<double> close, src;
+    std::vector<std::int64_t> bars;
+    Item item;  // the symbol with these for its prices
+  };
+
+  /// Copies of the present bars of some symbols. Those that have too few of them are done with.
+  std::vector<Present> without_holes(std::span<const std::int64_t> symbols) const {
+    std::vector<Present> list;
+    for (const std::int64_t symbol : symbols) {
+      const Item& item = items_[symbol];
+      Present p{symbol, {}, {}, {}, item};
       for (std::int64_t bar = 0; bar < item.close.bars; ++bar) {
         const double c = read(item.close, request_.close_type, bar);
         const double s = request_.separate_src ? read(item.src, request_.src_type, bar) : c;
         if (!std::isfinite(c) || !std::isfinite(s)) continue;
-        close[i].push_back(c);
-        if (request_.separate_src) src[i].push_back(s);
-        present[i].push_back(bar);
+        p.close.push_back(c);
+        if (request_.separate_src) p.src.push_back(s);
+        p.bars.push_back(bar);
       }
-      if (static_cast<std::int64_t>(close[i].size()) > request_.params.cutout) {
-        enough.push_back(symbols[i]);
-        place.push_back(i);
-      } else {
+      const std::int64_t bars = std::ssize(p.bars);
+      if (bars <= request_.params.cutout) {
         spread(item, {});
+        continue;
       }
+      const auto series = [&](const std::vector<double>& v) {
+        return Series{reinterpret_cast<const std::byte*>(v.data()), sizeof(double), bars};
+      };
+      p.item.close = series(p.close);
+      if (request_.separate_src) p.item.src = series(p.src);
+      for (Sink& out : p.item.out)
+        if (!run_.last_only) out.bars = bars;
+      for (auto& kind : p.item.detail)
+        for (Sink& out : kind) out.bars = bars;
+      list.push_back(std::move(p));
     }
-    if (enough.empty()) return;
-    run_group(enough, [&](Group& group) {
-      group.close_type = group.src_type = DType::f64;
-      for (int lane = 0; lane < kernels_.lanes; ++lane) {
-        const std::size_t i = place[lane < group.symbols ? lane : 0];
-        const auto bars = static_cast<std::int64_t>(close[i].size());
-        const auto series = [&](const std::vector<double>& v) {
-          return Series{reinterpret_cast<const std::byte*>(v.data()), sizeof(double), bars};
-        };
-        group.close[lane] = series(close[i]);
-        if (request_.separate_src) group.src[lane] = series(src[i]);
-        for (auto& out : group.out)
-          if (!run_.last_only) out[lane].bars = bars;
-        for (auto& kind : group.detail)
-          for (auto& out : kind) out[lane].bars = bars;
-      }
-    });
-    for (std::size_t k = 0; k < enough.size(); ++k) spread(items_[enough[k]], present[place[k]]);
+    return list;
   }
+
+  /// Missing bars are no bars: run on copies of the present ones, then spread the results.
+  void run_present(std::span<const std::int64_t> symbols) {
+    const std::vector<Present> list = without_holes(symbols);
+    if (list.empty()) return;
+    std::vector<const Item*> items;
+    for (const Present& p : list) items.push_back(&p.item);
+    run_group(items, [](Group& group) { group.close_type = group.src_type = DType::f64; });
+    for (const Present& p : list) spread(items_[p.symbol], p.bars);
+  }
+
+  // -------------------------------------------------------------- devices
+
+  /// Symbols that share a block of threads.
+  struct DeviceGroup {
+    std::vector<const Item*> items;
+    bool gaps;
+    DType close_type, src_type;
+    std::int64_t up = 0, down = 0;  // where its bytes begin, counted from the first group of the call
+  };
+
+  /// Of a series in a batch, where each begins at a multiple of 8.
+  static std::int64_t bytes_of(std::int64_t count, DType type) { return (count * item_size(type) + 7) / 8 * 8; }
+  DType type_of(int output) const { return is_class(output) ? DType::i8 : request_.out_type; }
+
+  /// Call f(sink, type, bytes) for each result of a symbol, in the order in which a batch has them.
+  template <class F>
+  void each_result(const Item& item, F f) const {
+    for (int o = 0; o < kOutputs; ++o)
+      if (run_.wants[o]) f(item.out[o], type_of(o), bytes_of(item.out[o].bars, type_of(o)));
+    if (!run_.detail) return;
+    for (int d = 0; d < kDetails; ++d)
+      for (int family = 0; family < kFamilies; ++family) {
+        Sink out = item.detail[d][family];
+        const std::int64_t bytes = bytes_of(out.bars, request_.out_type);
+        for (int k = 0; k < kLengths; ++k, out.data += item.detail_step[d][family]) f(out, request_.out_type, bytes);
+      }
+  }
+
+  void run_on_device(std::span<const std::int64_t> clean, std::span<const std::int64_t> holes) {
+    const bool skips = request_.nan == NanPolicy::skip;
+    const std::vector<Present> present = without_holes(skips ? holes : std::span<const std::int64_t>{});
+    std::vector<const Item*> copies;
+    for (const Present& p : present) copies.push_back(&p.item);
+
+    std::vector<DeviceGroup> groups;
+    std::int64_t up = 0, down = 0;
+    const auto add = [&](const std::vector<const Item*>& items, bool gaps, DType close_type, DType src_type) {
+      for (std::size_t i = 0; i < items.size(); i += kMaxLanes) {
+        const auto begin = items.begin() + static_cast<std::ptrdiff_t>(i);
+        const auto count = static_cast<std::ptrdiff_t>(std::min<std::size_t>(kMaxLanes, items.size() - i));
+        groups.push_back({{begin, begin + count}, gaps, close_type, src_type, up, down});
+        for (const Item* item : groups.back().items) {
+          up += bytes_of(item->close.bars, close_type);
+          if (request_.separate_src) up += bytes_of(item->src.bars, src_type);
+          each_result(*item, [&](const Sink&, DType, std::int64_t bytes) { down += bytes; });
+        }
+      }
+    };
+    add(items_of(clean), false, request_.close_type, request_.src_type);
+    if (!skips) add(items_of(holes), true, request_.close_type, request_.src_type);
+    add(copies, false, DType::f64, DType::f64);
+    ship_groups(groups, up, down);
+    for (const Present& p : present) spread(items_[p.symbol], p.bars);
+  }
+
+  /// A batch goes up as growth factors, descriptions of groups, prices. Down come the results.
+  void ship_groups(const std::vector<DeviceGroup>& groups, std::int64_t up_end, std::int64_t down_end) {
+    const Device device = *execution_.device;
+    const std::int64_t growth_bytes = longest_ * static_cast<std::int64_t>(sizeof(double));
+    const std::size_t scratch = device.table->atc_scratch(device.index, run_);
+    const auto up_at = [&](std::int64_t g) { return g < std::ssize(groups) ? groups[g].up : up_end; };
+    const auto down_at = [&](std::int64_t g) { return g < std::ssize(groups) ? groups[g].down : down_end; };
+    const auto prices_at = [&](std::int64_t count) {
+      return growth_bytes + count * static_cast<std::int64_t>(sizeof(Group));
+    };
+
+    Freight freight;
+    freight.items = std::ssize(groups);
+    freight.load = [&](std::int64_t from, std::int64_t to) {
+      return Load{static_cast<std::size_t>(prices_at(to - from) + up_at(to) - up_at(from)),
+                  static_cast<std::size_t>(down_at(to) - down_at(from)), static_cast<std::size_t>(to - from) * scratch};
+    };
+    freight.pack = [&](const Cargo& c) {
+      std::memcpy(c.up, growth_->data(), static_cast<std::size_t>(growth_bytes));
+      parallel_for(execution_.threads, c.to - c.from, [&](std::int64_t i, int) {
+        const DeviceGroup& group = groups[c.from + i];
+        reinterpret_cast<Group*>(c.up + growth_bytes)[i] =
+            pack_group(group, c, prices_at(c.to - c.from) + group.up - up_at(c.from), group.down - down_at(c.from));
+      });
+    };
+    freight.launch = [&](const Cargo& c) {
+      Launch launch{run_, c.to - c.from, reinterpret_cast<const Group*>(c.device_up + growth_bytes),
+                    scratch > 0 ? c.scratch : nullptr};
+      launch.run.growth = reinterpret_cast<const double*>(c.device_up);
+      device.check(device.table->atc(device.index, launch, c.stream), "starting a kernel");
+    };
+    freight.unpack = [&](const Cargo& c) {
+      parallel_for(execution_.threads, c.to - c.from, [&](std::int64_t i, int) {
+        const DeviceGroup& group = groups[c.from + i];
+        const std::byte* result = c.down + group.down - down_at(c.from);
+        for (const Item* item : group.items)
+          each_result(*item, [&](const Sink& sink, DType type, std::int64_t bytes) {
+            scatter(result, sink, type);
+            result += bytes;
+          });
+      });
+    };
+    ship(device, execution_.pipeline, freight);
+  }
+
+  /// Put the prices of a group into a batch, from `up` on, and say where on the device they and the results will be.
+  Group pack_group(const DeviceGroup& from, const Cargo& c, std::int64_t up, std::int64_t down) const {
+    Group group = empty_group(static_cast<int>(from.items.size()));
+    group.gaps = from.gaps;
+    group.close_type = from.close_type;
+    group.src_type = from.src_type;
+    const auto send = [&](const Series& series, DType type) {
+      gather(series, type, c.up + up);
+      const Series there{c.device_up + up, item_size(type), series.bars};
+      up += bytes_of(series.bars, type);
+      return there;
+    };
+    const auto expect = [&](std::int64_t bars, DType type, int copies) {
+      const Sink there{c.device_down + down, item_size(type), bars};
+      down += copies * bytes_of(bars, type);
+      return there;
+    };
+    for (int lane = 0; lane < group.symbols; ++lane) {
+      const Item& item = *from.items[lane];
+      group.close[lane] = send(item.close, from.close_type);
+      if (request_.separate_src) group.src[lane] = send(item.src, from.src_type);
+      for (int o = 0; o < kOutputs; ++o)
+        if (run_.wants[o]) group.out[o][lane] = expect(item.out[o].bars, type_of(o), 1);
+      for (int d = 0; run_.detail && d < kDetails; ++d)
+        for (int f = 0; f < kFamilies; ++f) {
+          group.detail_step[d][f][lane] = bytes_of(item.detail[d][f].bars, request_.out_type);
+          group.detail[d][f][lane] = expect(item.detail[d][f].bars, request_.out_type, kLengths);
+        }
+    }
+    repeat_first(group);
+    return group;
+  }
+
+  // -------------------------------------------------------------- missing bars
 
   /// Results of the present bars stand at the front; move them to where the bars are. At missing bars floats are NaN
   /// and classes repeat.

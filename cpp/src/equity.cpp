@@ -82,6 +82,24 @@ void curve_on_device(const Request& request, std::span<const Item> items, const 
   ship(device, execution.pipeline, freight);
 }
 
+/// Of series that lie on the device.
+void curve_resident(const Request& request, std::span<const Item> items, const Execution& execution,
+                    const std::vector<double>& growth) {
+  const Device device = *execution.device;
+  std::vector<Series> in, signal;
+  std::vector<Sink> out;
+  for (const Item& item : items) {
+    in.push_back(item.in);
+    signal.push_back(item.signal);
+    out.push_back(item.out);
+  }
+  Luggage luggage(device, execution.stream);
+  const Launch launch{request.params,       request.in_type,   request.signal_type,
+                      request.out_type,     std::ssize(items), luggage.send(in),
+                      luggage.send(signal), luggage.send(out), luggage.send(growth)};
+  device.check(device.table->equity(device.index, launch, execution.stream), "starting a kernel");
+}
+
 }  // namespace
 
 void curve(const Request& request, std::span<const Item> items, const Execution& execution) {
@@ -94,6 +112,7 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
   const bool past_cache =
       points * (item_size(request.in_type) + item_size(request.signal_type) + item_size(request.out_type)) > kPastCache;
   const auto growth = growth_table(request.growth_per_bar, request.params.cutout, longest, execution.level);
+  if (execution.resident) return curve_resident(request, items, execution, *growth);
   if (execution.device) return curve_on_device(request, items, execution, *growth);
   const auto count = static_cast<std::int64_t>(items.size());
   const std::vector<std::int64_t> order = longest_first(count, [&](std::int64_t i) { return items[i].in.bars; });

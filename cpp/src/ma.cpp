@@ -681,8 +681,49 @@ Plan plan(int kind, const Spec& spec, std::int64_t series, std::int64_t longest)
   return plan;
 }
 
+namespace {
+
+/// Of series that lie on the device. Throws MissingOnDevice if a value may be missing.
+void compute_resident(const Request& request, std::span<const Item> items, const Execution& execution) {
+  const Device device = *execution.device;
+  const std::int64_t count = std::ssize(items);
+  std::int64_t longest = 0;
+  std::vector<Series> in;
+  for (const Item& item : items) {
+    in.push_back(item.in);
+    longest = std::max(longest, item.in.bars);
+  }
+  Luggage luggage(device, execution.stream);
+  const Series* const series = luggage.send(in);
+  int* const suspect = luggage.flags(count);
+  for (std::size_t s = 0; s < request.specs.size(); ++s) {
+    std::vector<Sink> out;
+    for (const Item& item : items) {
+      out.push_back(item.out);
+      out.back().data += static_cast<std::int64_t>(s) * item.out_step;
+    }
+    const Plan cut = plan(request.kind, request.specs[s], count, longest);
+    const Launch launch{request.kind,
+                        request.specs[s],
+                        request.in_type,
+                        request.out_type,
+                        count,
+                        series,
+                        luggage.send(out),
+                        suspect,
+                        cut.pieces,
+                        cut.piece_bars,
+                        luggage.scratch(cut.scratch_bytes)};
+    device.check(device.table->ma(device.index, launch, execution.stream), "starting a kernel");
+  }
+  if (luggage.any(suspect, count)) throw MissingOnDevice();
+}
+
+}  // namespace
+
 void compute(const Request& request, std::span<const Item> items, const Execution& execution) {
   if (request.specs.empty()) return;
+  if (execution.resident) return compute_resident(request, items, execution);
   Computation(request, items, execution).run();
 }
 

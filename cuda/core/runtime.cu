@@ -281,10 +281,31 @@ Fault fault_of(cudaError_t error) {
 
 const BackendTable& table() {
   static const BackendTable instance = {
-      "cuda",      status,          device,         message, memory, allocate,      release,
-      trim,        allocate_pinned, release_pinned, copy,    fill,   create_stream, destroy_stream,
-      synchronize, create_event,    destroy_event,  record,  wait,   done,          ma,
+      "cuda",
+      status,
+      device,
+      message,
+      memory,
+      allocate,
+      release,
+      trim,
+      allocate_pinned,
+      release_pinned,
+      copy,
+      fill,
+      create_stream,
+      destroy_stream,
+      synchronize,
+      create_event,
+      destroy_event,
+      record,
+      wait,
+      done,
+      survey,
+      ma,
       equity,
+      atc,
+      atc_scratch,
   };
   return instance;
 }

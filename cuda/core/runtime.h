@@ -25,8 +25,12 @@ Fault on_device(int device, F f) {
 
 const BackendTable& table();
 
+Fault survey(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream);
+
 // The domains' entries, each in its own file.
 Fault ma(int device, const ma::Launch& launch, Handle stream);
 Fault equity(int device, const equity::Launch& launch, Handle stream);
+Fault atc(int device, const atc::Launch& launch, Handle stream);
+std::size_t atc_scratch(int device, const atc::Run& run);
 
 }  // namespace wq::cuda

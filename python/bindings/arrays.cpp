@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "device_array.h"
 #include "dlpack.h"
 #include "register.h"
 #include "warpquant/core/buffer_pool.h"
@@ -40,7 +41,7 @@ std::string type_name(py::handle object) { return Py_TYPE(object.ptr())->tp_name
 
 /// A copy as float64, row by row; the copy replaces what `a` borrowed.
 template <class T>
-std::shared_ptr<double[]> widen(const HostArray& a, const std::string& name) {
+std::shared_ptr<double[]> widen(const Borrowed& a, const std::string& name) {
   std::int64_t count = 1;
   for (const std::int64_t n : a.shape)
     if (__builtin_mul_overflow(count, n, &count) || count > kMostBytes / static_cast<std::int64_t>(sizeof(double)))
@@ -66,10 +67,15 @@ std::shared_ptr<double[]> widen(const HostArray& a, const std::string& name) {
 /// Finds the memory behind an object; the order of attempts is that of docs/core.md.
 class Resolver {
  public:
-  Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64)
-      : object_(object), name_(name), writable_(writable), wanted_(wanted) {}
+  Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64, bool or_device = false)
+      : object_(object), name_(name), writable_(writable), wanted_(wanted), or_device_(or_device) {}
 
-  HostArray resolve() {
+  Borrowed resolve() {
+    if (py::isinstance<DeviceArray>(object_)) {
+      const auto& array = py::cast<const DeviceArray&>(object_);
+      check_device(py::cast<std::int32_t>(array.dlpack_device()[0]), array.device().index);
+      return array.borrow();
+    }
     if (PyType_Check(object_.ptr())) refuse_object();  // its protocols are those of its instances
     if (from_buffer() || from_exchange() || from_dlpack()) return std::move(result_);
     if (!writable_ && (from_array_method() || from_sequence())) return std::move(result_);
@@ -141,6 +147,8 @@ class Resolver {
   void set_float(std::int64_t item_bytes) { result_.type = item_bytes == 8 ? DType::f64 : DType::f32; }
 
   void set_integer(bool is_signed, std::int64_t item_bytes) {
+    if (result_.device && !writable_)
+      throw DTypeError(name_ + ": holds integers on a device; accepted there are float64 and float32");
     if (writable_) {
       if (wanted_ != DType::i8 || !is_signed || item_bytes != 1)
         throw DTypeError(name_ + ": holds " + (is_signed ? "int" : "uint") + std::to_string(8 * item_bytes) +
@@ -200,6 +208,12 @@ class Resolver {
     if (managed == nullptr)
       throw LayoutError(name_ + ": the DLPack exchange of " + type_name(object_) + " gave no tensor");
     take(managed);
+    if (result_.device && api->current_work_stream != nullptr) {
+      void* stream = nullptr;
+      if (api->current_work_stream(managed->tensor.device.type, managed->tensor.device.id, &stream) != 0)
+        throw_producer_error();
+      result_.stream = stream;
+    }
     return true;
   }
 
@@ -215,8 +229,11 @@ class Resolver {
     }
     const py::object method = object_.attr("__dlpack__");
     py::object capsule;
+    const py::tuple version = py::make_tuple(dlpack::kMajor, dlpack::kMinor);
     try {
-      capsule = method(py::arg("max_version") = py::make_tuple(dlpack::kMajor, dlpack::kMinor));
+      // 1: the default stream of the device, in which we go on.
+      capsule = result_.device ? method(py::arg("max_version") = version, py::arg("stream") = 1)
+                               : method(py::arg("max_version") = version);
     } catch (py::error_already_set& error) {
       if (error.matches(PyExc_TypeError)) {
         capsule = call_legacy(method);
@@ -245,7 +262,7 @@ class Resolver {
 
   py::object call_legacy(const py::object& method) {
     try {
-      return method();
+      return result_.device ? method(py::arg("stream") = 1) : method();
     } catch (py::error_already_set& error) {
       if (error.matches(PyExc_BufferError)) throw LayoutError(name_ + ": " + error.what());
       throw;
@@ -278,15 +295,21 @@ class Resolver {
     set_tensor(managed->tensor);
   }
 
-  void check_device(std::int32_t type, std::int32_t id) const {
+  void check_device(std::int32_t type, std::int32_t id) {
     if (type == dlpack::kCpu || type == dlpack::kCudaHost) return;
-    if (type == dlpack::kCuda || type == dlpack::kCudaManaged)
-      throw DeviceUnavailableError(name_ + ": lives on cuda:" + std::to_string(id) +
-                                       ", and this version has no kernels for CUDA; move it to the host first",
-                                   "no_kernels");
-    throw DeviceUnavailableError(name_ + ": lives on a device of DLPack type " + std::to_string(type) +
-                                     "; only host memory is accepted",
-                                 "unknown_device");
+    const bool is_cuda = type == dlpack::kCuda || type == dlpack::kCudaManaged;
+    const std::string where =
+        is_cuda ? "cuda:" + std::to_string(id) : "a device of DLPack type " + std::to_string(type);
+    if (!is_cuda && type != dlpack::kExtension)
+      throw DeviceUnavailableError(name_ + ": lives on " + where + "; only host memory and CUDA are accepted",
+                                   "unknown_device");
+    result_.device = device_of(type, id);
+    if (!result_.device)
+      throw DeviceUnavailableError(name_ + ": lives on " + where + ", which is not available to this process",
+                                   is_cuda ? "no_such_device" : "unknown_device");
+    if (!or_device_)
+      throw DeviceUnavailableError(name_ + ": lives on " + where + ", but is wanted in host memory here",
+                                   "unknown_device");
   }
 
   void set_tensor(const dlpack::Tensor& t) {
@@ -351,8 +374,8 @@ class Resolver {
   bool from_array_method() {
     if (py::hasattr(object_, "__cuda_array_interface__"))
       throw DeviceUnavailableError(
-          name_ + ": lives on a CUDA device, and this version has no kernels for CUDA; move it to the host first",
-          "no_kernels");
+          name_ + ": lives on a CUDA device and offers no DLPack, which is what is accepted from there",
+          "unknown_device");
     if (!py::hasattr(object_, "__array__") || py::isinstance<py::array>(object_)) return false;
     const py::object array = object_.attr("__array__")();
     if (!py::isinstance<py::array>(array))
@@ -389,17 +412,18 @@ class Resolver {
   const std::string& name_;
   const bool writable_;
   const DType wanted_;  // of memory to write to
-  HostArray result_;
+  const bool or_device_;
+  Borrowed result_;
 };
 
-// ------------------------------------------------------------------------------------------------ HostArray
+// ------------------------------------------------------------------------------------------------ Borrowed
 
-HostArray HostArray::input(py::handle object, const std::string& name) {
-  return Resolver(object, name, false).resolve();
+Borrowed Borrowed::input(py::handle object, const std::string& name, bool or_device) {
+  return Resolver(object, name, false, DType::f64, or_device).resolve();
 }
 
-HostArray HostArray::output(py::handle object, const std::string& name, DType type) {
-  HostArray a = Resolver(object, name, true, type).resolve();
+Borrowed Borrowed::output(py::handle object, const std::string& name, DType type) {
+  Borrowed a = Resolver(object, name, true, type, true).resolve();
   if (!a.writable) throw LayoutError(name + ": is read-only, but the result is to be written to it");
   if (a.type != type)
     throw DTypeError(name + ": holds " + dtype_name(a.type) + " values, but the result is " + dtype_name(type));
@@ -408,7 +432,7 @@ HostArray HostArray::output(py::handle object, const std::string& name, DType ty
   return a;
 }
 
-bool HostArray::overlaps_itself() const {
+bool Borrowed::overlaps_itself() const {
   std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size; of dimensions that step at all
   for (std::size_t d = 0; d < shape.size(); ++d) {
     if (shape[d] == 0) return false;
@@ -423,13 +447,13 @@ bool HostArray::overlaps_itself() const {
   return false;
 }
 
-std::string HostArray::shape_text() const {
+std::string Borrowed::shape_text() const {
   std::string text = "(";
   for (std::size_t d = 0; d < shape.size(); ++d) text += (d > 0 ? ", " : "") + std::to_string(shape[d]);
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-std::pair<const std::byte*, const std::byte*> HostArray::extent() const {
+std::pair<const std::byte*, const std::byte*> Borrowed::extent() const {
   const std::byte *low = data, *high = data + item_size(type);
   for (std::size_t d = 0; d < shape.size(); ++d) {
     if (shape[d] == 0) return {data, data};
@@ -439,7 +463,7 @@ std::pair<const std::byte*, const std::byte*> HostArray::extent() const {
   return {low, high};
 }
 
-bool overlap(const HostArray& a, const HostArray& b) {
+bool overlap(const Borrowed& a, const Borrowed& b) {
   const auto [a_low, a_high] = a.extent();
   const auto [b_low, b_high] = b.extent();
   if (!(a_low < b_high && b_low < a_high)) return false;
@@ -452,7 +476,7 @@ bool overlap(const HostArray& a, const HostArray& b) {
   return true;
 }
 
-void check_apart(std::vector<std::pair<std::string, const HostArray*>> outputs) {
+void check_apart(std::vector<std::pair<std::string, const Borrowed*>> outputs) {
   std::sort(outputs.begin(), outputs.end(),
             [](const auto& a, const auto& b) { return a.second->extent().first < b.second->extent().first; });
   for (std::size_t i = 0; i < outputs.size(); ++i)
@@ -473,8 +497,8 @@ py::dict copy_counts() {
 
 Panel Panel::of_array(py::handle object, const std::string& name, int time_axis) {
   Panel p;
-  p.arrays_.push_back(HostArray::input(object, name));
-  const HostArray& a = p.arrays_[0];
+  p.arrays_.push_back(Borrowed::input(object, name, true));
+  const Borrowed& a = p.arrays_[0];
   if (a.ndim() != 1 && a.ndim() != 2)
     throw ShapeError(name + ": has shape " + a.shape_text() + "; accepted are one dimension (bars) or two");
   if (time_axis < -a.ndim() || time_axis >= a.ndim())
@@ -500,16 +524,16 @@ Panel Panel::of_columns(const py::list& columns, const std::string& name, const 
   bool mixed = false;
   for (std::int64_t i = 0; i < p.count_; ++i) {
     const std::string column = name + ": " + p.label(i);
-    p.arrays_.push_back(HostArray::input(columns[i], column));
-    const HostArray& a = p.arrays_.back();
+    p.arrays_.push_back(Borrowed::input(columns[i], column));
+    const Borrowed& a = p.arrays_.back();
     if (a.ndim() != 1) throw ShapeError(column + " has shape " + a.shape_text() + "; accepted is one dimension (bars)");
     mixed |= a.type != p.arrays_[0].type;
   }
   p.type_ = mixed || p.arrays_.empty() ? DType::f64 : p.arrays_[0].type;
   if (mixed)
-    for (HostArray& a : p.arrays_)
+    for (Borrowed& a : p.arrays_)
       if (a.type == DType::f32) {
-        HostArray wide = a;
+        Borrowed wide = a;
         const auto values = widen<float>(a, name);
         wide.data = reinterpret_cast<const std::byte*>(values.get());
         wide.strides = {sizeof(double)};
@@ -535,7 +559,7 @@ bool Panel::same_bars() const {
 }
 
 Series Panel::series(std::int64_t i) const {
-  const HostArray& a = arrays_[columns_ ? i : 0];
+  const Borrowed& a = arrays_[columns_ ? i : 0];
   const std::byte* start = a.ndim() == 1 ? a.data : a.data + i * a.strides[1 - time_axis_];
   return {start, a.strides[columns_ ? 0 : time_axis_], bars(i)};
 }
@@ -580,9 +604,9 @@ py::object transposed(const py::array& array, const std::vector<int>& axes) {
   return array.attr("transpose")(py::cast(axes));
 }
 
-HostArray of_array(const py::object& object, DType type) {
+Borrowed of_array(const py::object& object, DType type) {
   const auto array = py::reinterpret_borrow<py::array>(object);
-  HostArray a;
+  Borrowed a;
   a.data = static_cast<const std::byte*>(array.data());
   a.shape.assign(array.shape(), array.shape() + array.ndim());
   a.strides.assign(array.strides(), array.strides() + array.ndim());
@@ -602,9 +626,21 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies) {
   const auto swapped = [&](const py::array& array) {
     return several ? transposed(array, {0, 2, 1}) : transposed(array, {1, 0});
   };
+  if (const Borrowed* a = panel.on_device()) {
+    const int time = panel.time_axis();
+    const bool swap = a->ndim() == 2 && (std::abs(a->strides[time]) <= std::abs(a->strides[1 - time])) == (time == 0);
+    std::vector<std::int64_t> shape = a->shape;
+    if (swap) std::swap(shape[0], shape[1]);
+    DeviceArray array(*a->device, a->stream, type, with_copies(shape));
+    if (swap) array = array.swapped();
+    arrays_.push_back(array.borrow());
+    object_ = py::cast(std::move(array));
+    set_sinks(panel, several);
+    return;
+  }
   std::vector<py::object> objects;
   if (!panel.is_columns()) {
-    const HostArray& a = panel.arrays()[0];
+    const Borrowed& a = panel.arrays()[0];
     const int time = panel.time_axis();
     if (a.ndim() == 1) {
       objects.push_back(new_array(type, with_copies({a.shape[0]})));
@@ -635,9 +671,9 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies) {
 Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle out, const std::string& name) {
   const bool several = copies >= 0;
   object_ = py::reinterpret_borrow<py::object>(out);
-  const auto expect = [&](const HostArray& a, std::vector<std::int64_t> shape, const std::string& what) {
+  const auto expect = [&](const Borrowed& a, std::vector<std::int64_t> shape, const std::string& what) {
     if (several) shape.insert(shape.begin(), copies);
-    HostArray wanted;
+    Borrowed wanted;
     wanted.shape = shape;
     if (a.shape != shape)
       throw ShapeError(what + ": has shape " + a.shape_text() + ", but the result has " + wanted.shape_text());
@@ -650,11 +686,11 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
                        " series");
     for (std::int64_t i = 0; i < panel.size(); ++i) {
       const std::string what = name + ": " + panel.label(i);
-      arrays_.push_back(HostArray::output(list[i], what, type));
+      arrays_.push_back(Borrowed::output(list[i], what, type));
       expect(arrays_.back(), {panel.bars(i)}, what);
     }
   } else {
-    arrays_.push_back(HostArray::output(out, name, type));
+    arrays_.push_back(Borrowed::output(out, name, type));
     if (panel.is_columns()) {
       if (!panel.same_bars() || panel.size() == 0)
         throw ShapeError(name + ": series have different lengths, so one array cannot take them; pass a dict");
@@ -663,11 +699,17 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
       expect(arrays_[0], panel.arrays()[0].shape, name);
     }
   }
-  for (const HostArray& result : arrays_)
-    for (const HostArray& input : panel.arrays())
+  const Borrowed* there = panel.on_device();
+  for (const Borrowed& result : arrays_) {
+    const bool apart = result.device.has_value() != (there != nullptr) ||
+                       (there != nullptr && result.device->index != there->device->index);
+    if (apart) throw LayoutError(name + ": must be in the same memory as the input");
+  }
+  for (const Borrowed& result : arrays_)
+    for (const Borrowed& input : panel.arrays())
       if (overlap(result, input)) throw LayoutError(name + ": shares memory with the input; it must be apart");
   if (arrays_.size() > 1) {
-    std::vector<std::pair<std::string, const HostArray*>> outputs;
+    std::vector<std::pair<std::string, const Borrowed*>> outputs;
     for (std::size_t i = 0; i < arrays_.size(); ++i)
       outputs.emplace_back(name + ": " + panel.label(static_cast<std::int64_t>(i)), &arrays_[i]);
     check_apart(std::move(outputs));
@@ -678,20 +720,32 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
 Result Result::last_values(const Panel& panel, DType type) {
   Result r;
   const bool single = !panel.is_columns() && panel.arrays()[0].ndim() == 1;
+  if (const Borrowed* a = panel.on_device()) {
+    DeviceArray there(*a->device, a->stream, type,
+                      single ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{panel.size()});
+    r.arrays_.push_back(there.borrow());
+    r.object_ = py::cast(std::move(there));
+    r.set_last_sinks(panel.size(), type);
+    return r;
+  }
   const py::array array =
       new_array(type, single ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{panel.size()});
   r.object_ = array;
   r.arrays_.push_back(of_array(array, type));
-  for (std::int64_t i = 0; i < panel.size(); ++i)
-    r.sinks_.push_back({const_cast<std::byte*>(r.arrays_[0].data) + i * item_size(type), item_size(type), 1});
+  r.set_last_sinks(panel.size(), type);
   return r;
+}
+
+void Result::set_last_sinks(std::int64_t count, DType type) {
+  for (std::int64_t i = 0; i < count; ++i)
+    sinks_.push_back({const_cast<std::byte*>(arrays_[0].data) + i * item_size(type), item_size(type), 1});
 }
 
 void Result::set_sinks(const Panel& panel, bool several) {
   const int lead = several ? 1 : 0;
   if (panel.longest() == 0) return;  // nothing to write, to however many series
   for (std::int64_t i = 0; i < panel.size(); ++i) {
-    const HostArray& a = arrays_[columns_ ? i : 0];
+    const Borrowed& a = arrays_[columns_ ? i : 0];
     auto* data = const_cast<std::byte*>(a.data);
     std::int64_t time_stride;
     if (a.ndim() == 1 + lead) {
@@ -720,6 +774,31 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
     how.pipeline = {streams, static_cast<std::size_t>(batch_bytes)};
   }
   return how;
+}
+
+Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device) {
+  Execution how = execution(num_threads, simd, device);
+  if (const Borrowed* there = panel.on_device()) {
+    how.resident = true;
+    how.device = there->device;
+    how.stream = there->stream;
+  }
+  return how;
+}
+
+py::array copy_to_host(const Borrowed& there) {
+  // Everything between the first element and the last, then a compact copy of the elements.
+  const auto [low, high] = there.extent();
+  auto bytes = std::make_unique<std::vector<std::byte>>(static_cast<std::size_t>(high - low));
+  if (!bytes->empty()) {
+    const py::gil_scoped_release release;
+    const Device& d = *there.device;
+    d.check(d.table->copy(d.index, bytes->data(), low, bytes->size(), there.stream), "copying from the device");
+    d.check(d.table->synchronize(d.index, there.stream), "waiting for a stream");
+  }
+  const void* data = bytes->data() + (there.data - low);
+  const py::capsule base(bytes.release(), [](void* p) { delete static_cast<std::vector<std::byte>*>(p); });
+  return py::array(numpy_type(there.type), there.shape, there.strides, data, base);
 }
 
 }  // namespace wq

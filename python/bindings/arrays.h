@@ -19,20 +19,23 @@ namespace wq {
 
 namespace py = pybind11;
 
-/// Host memory of an argument, borrowed until destroyed (which needs the GIL).
-class HostArray {
+/// Memory of an argument, borrowed until destroyed (which needs the GIL): of the host, or of a device.
+class Borrowed {
  public:
   /// Anything with the buffer protocol, the DLPack exchange table, `__dlpack__` or `__array__`, or a list. Numbers are
   /// float64 or float32 afterwards; integers are widened. Throws DTypeError, ShapeError, LayoutError naming `name`.
-  static HostArray input(py::handle object, const std::string& name);
+  /// Memory of a device is refused unless `or_device`.
+  static Borrowed input(py::handle object, const std::string& name, bool or_device = false);
 
   /// Memory to write to: the same, but writable and of exactly this type.
-  static HostArray output(py::handle object, const std::string& name, DType type);
+  static Borrowed output(py::handle object, const std::string& name, DType type);
 
   const std::byte* data = nullptr;
   std::vector<std::int64_t> shape, strides;  // strides in bytes
   DType type = DType::f64;
   bool writable = false;
+  std::optional<Device> device;  // none: the host
+  Handle stream = nullptr;       // in which the memory may be used
 
   int ndim() const { return static_cast<int>(shape.size()); }
   std::string shape_text() const;
@@ -46,10 +49,13 @@ class HostArray {
   friend class Resolver;
 };
 
-bool overlap(const HostArray& a, const HostArray& b);
+/// A compact copy of memory of a device; waits for its stream.
+py::array copy_to_host(const Borrowed& there);
+
+bool overlap(const Borrowed& a, const Borrowed& b);
 
 /// Throws LayoutError if two of several arrays to write to, each with its name, have memory in common.
-void check_apart(std::vector<std::pair<std::string, const HostArray*>> outputs);
+void check_apart(std::vector<std::pair<std::string, const Borrowed*>> outputs);
 
 /// Copies that arguments needed, by reason, since the start of the process.
 py::dict copy_counts();
@@ -66,14 +72,16 @@ class Panel {
   bool same_bars() const;
   Series series(std::int64_t i) const;
   DType type() const { return type_; }
+  /// Memory of the panel, whose device and stream are those of the whole.
+  const Borrowed* on_device() const { return !columns_ && arrays_[0].device ? &arrays_[0] : nullptr; }
   bool is_columns() const { return columns_; }
   int time_axis() const { return time_axis_; }
-  const std::vector<HostArray>& arrays() const { return arrays_; }
+  const std::vector<Borrowed>& arrays() const { return arrays_; }
   /// "series 3" or "'AAPL'".
   std::string label(std::int64_t i) const;
 
  private:
-  std::vector<HostArray> arrays_;
+  std::vector<Borrowed> arrays_;
   std::vector<std::string> labels_;
   std::int64_t count_ = 0;
   int time_axis_ = 0;
@@ -97,14 +105,15 @@ class Result {
   /// Bytes from one copy to the next.
   std::int64_t copy_step(std::int64_t i) const { return steps_[i]; }
   py::object object() const { return object_; }
-  const std::vector<HostArray>& arrays() const { return arrays_; }
+  const std::vector<Borrowed>& arrays() const { return arrays_; }
 
  private:
   Result() = default;
   void set_sinks(const Panel& panel, bool several);
+  void set_last_sinks(std::int64_t count, DType type);
 
   py::object object_;
-  std::vector<HostArray> arrays_;  // one, or one per column
+  std::vector<Borrowed> arrays_;  // one, or one per column
   std::vector<std::int64_t> steps_;
   std::vector<Sink> sinks_;
   bool columns_ = false;
@@ -114,5 +123,7 @@ class Result {
 using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t>>;
 
 Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
+/// The same, where the panel is if it is on a device.
+Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device);
 
 }  // namespace wq

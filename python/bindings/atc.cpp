@@ -88,9 +88,9 @@ Result make_result(const Panel& panel, DType type, std::int64_t copies, const st
 }
 
 /// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
-py::list run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
-             const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
-             int num_threads, const std::string& simd) {
+py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
+               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
+               int num_threads, const std::string& simd, const DeviceChoice& device) {
   if (src) {
     if (src->size() != close.size())
       throw ShapeError("src: has " + std::to_string(src->size()) + " series, but prices have " +
@@ -100,6 +100,8 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
         throw ShapeError("src: " + close.label(i) + " has " + std::to_string(src->bars(i)) +
                          " bars, but its prices have " + std::to_string(close.bars(i)));
   }
+  const auto place = [](const Panel& panel) { return panel.on_device() ? panel.on_device()->device->index : -1; };
+  if (src && place(*src) != place(close)) throw LayoutError("src: must be in the same memory as prices");
   if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
   if (settings.params.cutout >= close.longest())
     throw ParameterError("cutout: " + std::to_string(settings.params.cutout) + " leaves nothing of " +
@@ -116,7 +118,7 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
   request.last_only = last_only;
   request.detail = detail;
   request.label = [&close](std::int64_t i) { return close.label(i); };
-  const Execution how = execution(num_threads, simd);
+  const Execution how = execution(close, num_threads, simd, device);
 
   std::vector<atc::Item> items(static_cast<std::size_t>(close.size()));
   for (std::int64_t i = 0; i < close.size(); ++i) {
@@ -127,7 +129,7 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
   std::vector<std::pair<std::string, Result>> given;  // results that go to memory of the caller's
   const auto note = [&](const Result& result, const std::string& name) {
     if (!out.contains(name)) return;
-    for (const HostArray& target : result.arrays())
+    for (const Borrowed& target : result.arrays())
       for (std::int64_t i = 0; src && i < static_cast<std::int64_t>(src->arrays().size()); ++i)
         if (overlap(target, src->arrays()[i]))
           throw LayoutError("out['" + name + "']: shares memory with src; it must be apart");
@@ -155,13 +157,15 @@ py::list run(const Panel& close, const std::optional<Panel>& src, const Settings
         }
         results.append(result.object());
       }
-  std::vector<std::pair<std::string, const HostArray*>> targets;
+  std::vector<std::pair<std::string, const Borrowed*>> targets;
   for (const auto& [name, result] : given)
-    for (const HostArray& array : result.arrays()) targets.emplace_back(name, &array);
+    for (const Borrowed& array : result.arrays()) targets.emplace_back(name, &array);
   check_apart(std::move(targets));
-  {
+  try {
     const py::gil_scoped_release release;
     atc::run(request, items, how);
+  } catch (const MissingOnDevice&) {
+    return py::none();
   }
   return results;
 }
@@ -183,7 +187,7 @@ void register_atc(py::module_& m) {
       "atc_array",
       [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
          const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
-         int num_threads, const std::string& simd) {
+         int num_threads, const std::string& simd, const DeviceChoice& device) {
         const Panel close = Panel::of_array(prices, "prices", axis);
         std::optional<Panel> source;
         if (!src.is_none()) {
@@ -192,22 +196,24 @@ void register_atc(py::module_& m) {
             throw ShapeError("src: has shape " + source->arrays()[0].shape_text() + ", but prices have " +
                              close.arrays()[0].shape_text());
         }
-        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd);
+        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), "ATC of an array.");
+      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+      "ATC of an array. None if it is on a device and values are missing.");
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
          const Settings& settings, const std::vector<int>& outputs, bool last_only, bool detail, bool float32,
-         const py::dict& out, int num_threads, const std::string& simd) {
+         const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
         std::optional<Panel> source;
         if (src) source = Panel::of_columns(*src, "src", labels);
-        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd);
+        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), "ATC of a list of one-dimensional arrays.");
+      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+      "ATC of a list of one-dimensional arrays.");
   m.def(
       "atc_growth",
       [](double la_per_bar, std::int64_t cutout, std::int64_t bars) {

@@ -114,10 +114,15 @@ py::dict build_info() {
 
 }  // namespace
 
-const BackendTable* backend(const std::string& name) {
+const BackendTable* loaded_backend(const std::string& name) {
   const auto it = backends().find(name);
-  WQ_EXPECT(it != backends().end(), InternalError, "device module '" + name + "' has not been loaded");
-  return it->second;
+  return it == backends().end() ? nullptr : it->second;
+}
+
+const BackendTable* backend(const std::string& name) {
+  const BackendTable* table = loaded_backend(name);
+  WQ_EXPECT(table != nullptr, InternalError, "device module '" + name + "' has not been loaded");
+  return table;
 }
 
 void register_core(py::module_& m) {

@@ -15,7 +15,7 @@ inline constexpr const char* kVersionedUsedName = "used_dltensor_versioned";
 inline constexpr const char* kExchangeName = "dlpack_exchange_api";
 inline constexpr std::uint64_t kReadOnly = 1;
 
-enum DeviceType : std::int32_t { kCpu = 1, kCuda = 2, kCudaHost = 3, kCudaManaged = 13 };
+enum DeviceType : std::int32_t { kCpu = 1, kCuda = 2, kCudaHost = 3, kExtension = 12, kCudaManaged = 13 };
 enum TypeCode : std::uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kOpaque = 3, kBfloat = 4, kComplex = 5, kBool = 6 };
 
 struct Version {

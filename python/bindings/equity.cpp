@@ -21,15 +21,17 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
     if (x.bars(i) != signal.bars(i))
       throw ShapeError("signal: " + x.label(i) + " has " + std::to_string(signal.bars(i)) + " bars, but its " + name +
                        " have " + std::to_string(x.bars(i)));
+  const auto place = [](const Panel& panel) { return panel.on_device() ? panel.on_device()->device->index : -1; };
+  if (place(x) != place(signal)) throw LayoutError("signal: must be in the same memory as " + name);
   equity::Request request;
   request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};
   request.growth_per_bar = growth_per_bar;
   request.in_type = request.out_type = x.type();
   request.signal_type = signal.type();
-  const Execution how = execution(num_threads, simd, device);
+  const Execution how = execution(x, num_threads, simd, device);
   const Result result = out.is_none() ? Result(x, x.type()) : Result(x, x.type(), -1, out, "out");
-  for (const HostArray& target : result.arrays())
-    for (const HostArray& input : signal.arrays())
+  for (const Borrowed& target : result.arrays())
+    for (const Borrowed& input : signal.arrays())
       if (overlap(target, input)) throw LayoutError("out: shares memory with signal; it must be apart");
   if (x.longest() == 0) return result.object();
   std::vector<equity::Item> items;

@@ -36,7 +36,7 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   request.nan = ma::parse_nan_policy(nan);
   request.in_type = request.out_type = panel.type();
   request.label = [&panel](std::int64_t i) { return panel.label(i); };
-  const Execution how = execution(num_threads, simd, device);
+  const Execution how = execution(panel, num_threads, simd, device);
   const std::int64_t copies = several ? static_cast<std::int64_t>(lengths.size()) : -1;
   const Result result =
       out.is_none() ? Result(panel, panel.type(), copies) : Result(panel, panel.type(), copies, out, "out");
@@ -44,9 +44,11 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   std::vector<ma::Item> items;
   for (std::int64_t i = 0; i < panel.size(); ++i)
     items.push_back({panel.series(i), result.sink(i), result.copy_step(i)});
-  {
+  try {
     const py::gil_scoped_release release;
     ma::compute(request, items, how);
+  } catch (const MissingOnDevice&) {
+    return py::none();
   }
   return result.object();
 }
@@ -92,7 +94,8 @@ class StreamHandle {
 
   py::array_t<double> update(const py::object& x) {
     const Panel panel = Panel::of_array(x, "x", -1);
-    const HostArray& a = panel.arrays()[0];
+    const Borrowed& a = panel.arrays()[0];
+    if (a.device) throw LayoutError("x: is on a device; a stream takes values from host memory");
     if (a.ndim() != 1 || a.shape[0] != series_)
       throw ShapeError("x: has shape " + a.shape_text() + ", but the stream takes one value for each of " +
                        std::to_string(series_) + " series");
@@ -144,7 +147,7 @@ void register_ma(py::module_& m) {
   m.def("ma_kinds", kinds, "The averages, in the order of their indices.");
   m.def("ma_array", compute_array, arg("kind"), arg("x"), arg("lengths"), arg("several"), arg("seed_first"),
         arg("fast"), arg("slow"), arg("nan"), arg("axis"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
-        "Averages of an array.");
+        "Averages of an array. None if it is on a device and values are missing.");
   m.def("ma_columns", compute_columns, arg("kind"), arg("columns"), arg("labels"), arg("lengths"), arg("several"),
         arg("seed_first"), arg("fast"), arg("slow"), arg("nan"), arg("out"), arg("num_threads"), arg("simd"),
         arg("device"), "Averages of a list of one-dimensional arrays.");

@@ -9,12 +9,14 @@
 namespace wq {
 
 struct BackendTable;
-/// The functions of a device module that has been loaded. Throws InternalError for others.
+/// The functions of a device module, if it has been loaded; `backend` throws InternalError if not.
+const BackendTable* loaded_backend(const std::string& name);
 const BackendTable* backend(const std::string& name);
 
 void register_core(pybind11::module_& m);
 void register_ma(pybind11::module_& m);
 void register_equity(pybind11::module_& m);
 void register_atc(pybind11::module_& m);
+void register_device_array(pybind11::module_& m);
 
 }  // namespace wq

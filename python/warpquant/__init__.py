@@ -13,6 +13,8 @@ import importlib as _importlib
 from typing import Any as _Any
 
 from . import _core, atc, config, data, equity, errors, ma
+from ._core import Array
+from ._devices import to_device
 from ._doctor import doctor
 from .atc import ATCConfig, compute_atc_signals
 from .errors import (
@@ -42,6 +44,7 @@ def __getattr__(name: str) -> _Any:
 
 __all__ = [
     "ATCConfig",
+    "Array",
     "CaptureUnsafeError",
     "DTypeError",
     "DeviceLostError",
@@ -63,4 +66,5 @@ __all__ = [
     "equity",
     "errors",
     "ma",
+    "to_device",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _core
 from .errors import DeviceUnavailableError, DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["Unpacked", "shape", "unpack", "unpack_like"]
@@ -33,14 +34,19 @@ class Unpacked:
         Names of the members of a list, for messages.
     axis : int
         The time axis of an array.
+    device : str or None
+        Where an array lives if not in host memory, such as 'cuda:0'.
     """
 
-    __slots__ = ("_kind", "axis", "data", "labels")
+    __slots__ = ("_kind", "axis", "data", "device", "labels")
 
-    def __init__(self, data: Any, kind: _Kind, labels: list[str] | None = None, axis: int = -1) -> None:
+    def __init__(
+        self, data: Any, kind: _Kind, labels: list[str] | None = None, axis: int = -1, device: str | None = None
+    ) -> None:
         self.data = data
         self.labels = labels
         self.axis = axis
+        self.device = device
         self._kind = kind
 
     def wrap(self, result: Any) -> Any:
@@ -133,7 +139,8 @@ def _unpack_numpy(x: Any, axis: int) -> Unpacked:
 
 class _Torch(_Kind):
     def wrap(self, result: Any) -> Any:
-        return sys.modules["torch"].from_numpy(np.asarray(result))
+        torch = sys.modules["torch"]
+        return torch.from_dlpack(result) if isinstance(result, _core.Array) else torch.from_numpy(np.asarray(result))
 
     def wrap_last(self, values: Any) -> Any:
         return self.wrap(values)
@@ -147,15 +154,26 @@ def _unpack_torch(x: Any, name: str, axis: int) -> Unpacked:
         raise LayoutError(f"{name}: is a tensor of layout {x.layout}; call .to_dense() first")
     if x.device.type not in ("cpu", "cuda"):
         raise DeviceUnavailableError(
-            f"{name}: lives on device {str(x.device)!r}; only host memory is accepted", reason="unknown_device"
+            f"{name}: lives on device {str(x.device)!r}; accepted are the host and CUDA", reason="unknown_device"
         )
     # A lazy minus sign is no part of the memory.
-    return Unpacked(x.resolve_neg() if x.is_neg() else x, _Torch(), axis=axis)
+    there = f"cuda:{x.get_device()}" if x.is_cuda else None
+    return Unpacked(x.resolve_neg() if x.is_neg() else x, _Torch(), axis=axis, device=there)
+
+
+class _CuPy(_Kind):
+    def wrap(self, result: Any) -> Any:
+        return sys.modules["cupy"].from_dlpack(result)
+
+    def wrap_last(self, values: Any) -> Any:
+        return self.wrap(values)
 
 
 class _Jax(_Kind):
     def wrap(self, result: Any) -> Any:
         jax = sys.modules["jax"]
+        if isinstance(result, _core.Array):
+            return jax.numpy.from_dlpack(result)
         if result.dtype == np.float64 and not jax.config.jax_enable_x64:
             result = result.astype(np.float32)  # all that JAX can hold then
         return jax.numpy.asarray(result)
@@ -527,7 +545,7 @@ def unpack(x: Any, name: str, axis: int | str | None = None) -> Unpacked:
     return found
 
 
-_LIBRARIES = ("pandas", "polars", "pyarrow", "xarray", "torch", "jax", "jaxlib")
+_LIBRARIES = ("pandas", "polars", "pyarrow", "xarray", "torch", "jax", "jaxlib", "cupy")
 
 
 def _library(x: Any) -> tuple[str, str]:
@@ -558,10 +576,27 @@ def _find(x: Any, name: str, axis: int | str | None) -> Unpacked:
     elif root in ("jax", "jaxlib") and hasattr(x, "dtype"):
         if getattr(x.dtype, "kind", "V") not in "fiu":  # bfloat16 is no type of the buffer protocol
             raise DTypeError(f"{name}: {x.dtype} values are not accepted; {_ACCEPTED}")
-        found = Unpacked(x, _Jax(), axis=_integer_axis(axis))
+        found = Unpacked(x, _Jax(), axis=_integer_axis(axis), device=_device_of(x))
+    elif root == "cupy" and hasattr(x, "dtype"):
+        found = Unpacked(x, _CuPy(), axis=_integer_axis(axis), device=_device_of(x))
     elif isinstance(x, Mapping):
         found = _unpack_mapping(x, name)
-    return Unpacked(x, _NUMPY, axis=_integer_axis(axis)) if found is None else found
+    return Unpacked(x, _NUMPY, axis=_integer_axis(axis), device=_device_of(x)) if found is None else found
+
+
+#: Names of devices by their DLPack types. The last is that of the simulated devices of the tests.
+_DEVICE_TYPES = {2: "cuda", 13: "cuda", 12: "emulator"}
+
+
+def _device_of(x: Any) -> str | None:
+    """The device of an array that offers DLPack; None for host memory and for what only the core can judge."""
+    if isinstance(x, type) or not hasattr(x, "__dlpack_device__"):
+        return None
+    found = x.__dlpack_device__()
+    if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(n, int) for n in found):
+        return None
+    backend = _DEVICE_TYPES.get(found[0])
+    return None if backend is None or found[1] < 0 else f"{backend}:{found[1]:d}"
 
 
 def _integer_axis(axis: int | str | None) -> int:

@@ -6,7 +6,62 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'set_backend', 'set_buffer_limit', 'usable_processors']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'set_backend', 'set_buffer_limit', 'to_device', 'to_host', 'usable_processors']
+class Array:
+    """
+    An array in the memory of a device.
+    """
+    def __dlpack__(self, *, stream: typing.Any = None, max_version: typing.Any = None, dl_device: typing.Any = None, copy: typing.Any = None) -> typing.Any:
+        """
+        The array for a consumer, whose stream is made to wait for ours.
+        """
+    def __dlpack_device__(self) -> tuple[int, ...]:
+        """
+        DLPack's type and number of the device.
+        """
+    def __len__(self) -> int:
+        ...
+    def __repr__(self) -> str:
+        ...
+    def to_numpy(self) -> numpy.ndarray:
+        """
+        A copy in host memory; waits for the array's stream.
+        """
+    @property
+    def __cuda_array_interface__(self) -> dict[str, typing.Any]:
+        """
+        The array for consumers of the CUDA array interface.
+        """
+    @property
+    def device(self) -> str:
+        """
+        Where it is, such as 'cuda:0'.
+        """
+    @property
+    def dtype(self) -> numpy.dtype[typing.Any]:
+        """
+        Type of the values.
+        """
+    @property
+    def nbytes(self) -> int:
+        """
+        Size in memory.
+        """
+    @property
+    def ndim(self) -> int:
+        """
+        Number of dimensions.
+        """
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """
+        Size of each dimension.
+        """
+    @property
+    def stream(self) -> int:
+        """
+        Handle of the stream whose work fills it; 0 is the default stream.
+        """
 class MaStream:
     """
     State of an average over several series, fed bar by bar.
@@ -31,11 +86,11 @@ class AtcSettings:
     """
     def __init__(self, lengths: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], cutout: typing.SupportsInt | typing.SupportsIndex, strategy_mode: bool, switches: collections.abc.Mapping[str, str]) -> None:
         ...
-def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list[typing.Any]:
+def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
-    ATC of an array.
+    ATC of an array. None if it is on a device and values are missing.
     """
-def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list[typing.Any]:
+def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     ATC of a list[typing.Any] of one-dimensional arrays.
     """
@@ -77,7 +132,7 @@ def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collec
     """
 def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
-    Averages of an array.
+    Averages of an array. None if it is on a device and values are missing.
     """
 def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
@@ -94,6 +149,14 @@ def set_backend(name: str, table: typing.Any) -> None:
 def set_buffer_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Most bytes that the pool keeps for later.
+    """
+def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> Array:
+    """
+    A copy of a contiguous array.
+    """
+def to_host(object: typing.Any, name: str) -> numpy.ndarray:
+    """
+    A copy of an array on a device; waits for its stream.
     """
 def usable_processors() -> int:
     """

@@ -8,8 +8,10 @@ import importlib
 import logging
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import _core, config
-from .errors import DeviceUnavailableError
+from .errors import DeviceUnavailableError, DTypeError, ParameterError
 
 _log = logging.getLogger("warpquant")
 
@@ -85,19 +87,29 @@ class Choice(NamedTuple):
     batch_bytes: int
 
 
-def resolve(device: str | None, *, has_kernels: bool = True) -> Choice | None:
-    """The device for a call on arrays in host memory; None is the CPU.
+def resolve(device: str | None, lives_on: str | None = None, argument: str = "") -> Choice | None:
+    """The device for a call; None is the CPU. Arrays on a device are computed where they live.
 
-    'auto' is the CPU: what these calls compute takes less time there than the way to a device and back.
+    'auto', for arrays in host memory, is the CPU: an average takes less time there than the way to a device and back.
 
     Raises
     ------
     ParameterError
-        If `device` is no device name.
+        If `device` is no device name, or another one than where the arrays live.
     DeviceUnavailableError
         If a device was asked for by name and cannot be used: an explicit choice never falls back.
     """
     name = config._value("device") if device is None else config._device("device", device)
+    if lives_on is not None:
+        if device is not None and name not in ("auto", lives_on) and f"{name}:0" != lives_on:
+            raise ParameterError(
+                f"device: {device!r} was asked for, but {argument} lives on {lives_on!r}; move it first"
+            )
+        name = lives_on
+        try:
+            usable(name)
+        except DeviceUnavailableError as error:
+            raise DeviceUnavailableError(f"{argument}: lives on {name!r}, but {error}", reason=error.reason) from None
     if name == "cpu":
         return None
     if name == "auto":
@@ -109,9 +121,52 @@ def resolve(device: str | None, *, has_kernels: bool = True) -> Choice | None:
                 _report_fallback(error.reason, str(error))
         return None
     backend, index = usable(name)
-    if not has_kernels:
-        raise DeviceUnavailableError(
-            f"device={name!r} is ready, but this version has no kernels for this call yet; use device='cpu'",
-            reason="no_kernels",
-        )
     return Choice(backend, index, config._value("streams"), config._value("batch.max_bytes"))
+
+
+def to_device(array: Any, device: str = "cuda") -> _core.Array:
+    """Copy an array to a device.
+
+    Parameters
+    ----------
+    array : array_like
+        Of float64, float32 or int8.
+    device : str, default 'cuda'
+        A device by name.
+
+    Returns
+    -------
+    Array
+        An array that functions of this package, and consumers of DLPack or of the CUDA array interface, take where it
+        is.
+
+    Raises
+    ------
+    DTypeError
+        If it has values of another type.
+    DeviceUnavailableError
+        If the device cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np, warpquant
+    >>> prices = warpquant.to_device(np.array([1.0, 2.0, 3.0]))  # doctest: +SKIP
+    >>> warpquant.ma.sma(prices, 2).to_numpy()  # doctest: +SKIP
+    array([nan, 1.5, 2.5])
+    """
+    name = config._device("device", device)
+    if name in ("auto", "cpu"):
+        raise ParameterError(f"device: {device!r} is not the name of a device with memory of its own")
+    backend, number = usable(name)
+    values = np.asarray(array, order="C")
+    if values.dtype not in (np.float64, np.float32, np.int8):
+        raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and int8")
+    return _core.to_device(values, backend, number)
+
+
+def again_on_host(compute: Any, arrays: tuple[Any, ...], device: str) -> Any:
+    """What `compute` makes of host copies of arrays on a device, moved there: for prices with missing values."""
+    results = compute(*(None if a is None else _core.to_host(a, "array") for a in arrays))
+    if isinstance(results, list):
+        return [to_device(r, device) for r in results]
+    return to_device(results, device)

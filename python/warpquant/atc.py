@@ -22,9 +22,9 @@ import numpy as np
 
 from . import _core, config
 from ._containers import Unpacked, shape, unpack, unpack_like
-from ._devices import resolve
+from ._devices import again_on_host, resolve
 from .equity import _number, _whole
-from .errors import ParameterError, ShapeError
+from .errors import LayoutError, ParameterError, ShapeError
 
 __all__ = [
     "FAMILIES",
@@ -423,17 +423,20 @@ def run(
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
         raise ParameterError("out: takes one value per bar, which last_only leaves out; choose one of the two")
-    resolve(device, has_kernels=False)
-    threads, simd = config._execution(num_threads)
-
     source = unpack(prices, "prices", axis)
+    where = (*config._execution(num_threads), resolve(device, source.device, "prices"))
     other = None if src is None else unpack_like(src, "src", source, axis)
     if params.on_short == "raise":
         _check_short(params, source)
     targets = _targets(prices, out, names, detail) if out is not None else {}
-    how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", targets, threads, simd)
+    how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", targets, *where)
     if source.labels is None:
-        results = _core.atc_array(source.data, None if other is None else other.data, source.axis, *how)
+        pair = (source.data, None if other is None else other.data)
+        results = _core.atc_array(pair[0], pair[1], source.axis, *how)
+        if results is None and source.device:
+            if targets:
+                raise LayoutError("out: on a device takes no results of prices with missing values; leave it out")
+            results = again_on_host(lambda a, b: _core.atc_array(a, b, source.axis, *how), pair, source.device)
     else:
         results = _core.atc_columns(source.data, None if other is None else other.data, source.labels, *how)
 

@@ -130,8 +130,8 @@ def curve(
         _whole("cutout", cutout, 0),
         neutral == "sticky",
     )
-    where = (*config._execution(num_threads), resolve(device))
     source = unpack(x, name, axis)
+    where = (*config._execution(num_threads), resolve(device, source.device, name))
     follows = unpack_like(signal, "signal", source, axis)
     target = out
     if out is not None and isinstance(x, Mapping):

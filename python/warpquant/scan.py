@@ -305,7 +305,7 @@ def scan(
     longest = max(max(lengths) for lengths in params.family_lengths)
     min_bars = longest if min_bars is None else _whole("min_bars", min_bars, 1)
     config._execution(num_threads)
-    resolve(device, has_kernels=False)
+    resolve(device)
 
     failures = list(prices.failures) if isinstance(prices, Prices) else []
     warnings = prices.warnings if isinstance(prices, Prices) else ()

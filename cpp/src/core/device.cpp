@@ -44,8 +44,8 @@ DeviceStream::~DeviceStream() {
   if (handle_ != nullptr) device_.table->destroy_stream(device_.index, handle_);
 }
 
-DeviceMemory::DeviceMemory(const DeviceStream& stream, std::size_t bytes, Where where)
-    : device_(stream.device()), stream_(stream.handle()), where_(where), bytes_(bytes) {
+DeviceMemory::DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where)
+    : device_(device), stream_(stream), where_(where), bytes_(bytes) {
   if (bytes == 0) return;
   void* data = nullptr;
   const auto allocate = [&] {
@@ -55,7 +55,7 @@ DeviceMemory::DeviceMemory(const DeviceStream& stream, std::size_t bytes, Where 
   Fault fault = allocate();
   if (fault == Fault::out_of_memory) {
     // What was freed in other streams comes back with their work done.
-    stream.synchronize();
+    device_.check(device_.table->synchronize(device_.index, stream_), "waiting for a stream");
     device_.check(device_.table->trim(device_.index), "trimming memory");
     fault = allocate();
   }
@@ -78,6 +78,27 @@ void DeviceMemory::swap(DeviceMemory& other) noexcept {
   std::swap(where_, other.where_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+}
+
+const void* Luggage::send(const void* values, std::size_t bytes) {
+  std::byte* const there = scratch(bytes);
+  device_.check(device_.table->copy(device_.index, there, values, bytes, stream_), "copying to the device");
+  return there;
+}
+
+int* Luggage::flags(std::int64_t count) {
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(int);
+  std::byte* const there = scratch(bytes);
+  device_.check(device_.table->fill(device_.index, there, 0, bytes, stream_), "clearing flags");
+  return reinterpret_cast<int*>(there);
+}
+
+bool Luggage::any(const int* flags, std::int64_t count) const {
+  std::vector<int> here(static_cast<std::size_t>(count));
+  device_.check(device_.table->copy(device_.index, here.data(), flags, here.size() * sizeof(int), stream_),
+                "copying from the device");
+  device_.check(device_.table->synchronize(device_.index, stream_), "waiting for a stream");
+  return std::any_of(here.begin(), here.end(), [](int flag) { return flag != 0; });
 }
 
 // ------------------------------------------------------------------------------------------------ pipeline
@@ -186,7 +207,7 @@ class Slot {
   void grow(DeviceMemory& memory, std::size_t bytes, DeviceMemory::Where where) {
     if (memory.bytes() >= bytes && memory.data() != nullptr) return;
     memory = {};
-    memory = DeviceMemory(stream_, bytes, where);
+    memory = DeviceMemory(stream_.device(), stream_.handle(), bytes, where);
   }
 
   DeviceStream stream_;

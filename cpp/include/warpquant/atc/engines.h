@@ -16,6 +16,13 @@ namespace wq::atc::inline WQ_LEVEL {
 
 struct Nothing {};
 
+/// A function, because devices do not see arrays of a class.
+template <Family... kMembers>
+WQ_HD constexpr Family nth_of(int member) {
+  const Family members[] = {kMembers...};
+  return members[member];
+}
+
 /// An average of one bar is that bar, free of the rounding of the sums.
 template <class V>
 WQ_HD V itself_if_one(V length, V x, V average) {
@@ -28,7 +35,7 @@ struct WindowEngine {
   using V = typename Shape::V;
   using M = typename Shape::M;
   static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
-  static constexpr Family kFamily[] = {kMembers...};
+  WQ_HD static constexpr Family family(int member) { return nth_of<kMembers...>(member); }
   static constexpr int kScale = 1;  // how much `step` magnifies an average
   static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : Shape::kBlock;  // lengths per pass
   /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
@@ -81,12 +88,12 @@ struct WindowEngine {
   WQ_HD static void averages(const State& s, V (&average)[kCount]) {
     WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) {
-      if (kFamily[f] == kWma) average[f] = s.means.wma_multiple * V(1 / kWhole);
-      if (kFamily[f] == kLsma) average[f] = s.means.wma_multiple - (s.means.sma + s.means.sma);
+      if (family(f) == kWma) average[f] = s.means.wma_multiple * V(1 / kWhole);
+      if (family(f) == kLsma) average[f] = s.means.wma_multiple - (s.means.sma + s.means.sma);
       if constexpr (kHull) {
-        if (kFamily[f] == kHma) average[f] = s.hull.root.wma;
+        if (family(f) == kHma) average[f] = s.hull.root.wma;
       } else {
-        if (kFamily[f] == kHma) average[f] = s.means.sma;
+        if (family(f) == kHma) average[f] = s.means.sma;
       }
     }
   }
@@ -102,8 +109,8 @@ struct WindowEngine {
     const V run = work.run_at(i), x = V::load(work.past[i].x), length = seed.length;
     WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) {
-      known[f] = ge(run, kHull && kFamily[f] == kHma ? seed.hull_known : length);
-      if (kFamily[f] == kLsma && work.lsma_previous) {
+      known[f] = ge(run, kHull && family(f) == kHma ? seed.hull_known : length);
+      if (family(f) == kLsma && work.lsma_previous) {
         // One bar before the end of the fitted line: SMA + 3 (L-3)/(L-1) (WMA - SMA).
         const V sma = s.means.sma, wma = s.means.wma_multiple * V(1 / kWhole), one(1.0), three(3.0);
         const V lead = div_if(gt(length, one), three * (length - three), length - one);
@@ -187,7 +194,7 @@ struct SmoothingEngine {
   using V = typename Shape::V;
   using M = typename Shape::M;
   static constexpr int kCount = sizeof...(kMembers);
-  static constexpr Family kFamily[] = {kMembers...};
+  WQ_HD static constexpr Family family(int member) { return nth_of<kMembers...>(member); }
   static constexpr bool kDouble = ((kMembers == kDema) || ...);
   static constexpr int kScale = 2, kTogether = Shape::kBlock;
 
@@ -210,7 +217,7 @@ struct SmoothingEngine {
     V dema(0.0);
     if constexpr (kDouble) dema = s.second.step(s.twice_ema, c.alpha, c.one_minus_alpha);
     WQ_UNROLL(3)
-    for (int f = 0; f < kCount; ++f) average[f] = kFamily[f] == kDema ? dema : s.twice_ema;
+    for (int f = 0; f < kCount; ++f) average[f] = family(f) == kDema ? dema : s.twice_ema;
   }
 
   WQ_HD static void first_bars(const Work<Shape>& work, int i, const Constants& c, State& s, Seed& seed,
@@ -258,7 +265,7 @@ struct SmoothingEngine {
     }
     WQ_UNROLL(3)
     for (int f = 0; f < kCount; ++f) {
-      average[f] = kFamily[f] == kDema ? dema : next;
+      average[f] = family(f) == kDema ? dema : next;
       known[f] = negate(is_nan(average[f]));
       average[f] = itself_if_one(seed.length, twice_x, average[f]);
     }
@@ -285,7 +292,7 @@ struct KamaEngine {
   using V = typename Shape::V;
   using M = typename Shape::M;
   static constexpr int kCount = 1, kStep = Work<Shape>::kPastStep;
-  static constexpr Family kFamily[] = {kKama};
+  WQ_HD static constexpr Family family(int) { return kKama; }
   static constexpr int kScale = 1, kTogether = Shape::kBlock;
 
   struct Constants {

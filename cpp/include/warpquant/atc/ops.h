@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "warpquant/atc/params.h"
+#include "warpquant/core/macros.h"
 #include "warpquant/core/series.h"
 
 /// What the dispatch hands to the kernels of one instruction level.
@@ -27,7 +28,7 @@ inline constexpr int kMaxLanes = 8;
 
 /// Bars after which sliding sums are recomputed from their windows: a rule of the results, so that panels, single
 /// series, streams and devices agree to the last bit. The cost stays a few operations per bar however long the windows.
-inline constexpr std::int64_t rebuild_bars(std::int64_t longest_length) {
+WQ_HD constexpr std::int64_t rebuild_bars(std::int64_t longest_length) {
   std::int64_t bars = 128;
   while (4 * bars < longest_length) bars *= 2;
   return bars;

@@ -53,9 +53,9 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
     state[k] = bank.state[b][k0 + k];
     WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
-      equity[f][k] = layer.equity[Engine::kFamily[f]][b][k0 + k];
-      is_long[f][k] = layer.cross[Engine::kFamily[f]][b][k0 + k].is_long;
-      settled[f][k] = layer.settled[Engine::kFamily[f]][b][k0 + k];
+      equity[f][k] = layer.equity[Engine::family(f)][b][k0 + k];
+      is_long[f][k] = layer.cross[Engine::family(f)][b][k0 + k].is_long;
+      settled[f][k] = layer.settled[Engine::family(f)][b][k0 + k];
     }
   }
   Tile<Shape>& tile = *work.tile;
@@ -83,7 +83,7 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
           is_long[f][k] = lt(average[f], select(is_long[f][k], upper, lower));
           has_signal = every;
         } else {
-          Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k0 + k];
+          Cross<M>& cross = layer.cross[Engine::family(f)][b][k0 + k];
           e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))),
                                floor);
           const M above = lt(average[f], lower), below = ge(average[f], upper);
@@ -98,8 +98,8 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
           has_signal = either(cross.is_long, cross.is_short);
         }
         if constexpr (mode == Mode::first_bars) {
-          if (layer.detail[0][Engine::kFamily[f]][b][k0 + k] != nullptr) {
-            const auto row = [&](Detail d) { return layer.detail[d][Engine::kFamily[f]][b][k0 + k][i]; };
+          if (layer.detail[0][Engine::family(f)][b][k0 + k] != nullptr) {
+            const auto row = [&](Detail d) { return layer.detail[d][Engine::family(f)][b][k0 + k][i]; };
             const V one(1.0), zero(0.0);
             select(known[f], average[f] / V(Engine::kScale), V(__builtin_nan(""))).store(row(kDetailAverage));
             select(is_long[f][k], one, select(has_signal, zero - one, zero)).store(row(kDetailSignal));
@@ -115,9 +115,9 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
     const auto accumulate = [&](double* row, V value) { Shape::add_sum(row, value, b == 0 && k0 == 0); };
     WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
-      accumulate(tile.all[Engine::kFamily[f]][i], all[f]);
-      accumulate(tile.longs[Engine::kFamily[f]][i], longs[f]);
-      if constexpr (mode != Mode::settled) accumulate(tile.active[Engine::kFamily[f]][i], active[f]);
+      accumulate(tile.all[Engine::family(f)][i], all[f]);
+      accumulate(tile.longs[Engine::family(f)][i], longs[f]);
+      if constexpr (mode != Mode::settled) accumulate(tile.active[Engine::family(f)][i], active[f]);
     }
   }
 
@@ -126,8 +126,8 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
     bank.state[b][k0 + k] = state[k];
     WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
-      Cross<M>& cross = layer.cross[Engine::kFamily[f]][b][k0 + k];
-      layer.equity[Engine::kFamily[f]][b][k0 + k] = equity[f][k];
+      Cross<M>& cross = layer.cross[Engine::family(f)][b][k0 + k];
+      layer.equity[Engine::family(f)][b][k0 + k] = equity[f][k];
       if (mode == Mode::settled || (mode == Mode::unsettled && settled[f][k])) {
         cross.is_long = is_long[f][k];
         cross.is_short = negate(is_long[f][k]);
@@ -165,7 +165,7 @@ struct AnyBank {
     const int seeded = static_cast<int>(clamp(bank.seeded - work.bar, begin, end));
     all_blocks(run_pass<Mode::first_bars, K, Engine, Shape>, begin, seeded);
     bool settled = true;
-    for (const Family f : Engine::kFamily) settled &= layer.all_settled[f];
+    for (int f = 0; f < Engine::kCount; ++f) settled &= layer.all_settled[Engine::family(f)];
     all_blocks(settled ? run_pass<Mode::settled, K, Engine, Shape> : run_pass<Mode::unsettled, K, Engine, Shape>,
                seeded, end);
   }

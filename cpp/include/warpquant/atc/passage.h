@@ -193,7 +193,7 @@ class Passage {
             for (auto& rows : layer1_.detail) rows[f][b][k] = own_rows(scratch);
         }
       vote_[f] = {V(params_.weight[f]), V(__builtin_nan("")), V(1 - params_.de_per_bar)};
-      family_vote_[f / W].equity.v[f % W] = params_.weight[f];
+      if constexpr (Shape::kOneSymbol) family_vote_[f / W].equity.v[f % W] = params_.weight[f];
     }
     for (auto& four : family_vote_) {
       four.signal = V(__builtin_nan(""));
@@ -341,7 +341,7 @@ class Passage {
 
   /// Note which signals have settled for good.
   WQ_HD_CALL void settle() {
-    if (Shape::kCrew || !work_.regular || work_.bar < seeded_) return;  // a thread of a crew sees one length only
+    if (!work_.regular || work_.bar < seeded_) return;
     for (int f = 0; f < kFamilies; ++f) {
       bool all_settled = true;
       for (int b = 0; b < Shape::kBlocks; ++b)
@@ -350,7 +350,7 @@ class Passage {
           settled = settled || layer1_.cross[f][b][k].settled();
           all_settled &= settled;
         }
-      layer1_.all_settled[f] = all_settled;
+      layer1_.all_settled[f] = all_settled && !Shape::kCrew;  // whose threads see one length each
     }
     everything_settled_ = true;
     for (const bool settled : layer1_.all_settled) everything_settled_ &= settled;

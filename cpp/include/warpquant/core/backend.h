@@ -8,6 +8,13 @@
 /// symbol shared between the libraries, no CUDA type in sight. The capsule's name holds the version of this header.
 namespace wq {
 
+struct Series;
+enum class DType : std::uint8_t;
+
+namespace atc {
+struct Launch;
+struct Run;
+}  // namespace atc
 namespace ma {
 struct Launch;
 }
@@ -81,9 +88,14 @@ struct BackendTable {
   Fault (*wait)(int device, Handle stream, Handle event);  // the stream does, not the caller
   Fault (*done)(int device, Handle event, int* out);       // whether it has come
 
+  /// Set flags[i] if series i has a value that is not finite, or has a magnitude of 2**1000 or more.
+  Fault (*survey)(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream);
+
   // Domains; a null entry: not on this device.
   Fault (*ma)(int device, const ma::Launch& launch, Handle stream);
   Fault (*equity)(int device, const equity::Launch& launch, Handle stream);
+  Fault (*atc)(int device, const atc::Launch& launch, Handle stream);
+  std::size_t (*atc_scratch)(int device, const atc::Run& run);  // bytes for each group
 };
 
 }  // namespace wq

@@ -48,7 +48,7 @@ class DeviceMemory {
   enum class Where { device, pinned };
   DeviceMemory() = default;
   /// Throws DeviceOutOfMemoryError after the device's pool was trimmed in vain.
-  DeviceMemory(const DeviceStream& stream, std::size_t bytes, Where where);
+  DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where = Where::device);
   ~DeviceMemory() { release(); }
   DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
@@ -69,6 +69,33 @@ class DeviceMemory {
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
+
+/// Small things that a call puts next to data on a device: descriptions of series, flags.
+class Luggage {
+ public:
+  Luggage(const Device& device, Handle stream) : device_(device), stream_(stream) {}
+
+  /// A copy in device memory, which lives until the work put into the stream so far is done with it.
+  template <class T>
+  const T* send(const std::vector<T>& values) {
+    return static_cast<const T*>(send(values.data(), values.size() * sizeof(T)));
+  }
+  std::byte* scratch(std::size_t bytes) { return memory_.emplace_back(device_, stream_, bytes).data(); }
+  /// Flags, all 0.
+  int* flags(std::int64_t count);
+  /// Waits for the stream; whether one of them was set.
+  bool any(const int* flags, std::int64_t count) const;
+
+ private:
+  const void* send(const void* values, std::size_t bytes);
+
+  Device device_;
+  Handle stream_;
+  std::vector<DeviceMemory> memory_;
+};
+
+/// What a resident computation throws when values are missing: that takes the host.
+struct MissingOnDevice {};
 
 // ------------------------------------------------------------------------------------------------ pipeline
 

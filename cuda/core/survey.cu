@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/survey.cuh"
+
+namespace wq::cuda {
+
+Fault survey(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream) {
+  return on_device(device, [&] { return survey_on(series, count, type, flags, {device, stream}); });
+}
+
+}  // namespace wq::cuda

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device_array.h"
+
+#include <pybind11/stl.h>
+
+#include <cstring>
+
+#include "dlpack.h"
+#include "register.h"
+#include "warpquant/core/error.h"
+
+namespace wq {
+namespace {
+
+/// DLPack's number for arrays of a backend. Simulated devices take the one for extensions, which no framework reads.
+std::int32_t dlpack_type(const Device& device) {
+  return std::strcmp(device.table->name, "cuda") == 0 ? dlpack::kCuda : dlpack::kExtension;
+}
+
+std::string name_of(const Device& device) {
+  return std::string(device.table->name) + ":" + std::to_string(device.index);
+}
+
+/// What a capsule owns.
+template <class Managed>
+struct Export {
+  Managed managed{};
+  std::vector<std::int64_t> shape, strides;
+  std::shared_ptr<DeviceMemory> memory;  // freed in the order of its stream, from any thread, without Python
+};
+
+template <class Managed>
+py::object capsule_of(std::unique_ptr<Export<Managed>> e, const char* name) {
+  e->managed.context = e.get();
+  e->managed.deleter = [](Managed* m) { delete static_cast<Export<Managed>*>(m->context); };
+  // A capsule that nobody has taken still has its first name.
+  PyObject* const capsule = PyCapsule_New(&e->managed, name, [](PyObject* c) {
+    for (const char* unused : {dlpack::kVersionedName, dlpack::kLegacyName})
+      if (PyCapsule_IsValid(c, unused)) {
+        auto* m = static_cast<Managed*>(PyCapsule_GetPointer(c, unused));
+        m->deleter(m);
+      }
+  });
+  if (capsule == nullptr) throw py::error_already_set();
+  e.release();
+  return py::reinterpret_steal<py::object>(capsule);
+}
+
+}  // namespace
+
+std::optional<Device> device_of(std::int32_t type, std::int32_t id) {
+  const char* name = type == dlpack::kCuda || type == dlpack::kCudaManaged ? "cuda"
+                     : type == dlpack::kExtension                          ? "emulator"
+                                                                           : nullptr;
+  const BackendTable* table = name == nullptr ? nullptr : loaded_backend(name);
+  if (table == nullptr) return std::nullopt;
+  BackendStatus status{};
+  table->status(&status);
+  if (id < 0 || id >= status.device_count) return std::nullopt;
+  return Device{table, id};
+}
+
+DeviceArray::DeviceArray(const Device& device, Handle stream, DType type, std::vector<std::int64_t> shape)
+    : device_(device), stream_(stream), type_(type), shape_(std::move(shape)), strides_(shape_.size()),
+      bytes_(item_size(type)) {
+  for (std::size_t d = shape_.size(); d-- > 0;) {
+    strides_[d] = bytes_;
+    if (__builtin_mul_overflow(bytes_, shape_[d], &bytes_)) throw ShapeError("the result is larger than memory");
+  }
+  // Strides of an array without elements mean nothing, but consumers want them positive.
+  for (std::int64_t& stride : strides_) stride = stride > 0 ? stride : item_size(type);
+  memory_ = std::make_shared<DeviceMemory>(device, stream, static_cast<std::size_t>(bytes_));
+}
+
+DeviceArray DeviceArray::swapped() const {
+  DeviceArray other = *this;
+  const std::size_t n = shape_.size();
+  std::swap(other.shape_[n - 2], other.shape_[n - 1]);
+  std::swap(other.strides_[n - 2], other.strides_[n - 1]);
+  return other;
+}
+
+Borrowed DeviceArray::borrow() const {
+  Borrowed b;
+  b.data = data();
+  b.shape = shape_;
+  b.strides = strides_;
+  b.type = type_;
+  b.writable = true;
+  b.device = device_;
+  b.stream = stream_;
+  b.set_keep(memory_);
+  return b;
+}
+
+namespace {
+
+py::dtype numpy_type(DType type) {
+  return type == DType::f64   ? py::dtype::of<double>()
+         : type == DType::f32 ? py::dtype::of<float>()
+                              : py::dtype::of<std::int8_t>();
+}
+
+}  // namespace
+
+void DeviceArray::fill_from(const py::array& values) {
+  if (bytes_ == 0) return;
+  const void* const from = values.data();
+  const py::gil_scoped_release release;
+  device_.check(device_.table->copy(device_.index, data(), from, static_cast<std::size_t>(bytes_), stream_),
+                "copying to the device");
+}
+
+void DeviceArray::order_after(const py::object& consumer) const {
+  const std::int64_t number = consumer.is_none() ? 1 : py::cast<std::int64_t>(consumer);
+  if (number == -1) return;  // takes care itself
+  if (number <= 0)
+    throw ParameterError("stream: " + std::to_string(number) +
+                         " is no stream; accepted are 1 (legacy default), 2 (per thread), handles, -1 and None");
+  const auto theirs = reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number));
+  if (theirs == stream_ || (number == 1 && stream_ == nullptr)) return;
+  const BackendTable& table = *device_.table;
+  Handle event = nullptr;
+  device_.check(table.create_event(device_.index, &event), "making an event");
+  Fault fault = table.record(device_.index, event, stream_);
+  if (fault == Fault::none) fault = table.wait(device_.index, theirs, event);
+  const Fault destroyed = table.destroy_event(device_.index, event);
+  device_.check(fault == Fault::none ? destroyed : fault, "ordering streams");
+}
+
+py::object DeviceArray::dlpack(const py::object& stream, const py::object& max_version, const py::object& dl_device,
+                               const py::object& copy) const {
+  if (!dl_device.is_none() && !dl_device.equal(dlpack_device()))
+    throw LayoutError("dl_device: the array stays on " + name_of(device_) + "; use to_numpy() for the host");
+  if (!copy.is_none() && py::cast<bool>(copy)) throw LayoutError("copy: is not made here; copy the consumer's array");
+  order_after(stream);
+  const auto fill = [&](auto& e) {
+    e.shape = shape_;
+    for (std::size_t d = 0; d < shape_.size(); ++d) e.strides.push_back(strides_[d] / item_size(type_));
+    e.memory = memory_;
+    dlpack::Tensor& t = e.managed.tensor;
+    t.data = bytes_ == 0 ? nullptr : data();
+    t.device = {dlpack_type(device_), device_.index};
+    t.ndim = static_cast<std::int32_t>(shape_.size());
+    t.dtype = {static_cast<std::uint8_t>(type_ == DType::i8 ? dlpack::kInt : dlpack::kFloat),
+               static_cast<std::uint8_t>(8 * item_size(type_)), 1};
+    t.shape = e.shape.data();
+    t.strides = e.strides.data();
+    t.byte_offset = 0;
+  };
+  const bool versioned =
+      !max_version.is_none() && py::cast<std::pair<std::uint32_t, std::uint32_t>>(max_version).first > 0;
+  if (versioned) {
+    auto e = std::make_unique<Export<dlpack::Managed>>();
+    fill(*e);
+    e->managed.version = {dlpack::kMajor, dlpack::kMinor};
+    return capsule_of(std::move(e), dlpack::kVersionedName);
+  }
+  auto e = std::make_unique<Export<dlpack::LegacyManaged>>();
+  fill(*e);
+  return capsule_of(std::move(e), dlpack::kLegacyName);
+}
+
+py::tuple DeviceArray::dlpack_device() const { return py::make_tuple(dlpack_type(device_), device_.index); }
+
+py::dict DeviceArray::cuda_array_interface() const {
+  if (dlpack_type(device_) != dlpack::kCuda) throw py::attribute_error("the array is not in CUDA memory");
+  py::dict d;
+  d["version"] = 3;
+  d["shape"] = py::tuple(py::cast(shape_));
+  d["strides"] = py::tuple(py::cast(strides_));
+  d["typestr"] = numpy_type(type_).attr("str");
+  d["data"] = py::make_tuple(bytes_ == 0 ? 0 : reinterpret_cast<std::uintptr_t>(data()), false);
+  // Null is written 1: in this protocol 0 would be no stream at all.
+  d["stream"] = stream_ == nullptr ? 1 : reinterpret_cast<std::uintptr_t>(stream_);
+  return d;
+}
+
+void register_device_array(py::module_& m) {
+  using py::arg;
+  py::class_<DeviceArray>(m, "Array", "An array in the memory of a device.")
+      .def_property_readonly(
+          "shape", [](const DeviceArray& a) { return py::tuple(py::cast(a.shape())); }, "Size of each dimension.")
+      .def_property_readonly(
+          "ndim", [](const DeviceArray& a) { return a.shape().size(); }, "Number of dimensions.")
+      .def_property_readonly(
+          "dtype", [](const DeviceArray& a) { return numpy_type(a.type()); }, "Type of the values.")
+      .def_property_readonly("nbytes", &DeviceArray::bytes, "Size in memory.")
+      .def_property_readonly(
+          "device", [](const DeviceArray& a) { return name_of(a.device()); }, "Where it is, such as 'cuda:0'.")
+      .def_property_readonly(
+          "stream", [](const DeviceArray& a) { return reinterpret_cast<std::uintptr_t>(a.stream()); },
+          "Handle of the stream whose work fills it; 0 is the default stream.")
+      .def(
+          "to_numpy", [](const DeviceArray& a) { return copy_to_host(a.borrow()); },
+          "A copy in host memory; waits for the array's stream.")
+      .def("__dlpack__", &DeviceArray::dlpack, py::kw_only(), arg("stream") = py::none(),
+           arg("max_version") = py::none(), arg("dl_device") = py::none(), arg("copy") = py::none(),
+           "The array for a consumer, whose stream is made to wait for ours.")
+      .def("__dlpack_device__", &DeviceArray::dlpack_device, "DLPack's type and number of the device.")
+      .def_property_readonly("__cuda_array_interface__", &DeviceArray::cuda_array_interface,
+                             "The array for consumers of the CUDA array interface.")
+      .def("__len__",
+           [](const DeviceArray& a) {
+             if (a.shape().empty()) throw py::type_error("an array without dimensions has no length");
+             return a.shape()[0];
+           })
+      .def("__repr__", [](const DeviceArray& a) {
+        return "Array(shape=" + std::string(py::str(py::tuple(py::cast(a.shape())))) +
+               ", dtype=" + std::string(py::str(numpy_type(a.type()))) + ", device='" + name_of(a.device()) + "')";
+      });
+  m.def(
+      "to_device",
+      [](const py::array& values, const std::string& name, int number) {
+        const char kind = values.dtype().kind();
+        const std::int64_t size = values.itemsize();
+        const DType type = kind == 'i' ? DType::i8 : size == 4 ? DType::f32 : DType::f64;
+        WQ_EXPECT((kind == 'f' && (size == 4 || size == 8)) || (kind == 'i' && size == 1), DTypeError,
+                  "array: holds neither float64, float32 nor int8");
+        DeviceArray there({backend(name), number}, nullptr, type,
+                          std::vector<std::int64_t>(values.shape(), values.shape() + values.ndim()));
+        there.fill_from(values);
+        return there;
+      },
+      arg("array"), arg("backend"), arg("number"), "A copy of a contiguous array.");
+  m.def(
+      "to_host",
+      [](const py::object& object, const std::string& name) {
+        return copy_to_host(Borrowed::input(object, name, true));
+      },
+      arg("object"), arg("name"), "A copy of an array on a device; waits for its stream.");
+}
+
+}  // namespace wq
