@@ -108,8 +108,8 @@ def resolve(device: str | None, lives_on: str | None = None, argument: str = "")
         name = lives_on
         try:
             usable(name)
-        except DeviceUnavailableError as error:
-            raise DeviceUnavailableError(f"{argument}: lives on {name!r}, but {error}", reason=error.reason) from None
+        except DeviceUnavailableError as why:
+            raise DeviceUnavailableError(f"{argument}: lives on {name!r}, but {why}", reason=why.reason) from None
     if name == "cpu":
         return None
     if name == "auto":
