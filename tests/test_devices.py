@@ -11,7 +11,7 @@ import pytest
 
 import warpquant
 from checks import same_bits
-from warpquant import atc, config, equity, errors, ma
+from warpquant import atc, config, equity, errors, ma, memory
 
 RNG = np.random.default_rng(5)
 PANEL = 100 + np.cumsum(RNG.normal(size=(50, 400)), axis=1)
@@ -68,6 +68,7 @@ def simulated(x):
 
 
 def nothing_left(emulator):
+    memory.trim("emulator")
     counts = emulator.counts()
     return all(counts[c] == 0 for c in ("memory_used", "allocations", "pinned_used", "streams", "events", "pending"))
 
@@ -121,6 +122,54 @@ def test_memory_for_not_even_one_series(emulator):
     assert nothing_left(emulator)
 
 
+def test_what_memory_was_used(emulator):
+    memory.trim("emulator")
+    memory.reset_peak("emulator")
+    before = memory.stats("emulator")
+    array = simulated(PANEL)
+    ma.ema(PANEL, 14, device="emulator")
+    now = memory.stats("emulator")
+    for place in ("device", "pinned"):
+        assert now[place]["allocations"] > before[place]["allocations"]
+        assert now[place]["total"] > before[place]["total"]
+        assert now[place]["peak"] >= PANEL.nbytes
+    assert now["device"]["current"] - before["device"]["current"] == PANEL.nbytes
+    assert now["device"]["blocks"] - before["device"]["blocks"] == 1
+    del array
+    assert memory.stats("emulator")["device"]["current"] == before["device"]["current"]
+    for device in ("cpu", "auto"):
+        with pytest.raises(errors.ParameterError, match="memory of its own"):
+            memory.stats(device)
+
+
+def test_pinned_memory_is_used_again(emulator):
+    memory.trim("emulator")
+    ma.ema(PANEL, 14, device="emulator")
+    kept = emulator.counts()["pinned_used"]
+    assert kept > 0
+    ma.ema(PANEL, 14, device="emulator")
+    assert emulator.counts()["pinned_used"] == kept
+    memory.trim("emulator")
+    assert emulator.counts()["pinned_used"] == 0
+
+
+def test_a_limit_makes_batches_smaller(emulator, call):
+    want = call(device="cpu")
+    memory.reset_peak("emulator")
+    try:
+        memory.set_limit("400 KiB", "emulator")
+        same_bits(call(device="emulator"), want)
+        assert memory.stats("emulator")["device"]["peak"] <= 400 * 1024
+        memory.set_limit(1000, "emulator")
+        with pytest.raises(errors.DeviceOutOfMemoryError, match=r"memory\.limit is 1000"):
+            call(device="emulator")
+    finally:
+        memory.set_limit(None, "emulator")
+    for limit in (0, -1, "much"):
+        with pytest.raises(errors.ParameterError, match="limit"):
+            memory.set_limit(limit, "emulator")
+
+
 def test_another_device(emulator):
     same_bits(ma.ema(PANEL, 14, device="emulator:1"), ma.ema(PANEL, 14, device="cpu"))
     emulator.configure(devices=1)
@@ -145,11 +194,12 @@ def test_every_call_of_the_table_may_fail(emulator, call, fault, lasting):
                 same_bits(call(device="emulator"), want, f"call {number} failed")
             except FAULTS[fault]:
                 raised += 1
+            emulator.configure()
+            memory.trim("emulator")
             counts = emulator.counts()
             left = sum(counts[c] > 0 for c in ("memory_used", "pinned_used")) + counts["streams"] + counts["events"]
             # What a call should have given back, and could not, is all that may be left.
             assert lasting or left <= 1, (number, counts)
-            emulator.configure()
             emulator.forget()
         assert raised > 0
     same_bits(call(device="emulator"), want, "after all faults")
@@ -163,6 +213,30 @@ def test_calls_from_many_threads(emulator, call):
         for got in pool.map(lambda _: call(device="emulator"), range(24)):
             same_bits(got, want)
     assert nothing_left(emulator)
+
+
+def test_a_forked_child_is_refused(emulator, monkeypatch):
+    from warpquant import _devices
+
+    monkeypatch.setitem(_devices._asked_in, "emulator", -1)
+    with pytest.raises(errors.ForkedContextError, match="spawn"):
+        ma.ema(PANEL, 14, device="emulator")
+    ma.ema(PANEL, 14, device="cpu")
+
+
+def test_streams_of_the_port(emulator):
+    x = PANEL[:40, :60]
+    want = warpquant.compute_atc_signals(x)
+    peaks = []
+    for flags in ({"use_streams": False}, {"num_streams": 1}, {"num_streams": 3}, {"num_streams": 999}):
+        emulator.configure()
+        with config.override(**{"batch.max_bytes": 30_000}):
+            got = warpquant.compute_atc_signals(x, device="emulator", **flags)
+        for name, value in want.items():
+            same_bits(got[name], value, name)
+        peaks.append(emulator.counts()["memory_peak"])
+    one, same, three, many = peaks
+    assert one == same < 2 * one < three < many
 
 
 # ---------------------------------------------------------------------------------------------- arrays

@@ -8,6 +8,7 @@
 #include "dlpack.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -223,6 +224,47 @@ void register_device_array(py::module_& m) {
         return there;
       },
       arg("array"), arg("backend"), arg("number"), "A copy of a contiguous array.");
+  m.def(
+      "memory_stats",
+      [](const std::string& name, int number) {
+        const DeviceResources resources = resources_of({backend(name), number});
+        const auto as_dict = [](const MemoryStats& s) {
+          py::dict d;
+          d["current"] = s.current;
+          d["peak"] = s.peak;
+          d["total"] = s.total;
+          d["blocks"] = s.blocks;
+          d["allocations"] = s.allocations;
+          d["failures"] = s.failures;
+          return d;
+        };
+        py::dict stats;
+        stats["device"] = as_dict(resources.device->stats());
+        stats["pinned"] = as_dict(resources.pinned->stats());
+        return stats;
+      },
+      arg("backend"), arg("number"), "What this process has of a device's memory, and of memory pinned for it.");
+  m.def(
+      "reset_peak",
+      [](const std::string& name, int number) {
+        resources_of({backend(name), number}).device->reset_peak();
+        resources_of({backend(name), number}).pinned->reset_peak();
+      },
+      arg("backend"), arg("number"), "Count the most memory in use from now on.");
+  m.def(
+      "trim",
+      [](const std::string& name, int number) {
+        const py::gil_scoped_release release;
+        resources_of({backend(name), number}).device->trim();
+        resources_of({backend(name), number}).pinned->trim();
+      },
+      arg("backend"), arg("number"), "Give back what is kept for later.");
+  m.def(
+      "set_memory_limit",
+      [](const std::string& name, int number, std::size_t bytes) {
+        resources_of({backend(name), number}).limit->set_limit(bytes);
+      },
+      arg("backend"), arg("number"), arg("bytes"), "Most bytes of a device's memory; 0: no limit.");
   m.def(
       "to_host",
       [](const py::object& object, const std::string& name) {

@@ -24,6 +24,7 @@ from .errors import (
     DeviceTransientError,
     DeviceUnavailableError,
     DTypeError,
+    ForkedContextError,
     InternalError,
     KernelError,
     LayoutError,
@@ -37,7 +38,7 @@ __version__: str = _core.__version__
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in ("bench", "plot", "scan"):
+    if name in ("bench", "memory", "plot", "scan"):
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -51,6 +52,7 @@ __all__ = [
     "DeviceOutOfMemoryError",
     "DeviceTransientError",
     "DeviceUnavailableError",
+    "ForkedContextError",
     "InternalError",
     "KernelError",
     "LayoutError",

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'set_backend', 'set_buffer_limit', 'to_device', 'to_host', 'usable_processors']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_stats', 'reset_peak', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'to_device', 'to_host', 'trim', 'usable_processors']
 class Array:
     """
     An array in the memory of a device.
@@ -142,6 +142,14 @@ def ma_kinds() -> list[typing.Any]:
     """
     The averages, in the order of their indices.
     """
+def memory_stats(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> dict[str, typing.Any]:
+    """
+    What this process has of a device's memory, and of memory pinned for it.
+    """
+def reset_peak(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Count the most memory in use from now on.
+    """
 def set_backend(name: str, table: typing.Any) -> None:
     """
     Take over the functions of a device module.
@@ -150,6 +158,10 @@ def set_buffer_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Most bytes that the pool keeps for later.
     """
+def set_memory_limit(backend: str, number: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Most bytes of a device's memory; 0: no limit.
+    """
 def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> Array:
     """
     A copy of a contiguous array.
@@ -157,6 +169,10 @@ def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | t
 def to_host(object: typing.Any, name: str) -> numpy.ndarray:
     """
     A copy of an array on a device; waits for its stream.
+    """
+def trim(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Give back what is kept for later.
     """
 def usable_processors() -> int:
     """

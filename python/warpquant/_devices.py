@@ -6,14 +6,19 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core, config
-from .errors import DeviceUnavailableError, DTypeError, ParameterError
+from .errors import DeviceUnavailableError, DTypeError, ForkedContextError, ParameterError
 
 _log = logging.getLogger("warpquant")
+
+
+#: The process in which each device module was first asked for its devices.
+_asked_in: dict[str, int] = {}
 
 
 @functools.cache
@@ -28,6 +33,7 @@ def status(backend: str) -> dict[str, Any]:
             "reason": "not_built",
             "message": f"this installation was built without {'CUDA' if backend == 'cuda' else backend}",
         }
+    _asked_in[backend] = os.getpid()
     _core.set_backend(backend, module.table())
     return {**_core.backend_status(backend), "architectures": module.architectures}
 
@@ -70,11 +76,18 @@ def usable(name: str) -> tuple[str, int]:
     ------
     DeviceUnavailableError
         If it cannot be used.
+    ForkedContextError
+        If it was in use before this process was forked.
     """
     backend, _, number = name.partition(":")
     error = _why_not(backend, int(number or 0))
     if error:
         raise error
+    if _asked_in[backend] != os.getpid():
+        raise ForkedContextError(
+            f"device={name!r}: CUDA was in use before this process was forked, and cannot be used in the child; start "
+            "processes with 'spawn', or use CUDA in the children only"
+        )
     return backend, int(number or 0)
 
 

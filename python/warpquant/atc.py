@@ -10,6 +10,7 @@ chart script), are bundles of independent switches. docs/atc.md has the definiti
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -547,9 +548,9 @@ kama_seed, rounding, cut, neutral, average_fill, nan_policy, length_rule, on_sho
     parallel_l1, parallel_l2, prefer_gpu, use_cache, fast_mode, use_rust_backend, use_cuda, use_cuda_kernels, \
 use_streams, num_streams, batch_size
         Performance flags of the port. ``parallel_l1=False`` with ``parallel_l2=False`` means one thread; ``use_cuda``,
-        ``use_cuda_kernels`` and ``prefer_gpu`` prefer a GPU where one can be used, as ``device="auto"`` does anyway.
-        The others choose among the port's implementations and have nothing to choose here: there is one, with one
-        result.
+        ``use_cuda_kernels`` and ``prefer_gpu`` mean ``device="auto"``. On a device ``num_streams`` batches are under
+        way at once, and ``use_streams=False`` means one. The others choose among the port's implementations and have
+        nothing to choose here: there is one, with one result.
 
     Returns
     -------
@@ -587,17 +588,19 @@ use_streams, num_streams, batch_size
     if device is None and (use_cuda or use_cuda_kernels):
         device = "auto"
 
-    result = run(
-        prices,
-        params,
-        src=src,
-        outputs=_PORT_OUTPUTS,
-        detail=detail,
-        precision=precision,
-        axis=axis,
-        num_threads=num_threads,
-        device=device,
-    )
+    streams = 1 if use_streams is False else num_streams
+    with contextlib.nullcontext() if streams is None else config.override(streams=min(streams, config.MOST_STREAMS)):
+        result = run(
+            prices,
+            params,
+            src=src,
+            outputs=_PORT_OUTPUTS,
+            detail=detail,
+            precision=precision,
+            axis=axis,
+            num_threads=num_threads,
+            device=device,
+        )
     if detail:
         for family in FAMILIES:
             for kind in ("ma", "sig", "eq"):

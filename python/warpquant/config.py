@@ -68,6 +68,7 @@ def _device(source: str, value: Any) -> str:
 
 
 _MOST_THREADS = 1024
+MOST_STREAMS = 64
 _ACCEPTED_THREADS = f"accepted are whole numbers from 1 to {_MOST_THREADS}"
 
 
@@ -88,8 +89,9 @@ def _streams(source: str, value: Any) -> int:
         count = int(value) if isinstance(value, str) else value
     except ValueError:
         count = None
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 64:
-        raise ParameterError(f"{source}: {value!r} is not a number of streams; accepted are whole numbers from 1 to 64")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_STREAMS:
+        accepted = f"accepted are whole numbers from 1 to {MOST_STREAMS}"
+        raise ParameterError(f"{source}: {value!r} is not a number of streams; {accepted}")
     return count
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "DeviceOutOfMemoryError",
     "DeviceTransientError",
     "DeviceUnavailableError",
+    "ForkedContextError",
     "InternalError",
     "KernelError",
     "LayoutError",
@@ -64,6 +65,10 @@ class DeviceTransientError(WarpquantError, RuntimeError):
 
 class DeviceLostError(WarpquantError, RuntimeError):
     """A device takes no more work from this process; a new one is needed to use it again."""
+
+
+class ForkedContextError(WarpquantError, RuntimeError):
+    """A process that used CUDA was forked, and the child wants to use it, which CUDA cannot do."""
 
 
 class KernelError(WarpquantError, RuntimeError):

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 #include "warpquant/core/parallel.h"
 
 namespace wq {
@@ -47,29 +48,23 @@ DeviceStream::~DeviceStream() {
 DeviceMemory::DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where)
     : device_(device), stream_(stream), where_(where), bytes_(bytes) {
   if (bytes == 0) return;
-  void* data = nullptr;
-  const auto allocate = [&] {
-    return where == Where::device ? device_.table->allocate(device_.index, bytes, stream_, &data)
-                                  : device_.table->allocate_pinned(device_.index, bytes, &data);
-  };
-  Fault fault = allocate();
-  if (fault == Fault::out_of_memory) {
-    // What was freed in other streams comes back with their work done.
+  try {
+    data_ = resource().allocate(bytes, stream);
+  } catch (const DeviceOutOfMemoryError&) {
+    // What was freed in this stream comes back with its work done.
     device_.check(device_.table->synchronize(device_.index, stream_), "waiting for a stream");
-    device_.check(device_.table->trim(device_.index), "trimming memory");
-    fault = allocate();
+    resource().trim();
+    data_ = resource().allocate(bytes, stream);
   }
-  device_.check(fault, where == Where::device ? "allocating memory" : "allocating pinned memory");
-  data_ = static_cast<std::byte*>(data);
+}
+
+MemoryResource& DeviceMemory::resource() const {
+  const DeviceResources resources = resources_of(device_);
+  return where_ == Where::device ? *resources.device : *resources.pinned;
 }
 
 void DeviceMemory::release() noexcept {
-  if (data_ == nullptr) return;
-  if (where_ == Where::device)
-    device_.table->release(device_.index, data_, stream_);
-  else
-    device_.table->release_pinned(device_.index, data_);
-  data_ = nullptr;
+  if (data_ != nullptr) resource().release(std::exchange(data_, nullptr), bytes_, stream_);
 }
 
 void DeviceMemory::swap(DeviceMemory& other) noexcept {

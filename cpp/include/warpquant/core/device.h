@@ -10,6 +10,10 @@
 #include "warpquant/core/backend.h"
 #include "warpquant/core/series.h"
 
+namespace wq {
+class MemoryResource;
+}
+
 /// Devices as the dispatch sees them: faults of the table are exceptions here, and what is allocated has an owner.
 namespace wq {
 
@@ -60,6 +64,7 @@ class DeviceMemory {
   std::size_t bytes() const { return bytes_; }
 
  private:
+  MemoryResource& resource() const;
   void swap(DeviceMemory& other) noexcept;
   void release() noexcept;
 
