@@ -107,10 +107,10 @@ def test_streams_overlap(emulator):
 
 def test_batches_shrink_until_they_fit(emulator, call):
     want = call(device="cpu")
-    for memory in (600_000, 350_000):
-        emulator.configure(memory=memory)
-        same_bits(call(device="emulator"), want, f"{memory} bytes")
-        assert emulator.counts()["memory_peak"] <= memory
+    for size in (600_000, 350_000):
+        emulator.configure(memory=size)
+        same_bits(call(device="emulator"), want, f"{size} bytes")
+        assert emulator.counts()["memory_peak"] <= size
     assert nothing_left(emulator)
 
 

@@ -195,6 +195,13 @@ void register_device_array(py::module_& m) {
       .def(
           "to_numpy", [](const DeviceArray& a) { return copy_to_host(a.borrow()); },
           "A copy in host memory; waits for the array's stream.")
+      .def(
+          "wait",
+          [](const DeviceArray& a) {
+            const py::gil_scoped_release release;
+            a.device().check(a.device().table->synchronize(a.device().index, a.stream()), "waiting for a stream");
+          },
+          "Wait until the work that fills it is done.")
       .def("__dlpack__", &DeviceArray::dlpack, py::kw_only(), arg("stream") = py::none(),
            arg("max_version") = py::none(), arg("dl_device") = py::none(), arg("copy") = py::none(),
            "The array for a consumer, whose stream is made to wait for ours.")

@@ -8,6 +8,7 @@ are told by their module's name, so that no library is imported for it.
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._cost import Work
 from .errors import DeviceUnavailableError, DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["Unpacked", "shape", "unpack", "unpack_like"]
@@ -48,6 +50,15 @@ class Unpacked:
         self.axis = axis
         self.device = device
         self._kind = kind
+
+    def work(self, op: str, outputs: int = 1, inputs: int = 1) -> Work:
+        """What a call on it has to do."""
+        if self.labels is not None:
+            return Work(op, len(self.labels), sum(np.size(column) for column in self.data), inputs, outputs)
+        size = getattr(self.data, "shape", None) or np.shape(self.data)
+        points = math.prod(size)
+        bars = size[self.axis] if -len(size) <= self.axis < len(size) else 1
+        return Work(op, points // max(bars, 1), points, inputs, outputs)
 
     def wrap(self, result: Any) -> Any:
         """A result with the structure of the argument."""

@@ -27,6 +27,10 @@ class Array:
         """
         A copy in host memory; waits for the array's stream.
         """
+    def wait(self) -> None:
+        """
+        Wait until the work that fills it is done.
+        """
     @property
     def __cuda_array_interface__(self) -> dict[str, typing.Any]:
         """

@@ -7,11 +7,12 @@ import functools
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, config
+from . import _core, _cost, config
 from .errors import DeviceUnavailableError, DTypeError, ForkedContextError, ParameterError
 
 _log = logging.getLogger("warpquant")
@@ -100,10 +101,43 @@ class Choice(NamedTuple):
     batch_bytes: int
 
 
-def resolve(device: str | None, lives_on: str | None = None, argument: str = "") -> Choice | None:
+@functools.cache
+def _rates() -> _cost.Rates:
+    return _cost.load(_core.__version__)
+
+
+def _auto(work: Callable[[], _cost.Work] | None, num_threads: int | None) -> Choice | None:
+    """The first CUDA device, if that is clearly faster and can be used."""
+    demands = config._value("fallback") == "error"
+    wants = work is not None and _cost.device_is_faster(
+        _rates(), work(), num_threads or config._value("num_threads") or _core.usable_processors()
+    )
+    if not (wants or demands or _log.isEnabledFor(logging.INFO)):
+        return None  # nobody wants to know what devices there are
+    error = _why_not("cuda", 0)
+    if error is None:
+        return _choice("cuda", 0) if wants else None
+    if demands:
+        raise error
+    _report_fallback(error.reason, str(error))
+    return None
+
+
+def _choice(backend: str, number: int) -> Choice:
+    return Choice(backend, number, config._value("streams"), config._value("batch.max_bytes"))
+
+
+def resolve(
+    device: str | None,
+    lives_on: str | None = None,
+    argument: str = "",
+    work: Callable[[], _cost.Work] | None = None,
+    num_threads: int | None = None,
+) -> Choice | None:
     """The device for a call; None is the CPU. Arrays on a device are computed where they live.
 
-    'auto', for arrays in host memory, is the CPU: an average takes less time there than the way to a device and back.
+    'auto', for arrays in host memory, is the first CUDA device if the prediction for `work` there is clearly the lower
+    one, else the CPU.
 
     Raises
     ------
@@ -126,15 +160,9 @@ def resolve(device: str | None, lives_on: str | None = None, argument: str = "")
     if name == "cpu":
         return None
     if name == "auto":
-        if config._value("fallback") == "error" or _log.isEnabledFor(logging.INFO):
-            error = _why_not("cuda", 0)
-            if error and config._value("fallback") == "error":
-                raise error
-            if error:
-                _report_fallback(error.reason, str(error))
-        return None
+        return _auto(work, num_threads)
     backend, index = usable(name)
-    return Choice(backend, index, config._value("streams"), config._value("batch.max_bytes"))
+    return _choice(backend, index)
 
 
 def to_device(array: Any, device: str = "cuda") -> _core.Array:

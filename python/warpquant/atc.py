@@ -425,7 +425,10 @@ def run(
     if out is not None and last_only:
         raise ParameterError("out: takes one value per bar, which last_only leaves out; choose one of the two")
     source = unpack(prices, "prices", axis)
-    where = (*config._execution(num_threads), resolve(device, source.device, "prices"))
+    where = (
+        *config._execution(num_threads),
+        resolve(device, source.device, "prices", lambda: source.work("atc"), num_threads),
+    )
     other = None if src is None else unpack_like(src, "src", source, axis)
     if params.on_short == "raise":
         _check_short(params, source)

@@ -466,6 +466,24 @@ def _setting_text(key: str, value: Any) -> str:
 
 @app.command()
 @_exit_codes
+def tune(
+    device: Annotated[str, typer.Option(help="The device to measure besides the CPU.")] = "cuda",
+    form: As = Report.TABLE,
+) -> None:
+    """Measure this machine, so that device='auto' decides by its own rates."""
+    from .tune import tune as measure
+
+    rates, path = measure(device)
+    if form is Report.JSON:
+        _print_json({"schema": "warpquant.tune/1", "path": str(path), "rates": dataclasses.asdict(rates)})
+    else:
+        for name, value in dataclasses.asdict(rates).items():
+            print(f"{name:18} {value}")
+        print(f"written to {path}")
+
+
+@app.command()
+@_exit_codes
 def doctor(form: As = Report.TABLE, no_color: NoColor = False) -> None:
     """Describe this installation and what it can use.
 

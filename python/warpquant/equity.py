@@ -131,7 +131,10 @@ def curve(
         neutral == "sticky",
     )
     source = unpack(x, name, axis)
-    where = (*config._execution(num_threads), resolve(device, source.device, name))
+    where = (
+        *config._execution(num_threads),
+        resolve(device, source.device, name, lambda: source.work("equity", inputs=2), num_threads),
+    )
     follows = unpack_like(signal, "signal", source, axis)
     target = out
     if out is not None and isinstance(x, Mapping):

@@ -161,7 +161,10 @@ def _compute(
     if out is not None and isinstance(x, Mapping):
         out = _match_out(x, out)
     source = unpack(x, "x", axis)
-    where = (*config._execution(num_threads), resolve(device, source.device, "x"))
+    where = (
+        *config._execution(num_threads),
+        resolve(device, source.device, "x", lambda: source.work("average", len(lengths)), num_threads),
+    )
     if warmup == "null" and not source.has_null:
         raise DTypeError(f"warmup: 'null' goes with Polars and Arrow; {type(x).__name__} has no null")
     if warmup == "null" and out is not None:
