@@ -72,13 +72,20 @@ def test_auto_falls_back(monkeypatch, caplog):
 
 @pytest.mark.parametrize(
     ("x", "series", "points"),
-    [(np.zeros(7), 1, 7), (np.zeros((3, 7)), 3, 21), ({"a": np.zeros(3), "b": np.zeros(5)}, 2, 8), ([1.0, 2.0], 1, 2)],
+    [
+        (np.zeros(20_000), 1, 20_000),
+        (np.zeros((3, 7000)), 3, 21_000),
+        ({"a": np.zeros(3), "b": np.zeros(5)}, 2, 8),
+        ([1.0, 2.0], 1, 2),
+    ],
 )
 def test_what_a_call_has_to_do(monkeypatch, x, series, points):
     seen = []
     monkeypatch.setattr(_cost, "device_is_faster", lambda rates, work, threads: seen.append(work))
     ma.ema(x, [2, 3], device="auto")
     assert seen == [Work("average", series, points, 1, 2)]
+    ma.ema(np.zeros(100), [2, 3], device="auto")  # not worth a prediction
+    assert len(seen) == 1
 
 
 def test_tune(monkeypatch, tmp_path, device):

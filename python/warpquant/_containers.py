@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._cost import Work
+from ._cost import FEW, Work
 from .errors import DeviceUnavailableError, DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["Unpacked", "shape", "unpack", "unpack_like"]
@@ -51,8 +51,10 @@ class Unpacked:
         self.device = device
         self._kind = kind
 
-    def work(self, op: str, outputs: int = 1, inputs: int = 1) -> Work:
-        """What a call on it has to do."""
+    def work(self, op: str, outputs: int = 1, inputs: int = 1) -> Work | None:
+        """What a call on it has to do; None if that is hardly anything."""
+        if type(self.data) is np.ndarray and self.data.size < FEW:
+            return None
         if self.labels is not None:
             return Work(op, len(self.labels), sum(np.size(column) for column in self.data), inputs, outputs)
         size = getattr(self.data, "shape", None) or np.shape(self.data)

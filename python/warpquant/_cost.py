@@ -3,8 +3,8 @@
 
 The time on the CPU is a start and so much per point and thread; on a device it is a start, the way there, the work, and
 the way back. Work on a device goes as fast as series fill it: rate(n) = peak * min(1, n / n_full). The rates that come
-with the package are rough; ``warpquant tune`` measures those of this machine. A decision is a pure function of sizes and
-rates.
+with the package are rough; ``warpquant tune`` measures those of this machine. A decision is a pure function of sizes
+and rates.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["HYSTERESIS", "Rates", "Work", "device_is_faster", "load", "path", "save"]
+__all__ = ["FEW", "HYSTERESIS", "Rates", "Work", "device_is_faster", "load", "path", "save"]
 
 #: A device must be so much faster: the data is on the host, and predictions are rough.
 HYSTERESIS = 1.2
+#: Fewer points than this are not worth a thought: predicting takes as long as computing them.
+FEW = 10_000
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,11 +106,11 @@ def _rates() -> _cost.Rates:
     return _cost.load(_core.__version__)
 
 
-def _auto(work: Callable[[], _cost.Work] | None, num_threads: int | None) -> Choice | None:
+def _auto(work: _cost.Work | None, num_threads: int | None) -> Choice | None:
     """The first CUDA device, if that is clearly faster and can be used."""
     demands = config._value("fallback") == "error"
     wants = work is not None and _cost.device_is_faster(
-        _rates(), work(), num_threads or config._value("num_threads") or _core.usable_processors()
+        _rates(), work, num_threads or config._value("num_threads") or _core.usable_processors()
     )
     if not (wants or demands or _log.isEnabledFor(logging.INFO)):
         return None  # nobody wants to know what devices there are
@@ -131,7 +131,7 @@ def resolve(
     device: str | None,
     lives_on: str | None = None,
     argument: str = "",
-    work: Callable[[], _cost.Work] | None = None,
+    work: Callable[[], _cost.Work | None] | None = None,
     num_threads: int | None = None,
 ) -> Choice | None:
     """The device for a call; None is the CPU. Arrays on a device are computed where they live.
@@ -160,7 +160,7 @@ def resolve(
     if name == "cpu":
         return None
     if name == "auto":
-        return _auto(work, num_threads)
+        return _auto(work() if work else None, num_threads)
     backend, index = usable(name)
     return _choice(backend, index)
 
