@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of the documentation run, its tables are complete, and the notebook runs."""
+"""The examples of the documentation run, its tables are complete, and the notebooks run."""
 
 from __future__ import annotations
 
