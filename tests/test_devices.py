@@ -82,6 +82,34 @@ def test_every_order_of_threads_and_streams_gives_the_same(emulator, call):
     assert nothing_left(emulator)
 
 
+#: (series, bars) around the sizes of warps, tiles, rows in shared memory, blocks of bars and groups of symbols.
+SHAPES = (
+    (1, 1), (1, 2), (31, 7), (32, 8), (33, 31), (1, 32), (2, 33), (64, 63), (65, 64), (3, 65), (5, 127), (7, 128),
+    (8, 129), (9, 263), (1, 264), (2, 265), (16, 300), (17, 40), (1, 527), (3, 528), (1, 3000),
+)  # fmt: skip
+LONG = 100 + np.cumsum(RNG.normal(size=3000))
+
+
+def results(what, x, device):
+    if what == "atc":
+        return np.stack([*atc.run(x, outputs="all", device=device).values()])
+    if what == "equity":
+        return equity.curve(prices=x, signal=np.sign(x - x.mean()), device=device)
+    return getattr(ma, what)(x, [1, 9, 28], device=device)
+
+
+@pytest.mark.parametrize("what", [*ma.kinds(), "equity", "atc"])
+def test_awkward_shapes_in_ten_orders_of_threads(emulator, what):
+    for series, bars in SHAPES:
+        if what == "atc" and bars > 300:
+            continue  # takes long, and has no size of its own there
+        x = np.lib.stride_tricks.sliding_window_view(LONG, bars)[:series] if bars < len(LONG) else LONG[None]
+        want = results(what, x, "cpu")
+        for seed in range(10):
+            emulator.configure(thread_seed=seed)
+            same_bits(results(what, x, "emulator"), want, f"{series} x {bars}, order {seed}")
+
+
 def test_batches_do_not_change_bits(emulator, call):
     want = call(device="cpu")
     launches = []
