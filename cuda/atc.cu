@@ -5,7 +5,10 @@ namespace wq::cuda {
 
 std::size_t atc_scratch(int device, const atc::Run& run) {
   int most = 0;
-  if (cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) most = 0;
+  if (cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
+    cudaGetLastError();
+    most = 0;
+  }
   return wq::atc::scratch_on(run, static_cast<std::size_t>(most));
 }
 

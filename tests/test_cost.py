@@ -76,7 +76,6 @@ def test_auto_falls_back(monkeypatch, caplog):
         (np.zeros(20_000), 1, 20_000),
         (np.zeros((3, 7000)), 3, 21_000),
         ({"a": np.zeros(3), "b": np.zeros(5)}, 2, 8),
-        ([1.0, 2.0], 1, 2),
     ],
 )
 def test_what_a_call_has_to_do(monkeypatch, x, series, points):

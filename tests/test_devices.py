@@ -144,7 +144,7 @@ def test_batches_shrink_until_they_fit(emulator, call):
 
 def test_memory_for_not_even_one_series(emulator):
     emulator.configure(memory=1000)
-    with pytest.raises(MemoryError, match=r"emulator:0, allocating memory: .* 1000 are free") as info:
+    with pytest.raises(MemoryError, match=r"emulator:0, allocating \d+ bytes: 1000 are free") as info:
         ma.ema(PANEL, 14, device="emulator")
     assert type(info.value) is errors.DeviceOutOfMemoryError
     assert nothing_left(emulator)
@@ -214,7 +214,7 @@ def test_every_call_of_the_table_may_fail(emulator, call, fault, lasting):
         emulator.configure()
         call(device="emulator")
         calls = emulator.counts()["calls"]
-        assert calls > 10
+        assert calls > 5
         raised = 0
         for number in [*range(1, min(calls, 25)), *range(25, calls, max(calls // 15, 1)), calls]:
             emulator.configure(fail_at=number, failure=fault, lasting=lasting)
@@ -414,13 +414,118 @@ def test_memory_outlives_the_array(emulator):
     assert emulator.counts()["memory_used"] == 0
 
 
-def test_consumers_wait_for_our_stream(emulator):
-    """Another stream that reads a result must find it there, in whatever order streams get their turn."""
-    want = ma.ema(PANEL, 14)
-    for seed in range(50):
-        emulator.configure(schedule_seed=seed + 1)
-        result = ma.ema(simulated(PANEL), 14)
-        same_bits(ma.sma(Consumer(result), 5).to_numpy(), ma.sma(want, 5))
+def in_stream(emulator, x):
+    """On the device, in a stream of its own."""
+    from warpquant import _core
+
+    return _core.to_device(np.ascontiguousarray(x), "emulator", 0, emulator.make_stream())
+
+
+@pytest.fixture
+def schedules(emulator):
+    """Many orders in which streams may get their turn; work that did not wait is wrong in some."""
+
+    def each():
+        for seed in range(1, 61):
+            emulator.configure(schedule_seed=seed)
+            yield seed
+
+    return each
+
+
+def test_consumers_wait_for_our_stream(emulator, schedules):
+    want = equity.curve(prices=PANEL, signal=SIGNAL)
+    for seed in schedules():
+        prices = in_stream(emulator, PANEL)
+        curve = equity.curve(prices=prices, signal=in_stream(emulator, SIGNAL))  # nobody has waited for it
+        assert curve.stream == prices.stream
+        stream = emulator.make_stream()
+        capsule = curve.__dlpack__(stream=stream)  # as a consumer asks who works in that stream
+        same_bits(emulator.read_later(capsule, stream, PANEL.size)().reshape(PANEL.shape), want, f"seed {seed}")
+
+
+def test_streams_of_all_arguments_wait_for_each_other(emulator, schedules):
+    want = equity.curve(prices=PANEL, signal=SIGNAL)
+    averages = ma.ema(PANEL, 14)
+    trends = atc.run(PANEL[:9], src=PANEL[9:18])["average"]
+    for seed in schedules():
+        out = in_stream(emulator, np.zeros_like(PANEL))
+        equity.curve(prices=in_stream(emulator, PANEL), signal=in_stream(emulator, SIGNAL), out=out)
+        same_bits(out.to_numpy(), want, f"equity, seed {seed}")
+        out = in_stream(emulator, np.zeros_like(PANEL))
+        ma.ema(in_stream(emulator, PANEL), 14, out=out)
+        same_bits(out.to_numpy(), averages, f"average, seed {seed}")
+        out = in_stream(emulator, np.zeros((9, PANEL.shape[1])))
+        atc.run(in_stream(emulator, PANEL[:9]), src=in_stream(emulator, PANEL[9:18]), out={"average": out})
+        same_bits(out.to_numpy(), trends, f"atc, seed {seed}")
+
+
+def test_memory_is_not_free_before_its_users_are_done(emulator, schedules):
+    """Arguments and results that nobody holds any more are still in use by streams."""
+    want = equity.curve(prices=PANEL, signal=SIGNAL)
+    for seed in schedules():
+        stream = emulator.make_stream()
+        curve = equity.curve(prices=in_stream(emulator, PANEL), signal=in_stream(emulator, SIGNAL))
+        in_stream(emulator, np.full_like(PANEL, 7))  # takes memory that is free
+        capsule = curve.__dlpack__(stream=stream)
+        later = emulator.read_later(capsule, stream, PANEL.size)
+        del curve, capsule
+        in_stream(emulator, np.full_like(PANEL, 7))
+        same_bits(later().reshape(PANEL.shape), want, f"seed {seed}")
+
+
+def test_a_captured_stream_is_refused(emulator):
+    x, signal = simulated(PANEL), simulated(SIGNAL)
+    emulator.configure(capturing=True)
+    for call in (lambda: ma.ema(x, 14), lambda: equity.curve(prices=x, signal=signal), lambda: atc.run(x)):
+        before = emulator.counts()["calls"]
+        with pytest.raises(errors.CaptureUnsafeError):
+            call()
+        assert emulator.counts()["calls"] == before + 1  # the question
+
+
+def test_integers_on_a_device(there):
+    trend = atc.run(PANEL, outputs="trend")["trend"]
+    assert trend.dtype == np.int8
+    same_bits(
+        equity.curve(prices=there(PANEL), signal=there(trend)).to_numpy(), equity.curve(prices=PANEL, signal=trend)
+    )
+    for call in (
+        lambda: ma.ema(there(trend), 14),
+        lambda: equity.curve(prices=there(trend), signal=there(SIGNAL)),
+        lambda: atc.run(there(trend)),
+        lambda: atc.run(there(PANEL), src=there(trend)),
+        lambda: ma.ema(there(PANEL), 14, out=there(trend)),
+    ):
+        with pytest.raises(errors.DTypeError):
+            call()
+
+
+def test_an_array_is_no_ndarray(there):
+    with pytest.raises(TypeError, match="use to_numpy"):
+        np.asarray(there(PANEL))
+    for how in ({"stream": "x"}, {"stream": 1.5}, {"max_version": "x"}, {"max_version": 1}):
+        with pytest.raises(TypeError):
+            there(PANEL).__dlpack__(**how)
+
+
+def test_lengths_beyond_every_series(there):
+    for kind in ma.kinds():
+        for length in (400, 401, 2**31 - 1):
+            same_bits(getattr(ma, kind)(there(PANEL), length).to_numpy(), getattr(ma, kind)(PANEL, length), kind)
+
+
+def test_a_scan_does_not_blame_symbols_for_the_device(emulator):
+    from warpquant import scan
+
+    prices = {f"s{i}": PANEL[i] for i in range(20)}
+    for failure, error in ((4, errors.DeviceLostError), (1, errors.DeviceOutOfMemoryError)):
+        emulator.configure(fail_at=3, failure=failure, lasting=True)
+        with pytest.raises(error):
+            scan.scan(prices, device="emulator")
+    emulator.configure()
+    memory.trim("emulator")
+    emulator.forget()
 
 
 @pytest.mark.slow

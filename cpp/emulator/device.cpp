@@ -51,7 +51,7 @@ struct World {
   Counts counts{};
   std::mt19937_64 random{0};
   std::map<Handle, std::unique_ptr<Stream>> streams;
-  std::map<Handle, std::unique_ptr<Event>> events;
+  std::map<Handle, std::shared_ptr<Event>> events;
   std::map<std::byte*, Block> blocks;
   std::vector<std::int64_t> used = std::vector<std::int64_t>(2, 0);  // bytes, per device
 };
@@ -155,7 +155,7 @@ void status(BackendStatus* out) {
   out->device_count = w.settings.devices;
 }
 
-void device(int index, DeviceInfo* out) {
+void device(int index, int, DeviceInfo* out) {
   World& w = world();
   const std::lock_guard lock(w.mutex);
   *out = {};
@@ -171,21 +171,11 @@ void device(int index, DeviceInfo* out) {
 
 const char* message() { return last_message.c_str(); }
 
-Fault memory(int index, std::int64_t* free, std::int64_t* total) {
-  return enter([&](World& w) {
-    if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
-    *total = w.settings.memory;
-    *free = w.settings.memory - w.used[index];
-    return Fault::none;
-  });
-}
-
 Fault allocate(int index, std::size_t bytes, Handle, void** out) {
   return enter([&](World& w) {
     if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
     if (static_cast<std::int64_t>(bytes) > w.settings.memory - w.used[index])
-      return fail(Fault::out_of_memory, std::to_string(bytes) + " bytes were asked for, " +
-                                            std::to_string(w.settings.memory - w.used[index]) + " are free");
+      return fail(Fault::out_of_memory, std::to_string(w.settings.memory - w.used[index]) + " are free");
     *out = new_block(w, index, bytes);
     if (*out == nullptr) return fail(Fault::out_of_memory, "the host has no memory");
     w.used[index] += static_cast<std::int64_t>(bytes);
@@ -254,7 +244,7 @@ Fault fill(int index, void* to, int byte, std::size_t bytes, Handle handle) {
   });
 }
 
-Fault create_stream(int index, int, Handle* out) {
+Fault create_stream(int index, Handle* out) {
   return enter([&](World& w) {
     if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
     auto stream = std::make_unique<Stream>(Stream{index, {}});
@@ -283,7 +273,7 @@ Fault synchronize(int index, Handle handle) {
 
 Fault create_event(int index, Handle* out) {
   return enter([&](World& w) {
-    auto event = std::make_unique<Event>(Event{index});
+    auto event = std::make_shared<Event>(Event{index});
     *out = event.get();
     w.events[*out] = std::move(event);
     ++w.counts.events;
@@ -295,8 +285,7 @@ Fault destroy_event(int, Handle handle) {
   return enter([&](World& w) {
     const auto it = w.events.find(handle);
     if (it == w.events.end()) return fail(Fault::invalid, "no such event");
-    work_until(w, [&] { return w.counts.pending == 0; });  // whoever waits for it must find it
-    w.events.erase(it);
+    w.events.erase(it);  // what waits for it goes on waiting
     --w.counts.events;
     return Fault::none;
   });
@@ -305,7 +294,7 @@ Fault destroy_event(int, Handle handle) {
 Fault record(int index, Handle event, Handle handle) {
   return enter([&](World& w) {
     if (!w.events.contains(event)) return fail(Fault::invalid, "no such event");
-    Event* e = w.events[event].get();
+    const std::shared_ptr<Event> e = w.events[event];
     const std::uint64_t number = ++e->recorded;
     put(w, stream_of(w, index, handle), [e, number] { e->come = std::max(e->come, number); });
     return Fault::none;
@@ -315,17 +304,15 @@ Fault record(int index, Handle event, Handle handle) {
 Fault wait(int index, Handle handle, Handle event) {
   return enter([&](World& w) {
     if (!w.events.contains(event)) return fail(Fault::invalid, "no such event");
-    const Event* e = w.events[event].get();
+    const std::shared_ptr<Event> e = w.events[event];
     put(w, stream_of(w, index, handle), [] {}, [e, number = e->recorded] { return e->come >= number; });
     return Fault::none;
   });
 }
 
-Fault done(int, Handle event, int* out) {
+Fault capturing(int, Handle, int* out) {
   return enter([&](World& w) {
-    if (!w.events.contains(event)) return fail(Fault::invalid, "no such event");
-    const Event& e = *w.events[event];
-    *out = e.come >= e.recorded;
+    *out = w.settings.capturing;
     return Fault::none;
   });
 }
@@ -365,7 +352,6 @@ const BackendTable table = {
     status,
     device,
     message,
-    memory,
     allocate,
     release,
     trim,
@@ -380,7 +366,7 @@ const BackendTable table = {
     destroy_event,
     record,
     wait,
-    done,
+    capturing,
     [](int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream) {
       return cuda::survey_on(series, count, type, flags, {device, stream});
     },

@@ -20,6 +20,7 @@ struct Settings {
   std::int64_t fail_at = 0;
   Fault failure = Fault::none;
   bool lasting = false;
+  bool capturing = false;  // what every stream says of itself
 };
 
 /// Takes effect at once, and counts calls from 0 again.

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+
+#include <cstring>
 
 #include <string>
 
@@ -18,13 +22,42 @@ PYBIND11_MODULE(_emulator, m) {
   m.def(
       "configure",
       [](int devices, std::int64_t memory, std::uint64_t schedule_seed, std::uint64_t thread_seed, std::int64_t fail_at,
-         int failure, bool lasting) {
+         int failure, bool lasting, bool capturing) {
         emulator::options().order_seed = thread_seed;
-        emulator::configure({devices, memory, schedule_seed, fail_at, static_cast<wq::Fault>(failure), lasting});
+        emulator::configure(
+            {devices, memory, schedule_seed, fail_at, static_cast<wq::Fault>(failure), lasting, capturing});
       },
       py::kw_only(), py::arg("devices") = 2, py::arg("memory") = std::int64_t{1} << 30, py::arg("schedule_seed") = 0,
       py::arg("thread_seed") = 0, py::arg("fail_at") = 0, py::arg("failure") = 0, py::arg("lasting") = false,
-      "Set the devices up, and count calls from 0 again.");
+      py::arg("capturing") = false, "Set the devices up, and count calls from 0 again.");
+  m.def(
+      "make_stream",
+      [](int device) {
+        wq::Handle stream = nullptr;
+        if (emulator::table.create_stream(device, &stream) != wq::Fault::none)
+          throw py::value_error(emulator::table.message());
+        return reinterpret_cast<std::uintptr_t>(stream);
+      },
+      py::arg("device") = 0, "A stream, which stays.");
+  m.def(
+      "read_later",
+      [](const py::capsule& capsule, std::uintptr_t stream, std::size_t count) {
+        // What a consumer does that copies an array to the host in its stream, and waits for it later.
+        const auto* const tensor = static_cast<void* const*>(capsule.get_pointer());
+        auto* const values = new double[count];
+        py::capsule owner(values, [](void* p) { delete[] static_cast<double*>(p); });
+        const auto handle = reinterpret_cast<wq::Handle>(stream);
+        void* pinned = nullptr;
+        emulator::table.allocate_pinned(0, count * sizeof(double), &pinned);
+        emulator::table.copy(0, pinned, tensor[0], count * sizeof(double), handle);
+        return py::cpp_function([=] {
+          emulator::table.synchronize(0, handle);
+          std::memcpy(values, pinned, count * sizeof(double));
+          emulator::table.release_pinned(0, pinned);
+          return py::array_t<double>({count}, values, owner);
+        });
+      },
+      py::arg("capsule"), py::arg("stream"), py::arg("count"), "Read a tensor in a stream; the result is a function.");
   m.def("forget", emulator::forget, "Drop what nobody could give back.");
   m.def(
       "counts",

@@ -702,9 +702,14 @@ void compute_resident(const Request& request, std::span<const Item> items, const
       out.push_back(item.out);
       out.back().data += static_cast<std::int64_t>(s) * item.out_step;
     }
-    const Plan cut = plan(request.kind, request.specs[s], count, longest);
+    // A series is too short for a length that is too long by far: the shortest such length gives the same, sooner.
+    Spec spec = request.specs[s];
+    AllKinds::visit(request.kind, spec, [&](const auto& kind) {
+      if (kind.warmup() >= longest) spec.length = std::min(spec.length, longest + 1);
+    });
+    const Plan cut = plan(request.kind, spec, count, longest);
     const Launch launch{request.kind,
-                        request.specs[s],
+                        spec,
                         request.in_type,
                         request.out_type,
                         count,

@@ -32,10 +32,17 @@ namespace wq::cuda {
 template <class... Parameters, class... Arguments>
 Fault launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Queue queue,
              const Arguments&... arguments) {
-  constexpr std::size_t kWithoutAsking = 48 * 1024;
+  constexpr std::size_t kWithoutAsking = 32 * 1024;  // 48 KiB, less what the kernel has by itself
   if (shared_bytes > kWithoutAsking) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    // All there is, not what this launch needs: other threads launch the same kernel.
+    cudaFuncAttributes own{};
+    int most = 0;
+    cudaError_t error = cudaFuncGetAttributes(&own, kernel);
+    if (error == cudaSuccess)
+      error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, queue.device);
+    if (error == cudaSuccess)
+      error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   most - static_cast<int>(own.sharedSizeBytes));
     if (error != cudaSuccess) return fault_of(error);
   }
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(queue.stream)>>>(arguments...);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/runtime.h"
 
-#include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <map>
+#include <mutex>
 
 namespace wq::cuda {
 namespace {
@@ -69,10 +70,9 @@ void status(BackendStatus* out) {
   }
 }
 
-/// One device, and whether a kernel of this build runs on it (which creates a context there).
-void device(int index, DeviceInfo* out) {
+/// One device. Trying it creates a context there.
+void device(int index, int try_it, DeviceInfo* out) {
   cudaDeviceProp p{};
-  int before = 0;
   cudaError_t error = cudaGetDeviceProperties(&p, index);
   if (error == cudaSuccess) {
     put(out->name, p.name);
@@ -83,16 +83,17 @@ void device(int index, DeviceInfo* out) {
     out->major = p.major;
     out->minor = p.minor;
     out->multiprocessors = p.multiProcessorCount;
+    out->memory_total = static_cast<std::int64_t>(p.totalGlobalMem);
+  }
+  int before = 0;
+  if (error == cudaSuccess && try_it) {
     cudaGetDevice(&before);
     error = cudaSetDevice(index);
-  }
-  if (error == cudaSuccess) {
     std::size_t free = 0, total = 0;
-    error = cudaMemGetInfo(&free, &total);
+    if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
     out->memory_free = static_cast<std::int64_t>(free);
-    out->memory_total = static_cast<std::int64_t>(total);
     if (error == cudaSuccess) error = probe();
-    cudaSetDevice(before);
+    if (before != index) cudaSetDevice(before);
   }
   out->runs_kernels = error == cudaSuccess;
   if (error != cudaSuccess) put(out->message, cudaGetErrorString(error));
@@ -103,45 +104,61 @@ void device(int index, DeviceInfo* out) {
 
 cudaStream_t native(Handle stream) { return static_cast<cudaStream_t>(stream); }
 
-Fault memory(int index, std::int64_t* free, std::int64_t* total) {
-  return on_device(index, [&] {
-    std::size_t f = 0, t = 0;
-    const cudaError_t error = cudaMemGetInfo(&f, &t);
-    *free = static_cast<std::int64_t>(f);
-    *total = static_cast<std::int64_t>(t);
-    return fault_of(error);
-  });
-}
-
-/// The pool keeps what is freed: giving it back to the system and asking again takes a hundred times as long.
-cudaError_t keep_freed_memory(int index) {
-  static std::atomic<std::uint64_t> done{0};  // a bit per device
-  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-  if (done.load(std::memory_order_relaxed) & bit) return cudaSuccess;
-  cudaMemPool_t pool;
-  cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, index);
-  std::uint64_t everything = ~std::uint64_t{0};
-  if (error == cudaSuccess) error = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything);
-  if (error == cudaSuccess) done.fetch_or(bit, std::memory_order_relaxed);
-  return error;
+/// A pool of our own, so that settings are nobody else's. It keeps what is freed: giving it back to the system and
+/// asking again takes a hundred times as long. Null where the device has no pools.
+cudaError_t pool_of(int index, cudaMemPool_t* out) {
+  struct Entry {
+    bool made = false;
+    cudaMemPool_t pool = nullptr;
+  };
+  static std::mutex mutex;
+  static std::map<int, Entry>* const pools = new std::map<int, Entry>;
+  const std::lock_guard lock(mutex);
+  Entry& entry = (*pools)[index];
+  if (!entry.made) {
+    int supported = 0;
+    cudaError_t error = cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, index);
+    if (error == cudaSuccess && supported) {
+      cudaMemPoolProps properties{};
+      properties.allocType = cudaMemAllocationTypePinned;
+      properties.location.type = cudaMemLocationTypeDevice;
+      properties.location.id = index;
+      error = cudaMemPoolCreate(&entry.pool, &properties);
+      std::uint64_t everything = ~std::uint64_t{0};
+      if (error == cudaSuccess)
+        error = cudaMemPoolSetAttribute(entry.pool, cudaMemPoolAttrReleaseThreshold, &everything);
+    }
+    if (error != cudaSuccess) return error;
+    entry.made = true;
+  }
+  *out = entry.pool;
+  return cudaSuccess;
 }
 
 Fault allocate(int index, std::size_t bytes, Handle stream, void** out) {
   return on_device(index, [&] {
-    const cudaError_t error = keep_freed_memory(index);
-    return fault_of(error != cudaSuccess ? error : cudaMallocAsync(out, bytes, native(stream)));
+    cudaMemPool_t pool = nullptr;
+    const cudaError_t error = pool_of(index, &pool);
+    if (error != cudaSuccess) return fault_of(error);
+    return fault_of(pool == nullptr ? cudaMalloc(out, bytes)
+                                    : cudaMallocFromPoolAsync(out, bytes, pool, native(stream)));
   });
 }
 
 Fault release(int index, void* memory, Handle stream) {
-  return on_device(index, [&] { return fault_of(cudaFreeAsync(memory, native(stream))); });
+  return on_device(index, [&] {
+    cudaMemPool_t pool = nullptr;
+    const cudaError_t error = pool_of(index, &pool);
+    if (error != cudaSuccess) return fault_of(error);
+    return fault_of(pool == nullptr ? cudaFree(memory) : cudaFreeAsync(memory, native(stream)));
+  });
 }
 
 Fault trim(int index) {
   return on_device(index, [&] {
-    cudaMemPool_t pool;
-    const cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, index);
-    return fault_of(error != cudaSuccess ? error : cudaMemPoolTrimTo(pool, 0));
+    cudaMemPool_t pool = nullptr;
+    const cudaError_t error = pool_of(index, &pool);
+    return fault_of(error != cudaSuccess || pool == nullptr ? error : cudaMemPoolTrimTo(pool, 0));
   });
 }
 
@@ -164,13 +181,9 @@ Fault fill(int index, void* to, int byte, std::size_t bytes, Handle stream) {
 
 // ------------------------------------------------------------------------------------------------ streams, events
 
-Fault create_stream(int index, int high_priority, Handle* out) {
+Fault create_stream(int index, Handle* out) {
   return on_device(index, [&] {
-    int lowest = 0, highest = 0;
-    const cudaError_t error = cudaDeviceGetStreamPriorityRange(&lowest, &highest);
-    if (error != cudaSuccess) return fault_of(error);
-    return fault_of(cudaStreamCreateWithPriority(reinterpret_cast<cudaStream_t*>(out), cudaStreamNonBlocking,
-                                                 high_priority ? highest : lowest));
+    return fault_of(cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(out), cudaStreamNonBlocking));
   });
 }
 
@@ -201,13 +214,12 @@ Fault wait(int index, Handle stream, Handle event) {
                    [&] { return fault_of(cudaStreamWaitEvent(native(stream), static_cast<cudaEvent_t>(event))); });
 }
 
-Fault done(int index, Handle event, int* out) {
+Fault capturing(int index, Handle stream, int* out) {
   return on_device(index, [&] {
-    const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(event));
-    *out = error == cudaSuccess;
-    if (error != cudaErrorNotReady) return fault_of(error);
-    cudaGetLastError();
-    return Fault::none;
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    const cudaError_t error = cudaStreamIsCapturing(native(stream), &status);
+    *out = status != cudaStreamCaptureStatusNone;
+    return fault_of(error);
   });
 }
 
@@ -235,9 +247,16 @@ Fault fault_of(cudaError_t error) {
   case cudaErrorSystemNotReady:
   case cudaErrorCudartUnloading:
   case cudaErrorDeviceUninitialized:
+  case cudaErrorNotSupported:
+  case cudaErrorNotPermitted:
+  case cudaErrorDeviceNotLicensed:
+  case cudaErrorMpsConnectionFailed:
+  case cudaErrorMpsRpcFailure:
+  case cudaErrorMpsServerNotReady:
+  case cudaErrorMpsMaxClientsReached:
+  case cudaErrorMpsMaxConnectionsReached:
     return Fault::unavailable;
   case cudaErrorNotReady:
-  case cudaErrorLaunchTimeout:
   case cudaErrorTimeout:
     return Fault::transient;
   case cudaErrorIllegalAddress:
@@ -247,6 +266,8 @@ Fault fault_of(cudaError_t error) {
   case cudaErrorIllegalInstruction:
   case cudaErrorHardwareStackError:
   case cudaErrorLaunchFailure:
+  case cudaErrorLaunchTimeout:
+  case cudaErrorMpsClientTerminated:
   case cudaErrorAssert:
   case cudaErrorECCUncorrectable:
   case cudaErrorNvlinkUncorrectable:
@@ -285,7 +306,6 @@ const BackendTable& table() {
       status,
       device,
       message,
-      memory,
       allocate,
       release,
       trim,
@@ -300,7 +320,7 @@ const BackendTable& table() {
       destroy_event,
       record,
       wait,
-      done,
+      capturing,
       survey,
       ma,
       equity,

@@ -213,6 +213,7 @@ class Resolver {
       if (api->current_work_stream(managed->tensor.device.type, managed->tensor.device.id, &stream) != 0)
         throw_producer_error();
       result_.stream = stream;
+      result_.names_stream = true;
     }
     return true;
   }
@@ -307,9 +308,7 @@ class Resolver {
     if (!result_.device)
       throw DeviceUnavailableError(name_ + ": lives on " + where + ", which is not available to this process",
                                    is_cuda ? "no_such_device" : "unknown_device");
-    if (!or_device_)
-      throw DeviceUnavailableError(name_ + ": lives on " + where + ", but is wanted in host memory here",
-                                   "unknown_device");
+    if (!or_device_) throw LayoutError(name_ + ": lives on " + where + ", but is wanted in host memory here");
   }
 
   void set_tensor(const dlpack::Tensor& t) {
@@ -328,6 +327,8 @@ class Resolver {
     result_.data = static_cast<const std::byte*>(t.data) + t.byte_offset;
 
     const std::int64_t bytes = t.dtype.bits / 8;
+    if (result_.device && bytes > 0 && reinterpret_cast<std::uintptr_t>(result_.data) % bytes != 0)
+      throw LayoutError(name_ + ": its values on a device do not begin at a multiple of their size");
     const auto set_strides = [&] {
       if (t.strides == nullptr) return set_compact(bytes);
       std::int64_t low = 0, high = 0;  // bytes from the first element to the outermost ones
@@ -495,10 +496,12 @@ py::dict copy_counts() {
 
 // ------------------------------------------------------------------------------------------------ Panel
 
-Panel Panel::of_array(py::handle object, const std::string& name, int time_axis) {
+Panel Panel::of_array(py::handle object, const std::string& name, int time_axis, bool or_int8) {
   Panel p;
   p.arrays_.push_back(Borrowed::input(object, name, true));
   const Borrowed& a = p.arrays_[0];
+  if (a.type == DType::i8 && !or_int8)
+    throw DTypeError(name + ": holds integers on a device; accepted there are float64 and float32");
   if (a.ndim() != 1 && a.ndim() != 2)
     throw ShapeError(name + ": has shape " + a.shape_text() + "; accepted are one dimension (bars) or two");
   if (time_axis < -a.ndim() || time_axis >= a.ndim())
@@ -776,18 +779,55 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
   return how;
 }
 
+namespace {
+
+/// What is put into `later` from now on waits for what is in `earlier`.
+void order(const Device& device, Handle earlier, Handle later) {
+  if (earlier == later) return;
+  const BackendTable& table = *device.table;
+  Handle event = nullptr;
+  device.check(table.create_event(device.index, &event), "making an event");
+  Fault fault = table.record(device.index, event, earlier);
+  if (fault == Fault::none) fault = table.wait(device.index, later, event);
+  const Fault destroyed = table.destroy_event(device.index, event);
+  device.check(fault == Fault::none ? destroyed : fault, "ordering streams");
+}
+
+}  // namespace
+
+Streams::Streams(const Execution& how, std::vector<const Borrowed*> others) : how_(how), others_(std::move(others)) {
+  if (!how_.resident) return;
+  for (const Borrowed* other : others_) order(*how_.device, other->stream, how_.stream);
+}
+
+void Streams::finish() {
+  if (!how_.resident) return;
+  bool wait = false;
+  for (const Borrowed* other : others_) {
+    order(*how_.device, how_.stream, other->stream);
+    wait |= !other->names_stream;
+  }
+  // Whoever did not say in which stream the memory is used may free it in any.
+  if (wait)
+    how_.device->check(how_.device->table->synchronize(how_.device->index, how_.stream), "waiting for a stream");
+}
+
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device) {
   Execution how = execution(num_threads, simd, device);
   if (const Borrowed* there = panel.on_device()) {
     how.resident = true;
     how.device = there->device;
     how.stream = there->stream;
+    int capturing = 0;
+    how.device->check(how.device->table->capturing(how.device->index, how.stream, &capturing), "asking a stream");
+    if (capturing != 0)
+      throw CaptureUnsafeError("the stream of the arrays is being captured, and this call allocates memory and copies");
   }
   return how;
 }
 
 py::array copy_to_host(const Borrowed& there) {
-  // Everything between the first element and the last, then a compact copy of the elements.
+  // Everything between the first element and the last, as a view with the strides from there.
   const auto [low, high] = there.extent();
   auto bytes = std::make_unique<std::vector<std::byte>>(static_cast<std::size_t>(high - low));
   if (!bytes->empty()) {

@@ -36,6 +36,7 @@ class Borrowed {
   bool writable = false;
   std::optional<Device> device;  // none: the host
   Handle stream = nullptr;       // in which the memory may be used
+  bool names_stream = false;     // whether its owner said so, and frees it in that order
 
   int ndim() const { return static_cast<int>(shape.size()); }
   std::string shape_text() const;
@@ -63,7 +64,8 @@ py::dict copy_counts();
 /// Series of one argument: of an array (1-D, or 2-D with time along one axis), or of a list of 1-D arrays.
 class Panel {
  public:
-  static Panel of_array(py::handle object, const std::string& name, int time_axis);
+  /// `or_int8`: on a device, int8 is accepted, too.
+  static Panel of_array(py::handle object, const std::string& name, int time_axis, bool or_int8 = false);
   static Panel of_columns(const py::list& columns, const std::string& name, const std::vector<std::string>& labels);
 
   std::int64_t size() const { return count_; }
@@ -106,6 +108,11 @@ class Result {
   std::int64_t copy_step(std::int64_t i) const { return steps_[i]; }
   py::object object() const { return object_; }
   const std::vector<Borrowed>& arrays() const { return arrays_; }
+  std::vector<const Borrowed*> borrowed() const {
+    std::vector<const Borrowed*> list;
+    for (const Borrowed& a : arrays_) list.push_back(&a);
+    return list;
+  }
 
  private:
   Result() = default;
@@ -119,11 +126,24 @@ class Result {
   bool columns_ = false;
 };
 
+/// Around a computation on arrays of a device that are not all used in the same stream.
+class Streams {
+ public:
+  /// Lets the computation's stream wait for those of the arrays.
+  Streams(const Execution& how, std::vector<const Borrowed*> arrays);
+  /// Lets their streams wait for the computation.
+  void finish();
+
+ private:
+  const Execution& how_;
+  std::vector<const Borrowed*> others_;
+};
+
 /// Backend, number of the device, streams, bytes of a batch; none: the CPU.
 using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t>>;
 
 Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
-/// The same, where the panel is if it is on a device.
+/// The same, where the panel is if it is on a device. Throws CaptureUnsafeError if its stream is being captured.
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device);
 
 }  // namespace wq

@@ -161,9 +161,16 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   for (const auto& [name, result] : given)
     for (const Borrowed& array : result.arrays()) targets.emplace_back(name, &array);
   check_apart(std::move(targets));
+  std::vector<const Borrowed*> others;
+  for (const auto& [name, result] : given)
+    for (const Borrowed* array : result.borrowed()) others.push_back(array);
+  for (const Panel* panel : {&close, src ? &*src : nullptr})
+    if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
+  Streams streams(how, std::move(others));
   try {
     const py::gil_scoped_release release;
     atc::run(request, items, how);
+    streams.finish();
   } catch (const MissingOnDevice&) {
     return py::none();
   }

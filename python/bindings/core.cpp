@@ -73,33 +73,38 @@ void set_backend(const std::string& name, const py::object& capsule) {
   backends()[name] = static_cast<const BackendTable*>(PyCapsule_GetPointer(capsule.ptr(), kBackendCapsule));
 }
 
+py::dict device_info(const std::string& name, int index, bool try_it) {
+  DeviceInfo d{};
+  {
+    const py::gil_scoped_release release;
+    backend(name)->device(index, try_it, &d);
+  }
+  py::dict device;
+  device["index"] = index;
+  device["name"] = std::string(d.name);
+  device["uuid"] = std::string(d.uuid);
+  device["compute_capability"] = py::make_tuple(d.major, d.minor);
+  device["multiprocessors"] = d.multiprocessors;
+  device["memory_total"] = d.memory_total;
+  if (try_it) {
+    device["memory_free"] = d.memory_free;
+    device["runs_kernels"] = d.runs_kernels != 0;
+    device["message"] = std::string(d.message);
+  }
+  return device;
+}
+
 py::dict backend_status(const std::string& name) {
   const BackendTable& table = *backend(name);
   BackendStatus s{};
   table.status(&s);
-  py::list devices;
-  for (int i = 0; i < s.device_count; ++i) {
-    DeviceInfo d{};
-    table.device(i, &d);
-    py::dict device;
-    device["index"] = i;
-    device["name"] = std::string(d.name);
-    device["uuid"] = std::string(d.uuid);
-    device["compute_capability"] = py::make_tuple(d.major, d.minor);
-    device["multiprocessors"] = d.multiprocessors;
-    device["memory_total"] = d.memory_total;
-    device["memory_free"] = d.memory_free;
-    device["runs_kernels"] = d.runs_kernels != 0;
-    device["message"] = std::string(d.message);
-    devices.append(device);
-  }
   py::dict status;
   status["built"] = true;
   status["driver_version"] = s.driver_version;
   status["runtime_version"] = s.runtime_version;
   status["reason"] = std::string(s.reason);
   status["message"] = std::string(s.message);
-  status["devices"] = devices;
+  status["count"] = s.device_count;
   return status;
 }
 
@@ -152,7 +157,9 @@ void register_core(py::module_& m) {
       "Bytes of the pool that large results come from.");
   m.def("set_buffer_limit", &BufferPool::set_limit, py::arg("bytes"), "Most bytes that the pool keeps for later.");
   m.def("set_backend", set_backend, py::arg("name"), py::arg("table"), "Take over the functions of a device module.");
-  m.def("backend_status", backend_status, py::arg("name"), "Driver and devices of a device module.");
+  m.def("device_info", device_info, py::arg("name"), py::arg("index"), py::arg("try_it"),
+        "One device; if it is tried, also whether kernels run there.");
+  m.def("backend_status", backend_status, py::arg("name"), "Driver and number of devices of a device module.");
 }
 
 }  // namespace wq

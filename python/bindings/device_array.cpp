@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "dlpack.h"
@@ -28,6 +29,18 @@ struct Export {
   Managed managed{};
   std::vector<std::int64_t> shape, strides;
   std::shared_ptr<DeviceMemory> memory;  // freed in the order of its stream, from any thread, without Python
+  Device device;
+  Handle stream = nullptr, consumer = nullptr;
+
+  /// What the consumer has put into its stream comes before the memory is free.
+  ~Export() {
+    if (consumer == stream) return;
+    const BackendTable& table = *device.table;
+    Handle event = nullptr;
+    if (table.create_event(device.index, &event) != Fault::none) return;
+    if (table.record(device.index, event, consumer) == Fault::none) table.wait(device.index, stream, event);
+    table.destroy_event(device.index, event);
+  }
 };
 
 template <class Managed>
@@ -90,6 +103,7 @@ Borrowed DeviceArray::borrow() const {
   b.writable = true;
   b.device = device_;
   b.stream = stream_;
+  b.names_stream = true;
   b.set_keep(memory_);
   return b;
 }
@@ -112,14 +126,17 @@ void DeviceArray::fill_from(const py::array& values) {
                 "copying to the device");
 }
 
-void DeviceArray::order_after(const py::object& consumer) const {
+Handle DeviceArray::order_after(const py::object& consumer) const {
+  if (!consumer.is_none() && !py::isinstance<py::int_>(consumer))
+    throw py::type_error("stream: is a " + std::string(Py_TYPE(consumer.ptr())->tp_name) +
+                         "; accepted are whole numbers and None");
   const std::int64_t number = consumer.is_none() ? 1 : py::cast<std::int64_t>(consumer);
-  if (number == -1) return;  // takes care itself
+  if (number == -1) return stream_;  // takes care itself
   if (number <= 0)
     throw ParameterError("stream: " + std::to_string(number) +
                          " is no stream; accepted are 1 (legacy default), 2 (per thread), handles, -1 and None");
   const auto theirs = reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number));
-  if (theirs == stream_ || (number == 1 && stream_ == nullptr)) return;
+  if (theirs == stream_ || (number == 1 && stream_ == nullptr)) return stream_;
   const BackendTable& table = *device_.table;
   Handle event = nullptr;
   device_.check(table.create_event(device_.index, &event), "making an event");
@@ -127,6 +144,7 @@ void DeviceArray::order_after(const py::object& consumer) const {
   if (fault == Fault::none) fault = table.wait(device_.index, theirs, event);
   const Fault destroyed = table.destroy_event(device_.index, event);
   device_.check(fault == Fault::none ? destroyed : fault, "ordering streams");
+  return theirs;
 }
 
 py::object DeviceArray::dlpack(const py::object& stream, const py::object& max_version, const py::object& dl_device,
@@ -134,8 +152,11 @@ py::object DeviceArray::dlpack(const py::object& stream, const py::object& max_v
   if (!dl_device.is_none() && !dl_device.equal(dlpack_device()))
     throw LayoutError("dl_device: the array stays on " + name_of(device_) + "; use to_numpy() for the host");
   if (!copy.is_none() && py::cast<bool>(copy)) throw LayoutError("copy: is not made here; copy the consumer's array");
-  order_after(stream);
+  const Handle consumer = order_after(stream);
   const auto fill = [&](auto& e) {
+    e.device = device_;
+    e.stream = stream_;
+    e.consumer = consumer;
     e.shape = shape_;
     for (std::size_t d = 0; d < shape_.size(); ++d) e.strides.push_back(strides_[d] / item_size(type_));
     e.memory = memory_;
@@ -149,12 +170,19 @@ py::object DeviceArray::dlpack(const py::object& stream, const py::object& max_v
     t.strides = e.strides.data();
     t.byte_offset = 0;
   };
-  const bool versioned =
-      !max_version.is_none() && py::cast<std::pair<std::uint32_t, std::uint32_t>>(max_version).first > 0;
+  std::pair<std::uint32_t, std::uint32_t> most{0, 0};
+  try {
+    if (!max_version.is_none()) most = py::cast<std::pair<std::uint32_t, std::uint32_t>>(max_version);
+  } catch (const py::cast_error&) {
+    throw py::type_error("max_version: accepted are two whole numbers and None");
+  }
+  const bool versioned = most.first > 0;
   if (versioned) {
     auto e = std::make_unique<Export<dlpack::Managed>>();
     fill(*e);
-    e->managed.version = {dlpack::kMajor, dlpack::kMinor};
+    // The lower of what we and they know.
+    e->managed.version = {dlpack::kMajor,
+                          most.first == dlpack::kMajor ? std::min(most.second, dlpack::kMinor) : dlpack::kMinor};
     return capsule_of(std::move(e), dlpack::kVersionedName);
   }
   auto e = std::make_unique<Export<dlpack::LegacyManaged>>();
@@ -208,6 +236,12 @@ void register_device_array(py::module_& m) {
       .def("__dlpack_device__", &DeviceArray::dlpack_device, "DLPack's type and number of the device.")
       .def_property_readonly("__cuda_array_interface__", &DeviceArray::cuda_array_interface,
                              "The array for consumers of the CUDA array interface.")
+      .def(
+          "__array__",
+          [](const DeviceArray& a, const py::object&, const py::object&) -> py::object {
+            throw py::type_error("the array is on " + name_of(a.device()) + "; use to_numpy() for a copy on the host");
+          },
+          arg("dtype") = py::none(), arg("copy") = py::none(), "Refused: it would be a copy that nobody asked for.")
       .def("__len__",
            [](const DeviceArray& a) {
              if (a.shape().empty()) throw py::type_error("an array without dimensions has no length");
@@ -219,18 +253,18 @@ void register_device_array(py::module_& m) {
       });
   m.def(
       "to_device",
-      [](const py::array& values, const std::string& name, int number) {
+      [](const py::array& values, const std::string& name, int number, std::uintptr_t stream) {
         const char kind = values.dtype().kind();
         const std::int64_t size = values.itemsize();
         const DType type = kind == 'i' ? DType::i8 : size == 4 ? DType::f32 : DType::f64;
         WQ_EXPECT((kind == 'f' && (size == 4 || size == 8)) || (kind == 'i' && size == 1), DTypeError,
                   "array: holds neither float64, float32 nor int8");
-        DeviceArray there({backend(name), number}, nullptr, type,
+        DeviceArray there({backend(name), number}, reinterpret_cast<Handle>(stream), type,
                           std::vector<std::int64_t>(values.shape(), values.shape() + values.ndim()));
         there.fill_from(values);
         return there;
       },
-      arg("array"), arg("backend"), arg("number"), "A copy of a contiguous array.");
+      arg("array"), arg("backend"), arg("number"), arg("stream") = 0, "A copy of a contiguous array.");
   m.def(
       "memory_stats",
       [](const std::string& name, int number) {

@@ -31,8 +31,8 @@ class DeviceArray {
 
  private:
   std::byte* data() const { return memory_->data(); }
-  /// Make a consumer's stream wait for what has been put into ours.
-  void order_after(const py::object& consumer) const;
+  /// Make a consumer's stream wait for what has been put into ours; gives that stream.
+  Handle order_after(const py::object& consumer) const;
 
   Device device_;
   Handle stream_;

@@ -34,11 +34,16 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
     for (const Borrowed& input : signal.arrays())
       if (overlap(target, input)) throw LayoutError("out: shares memory with signal; it must be apart");
   if (x.longest() == 0) return result.object();
+  std::vector<const Borrowed*> others = result.borrowed();
+  for (const Panel* panel : {&x, &signal})
+    if (panel->on_device()) others.push_back(panel->on_device());
+  Streams streams(how, std::move(others));
   std::vector<equity::Item> items;
   for (std::int64_t i = 0; i < x.size(); ++i) items.push_back({x.series(i), signal.series(i), result.sink(i)});
   {
     const py::gil_scoped_release release;
     equity::curve(request, items, how);
+    streams.finish();
   }
   return result.object();
 }
@@ -54,7 +59,7 @@ void register_equity(py::module_& m) {
       [](const py::object& x, const py::object& signal, int axis, bool from_prices, double starting,
          double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky,
          const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
-        return curve(Panel::of_array(x, name_of(from_prices), axis), Panel::of_array(signal, "signal", axis),
+        return curve(Panel::of_array(x, name_of(from_prices), axis), Panel::of_array(signal, "signal", axis, true),
                      from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, out, num_threads,
                      simd, device);
       },

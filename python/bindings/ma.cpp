@@ -44,9 +44,11 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   std::vector<ma::Item> items;
   for (std::int64_t i = 0; i < panel.size(); ++i)
     items.push_back({panel.series(i), result.sink(i), result.copy_step(i)});
+  Streams streams(how, result.borrowed());
   try {
     const py::gil_scoped_release release;
     ma::compute(request, items, how);
+    streams.finish();
   } catch (const MissingOnDevice&) {
     return py::none();
   }

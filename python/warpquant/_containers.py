@@ -52,15 +52,15 @@ class Unpacked:
         self._kind = kind
 
     def work(self, op: str, outputs: int = 1, inputs: int = 1) -> Work | None:
-        """What a call on it has to do; None if that is hardly anything."""
-        if type(self.data) is np.ndarray and self.data.size < FEW:
-            return None
+        """What a call on it has to do; None if that is hardly anything, or cannot be told from a shape."""
         if self.labels is not None:
-            return Work(op, len(self.labels), sum(np.size(column) for column in self.data), inputs, outputs)
-        size = getattr(self.data, "shape", None) or np.shape(self.data)
-        points = math.prod(size)
+            shapes = [column.shape for column in self.data if isinstance(column, np.ndarray)]
+            return Work(op, len(shapes), sum(map(math.prod, shapes)), inputs, outputs)
+        if not isinstance(self.data, np.ndarray) or self.data.size < FEW:
+            return None
+        size = self.data.shape
         bars = size[self.axis] if -len(size) <= self.axis < len(size) else 1
-        return Work(op, points // max(bars, 1), points, inputs, outputs)
+        return Work(op, self.data.size // max(bars, 1), self.data.size, inputs, outputs)
 
     def wrap(self, result: Any) -> Any:
         """A result with the structure of the argument."""

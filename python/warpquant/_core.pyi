@@ -6,11 +6,15 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_stats', 'reset_peak', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'to_device', 'to_host', 'trim', 'usable_processors']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_stats', 'reset_peak', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'to_device', 'to_host', 'trim', 'usable_processors']
 class Array:
     """
     An array in the memory of a device.
     """
+    def __array__(self, dtype: typing.Any = None, copy: typing.Any = None) -> typing.Any:
+        """
+        Refused: it would be a copy that nobody asked for.
+        """
     def __dlpack__(self, *, stream: typing.Any = None, max_version: typing.Any = None, dl_device: typing.Any = None, copy: typing.Any = None) -> typing.Any:
         """
         The array for a consumer, whose stream is made to wait for ours.
@@ -104,7 +108,7 @@ def atc_growth(la_per_bar: typing.SupportsFloat | typing.SupportsIndex, cutout: 
     """
 def backend_status(name: str) -> dict[str, typing.Any]:
     """
-    Driver and devices of a device module.
+    Driver and number of devices of a device module.
     """
 def best_simd() -> str:
     """
@@ -121,6 +125,10 @@ def build_info() -> dict[str, typing.Any]:
 def copy_counts() -> dict[str, typing.Any]:
     """
     Copies that arguments needed since the start of the process, by reason.
+    """
+def device_info(name: str, index: typing.SupportsInt | typing.SupportsIndex, try_it: bool) -> dict[str, typing.Any]:
+    """
+    One device; if it is tried, also whether kernels run there.
     """
 def effective_simd(name: str) -> str:
     """
@@ -166,7 +174,7 @@ def set_memory_limit(backend: str, number: typing.SupportsInt | typing.SupportsI
     """
     Most bytes of a device's memory; 0: no limit.
     """
-def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> Array:
+def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex = 0) -> Array:
     """
     A copy of a contiguous array.
     """

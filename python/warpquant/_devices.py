@@ -30,7 +30,7 @@ def status(backend: str) -> dict[str, Any]:
     except ModuleNotFoundError:
         return {
             "built": False,
-            "devices": [],
+            "count": 0,
             "reason": "not_built",
             "message": f"this installation was built without {'CUDA' if backend == 'cuda' else backend}",
         }
@@ -39,9 +39,18 @@ def status(backend: str) -> dict[str, Any]:
     return {**_core.backend_status(backend), "architectures": module.architectures}
 
 
+@functools.cache
+def _tried(backend: str, index: int) -> dict[str, Any]:
+    """A device that was asked for; the others are left alone, because trying one takes some of its memory."""
+    found: dict[str, Any] = _core.device_info(backend, index, True)
+    return found
+
+
 def cuda_status() -> dict[str, Any]:
-    """Driver and CUDA devices."""
-    return status("cuda")
+    """Driver and CUDA devices, each of them tried."""
+    found = dict(status("cuda"))
+    count = found.pop("count")
+    return {**found, "devices": [_tried("cuda", i) for i in range(count)]}
 
 
 def _why_not(backend: str, index: int) -> DeviceUnavailableError | None:
@@ -51,15 +60,16 @@ def _why_not(backend: str, index: int) -> DeviceUnavailableError | None:
         return DeviceUnavailableError(
             f"device={backend!r} is not available: {found['message']}", reason=found["reason"]
         )
-    devices = found["devices"]
-    if index >= len(devices):
+    if index >= found["count"]:
         return DeviceUnavailableError(
-            f"device='{backend}:{index}' does not exist; there are {len(devices)} such devices", reason="no_such_device"
+            f"device='{backend}:{index}' does not exist; there are {found['count']} such devices",
+            reason="no_such_device",
         )
-    if not devices[index]["runs_kernels"]:
+    device = _tried(backend, index)
+    if not device["runs_kernels"]:
         return DeviceUnavailableError(
-            f"device='{backend}:{index}' ({devices[index]['name']}) cannot run the kernels of this build "
-            f"({found['architectures']}): {devices[index]['message']}",
+            f"device='{backend}:{index}' ({device['name']}) cannot run the kernels of this build "
+            f"({found['architectures']}): {device['message']}",
             reason="arch_missing",
         )
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, _devices, config
-from .errors import DeviceUnavailableError, WarpquantError
+from .errors import WarpquantError
 
 __all__ = ["doctor"]
 
@@ -60,7 +60,7 @@ def doctor() -> dict[str, Any]:
     try:
         if device not in ("auto", "cpu"):
             _devices.usable(device)
-    except DeviceUnavailableError as error:
+    except WarpquantError as error:
         problems.append(f"device={device!r} is set, but cannot be used: {error}")
     return {
         "warpquant": _core.__version__,

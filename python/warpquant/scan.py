@@ -22,7 +22,7 @@ from ._prices import Failure, Floats, Note, Prices, Times, count, read_prices, t
 from .atc import Params
 from .data import PricePanel
 from .equity import _number, _whole
-from .errors import DeviceUnavailableError, ParameterError, WarpquantError
+from .errors import DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["SCHEMA", "Failure", "Note", "Prices", "Row", "ScanResult", "read_prices", "scan"]
 
@@ -379,9 +379,7 @@ def _run_batch(
     """Results by output and symbol; if the batch is refused, each symbol alone tells which one it was."""
     try:
         return atc.run(closes, params, outputs=_OUTPUTS, num_threads=num_threads, device=device), []
-    except DeviceUnavailableError:
-        raise
-    except WarpquantError as error:
+    except (ParameterError, ShapeError, DTypeError, LayoutError) as error:
         if len(closes) == 1:
             return {name: {} for name in _OUTPUTS}, [Failure(next(iter(closes)), "rejected", str(error))]
     results: dict[str, dict[str, Any]] = {name: {} for name in _OUTPUTS}

@@ -38,7 +38,7 @@ void Device::check(Fault fault, const char* doing) const {
 }
 
 DeviceStream::DeviceStream(Device device) : device_(device) {
-  device_.check(device_.table->create_stream(device_.index, 0, &handle_), "making a stream");
+  device_.check(device_.table->create_stream(device_.index, &handle_), "making a stream");
 }
 
 DeviceStream::~DeviceStream() {
@@ -228,13 +228,15 @@ std::int64_t end_of_batch(const Freight& freight, std::int64_t from, std::size_t
 }  // namespace
 
 void ship(const Device& device, const PipelineOptions& options, const Freight& freight) {
-  std::vector<std::unique_ptr<Slot>> slots;
-  for (int i = 0; i < std::max(options.streams, 1); ++i) slots.push_back(std::make_unique<Slot>(device));
+  std::vector<std::unique_ptr<Slot>> slots;  // made as batches need them
+  std::size_t most_slots = static_cast<std::size_t>(std::max(options.streams, 1));
   std::size_t batch_bytes = options.batch_bytes;
   std::int64_t from = 0;
   for (std::size_t turn = 0; from < freight.items; ++turn) {
     check_interrupt();
-    Slot& slot = *slots[turn % slots.size()];
+    const std::size_t place = turn % most_slots;
+    if (place == slots.size()) slots.push_back(std::make_unique<Slot>(device));
+    Slot& slot = *slots[place];
     slot.receive(freight);
     const std::int64_t to = end_of_batch(freight, from, batch_bytes);
     const Load load = freight.load(from, to);
@@ -243,15 +245,15 @@ void ship(const Device& device, const PipelineOptions& options, const Freight& f
     } catch (const DeviceOutOfMemoryError&) {
       // Finish what is under way, give all memory back, and go on with half.
       for (const auto& other : slots) other->receive(freight);
-      const bool is_last_resort = to == from + 1 && slots.size() == 1;
+      const bool was_alone = slots.size() == 1;
       slots.clear();
-      if (is_last_resort) throw;
-      if (to == from + 1) {
-        slots.push_back(std::make_unique<Slot>(device));
-      } else {
+      if (to > from + 1)
         batch_bytes = (load.up + load.down + load.scratch) / 2;
-        for (int i = 0; i < std::max(options.streams, 1); ++i) slots.push_back(std::make_unique<Slot>(device));
-      }
+      else if (was_alone)
+        throw;
+      else
+        most_slots = 1;
+      turn = most_slots - 1;  // the next is the first again
       continue;
     }
     slot.send(freight, from, to, load);

@@ -13,7 +13,8 @@ namespace wq {
 
 std::byte* DevicePool::allocate(std::size_t bytes, Handle stream) {
   void* data = nullptr;
-  device_.check(device_.table->allocate(device_.index, bytes, stream, &data), "allocating memory");
+  device_.check(device_.table->allocate(device_.index, bytes, stream, &data),
+                ("allocating " + std::to_string(bytes) + " bytes").c_str());
   return static_cast<std::byte*>(data);
 }
 
@@ -42,19 +43,22 @@ std::byte* PinnedPool::allocate(std::size_t bytes, Handle) {
     }
   }
   void* data = nullptr;
-  device_.check(device_.table->allocate_pinned(device_.index, size, &data), "allocating pinned memory");
+  device_.check(device_.table->allocate_pinned(device_.index, size, &data),
+                ("allocating " + std::to_string(size) + " bytes of pinned memory").c_str());
   return static_cast<std::byte*>(data);
 }
 
 void PinnedPool::release(std::byte* data, std::size_t bytes, Handle) noexcept {
   const std::size_t size = size_class(bytes);
-  {
+  try {
     const std::lock_guard lock(mutex_);
     if (kept_bytes_ + size <= limit_) {
       kept_[size].push_back(data);
       kept_bytes_ += size;
       return;
     }
+  } catch (const std::bad_alloc&) {
+    // The list cannot grow: back to the system with the block.
   }
   device_.table->release_pinned(device_.index, data);
 }

@@ -22,8 +22,8 @@ namespace equity {
 struct Launch;
 }
 
-inline constexpr int kBackendAbi = 2;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.2";
+inline constexpr int kBackendAbi = 3;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.3";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -62,11 +62,11 @@ using Handle = void*;
 struct BackendTable {
   const char* name;  // what device names begin with
   void (*status)(BackendStatus* out);
-  void (*device)(int index, DeviceInfo* out);
+  /// `try_it`: also memory, and whether kernels run; that takes memory of the device for good.
+  void (*device)(int index, int try_it, DeviceInfo* out);
   /// Text of the last fault on the calling thread.
   const char* (*message)();
 
-  Fault (*memory)(int device, std::int64_t* free, std::int64_t* total);
   Fault (*allocate)(int device, std::size_t bytes, Handle stream, void** out);
   Fault (*release)(int device, void* memory, Handle stream);
   /// Return to the system what the device's pool keeps for later.
@@ -79,14 +79,14 @@ struct BackendTable {
   Fault (*copy)(int device, void* to, const void* from, std::size_t bytes, Handle stream);
   Fault (*fill)(int device, void* to, int byte, std::size_t bytes, Handle stream);
 
-  Fault (*create_stream)(int device, int high_priority, Handle* out);
+  Fault (*create_stream)(int device, Handle* out);
   Fault (*destroy_stream)(int device, Handle stream);
   Fault (*synchronize)(int device, Handle stream);  // waits
   Fault (*create_event)(int device, Handle* out);
   Fault (*destroy_event)(int device, Handle event);
   Fault (*record)(int device, Handle event, Handle stream);
-  Fault (*wait)(int device, Handle stream, Handle event);  // the stream does, not the caller
-  Fault (*done)(int device, Handle event, int* out);       // whether it has come
+  Fault (*wait)(int device, Handle stream, Handle event);   // the stream does, not the caller
+  Fault (*capturing)(int device, Handle stream, int* out);  // whether a graph is being made of what is put into it
 
   /// Set flags[i] if series i has a value that is not finite, or has a magnitude of 2**1000 or more.
   Fault (*survey)(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream);
