@@ -291,7 +291,10 @@ def test_device_unavailable():
         (MemoryError("8 GiB"), Code.NO_MEMORY, "out of memory: 8 GiB"),
         (KeyboardInterrupt(), Code.INTERRUPTED, "interrupted"),
         (OSError("disk full"), Code.FAILED, "disk full"),
+        (warpquant.DeviceOutOfMemoryError("8 GiB"), Code.NO_MEMORY, "out of memory: 8 GiB"),
+        (warpquant.DeviceLostError("gone"), Code.FAILED, "gone"),
         (warpquant.InternalError("broken"), Code.FAILED, "broken"),
+        (warpquant.ShapeError("broken"), Code.FAILED, "broken"),
     ],
 )
 def test_errors_while_scanning(monkeypatch, error, code, says):
@@ -299,7 +302,7 @@ def test_errors_while_scanning(monkeypatch, error, code, says):
         raise error
 
     monkeypatch.setattr("warpquant.atc.run", fail)
-    if isinstance(error, warpquant.WarpquantError):  # refused symbol by symbol
+    if isinstance(error, warpquant.ShapeError):  # refused symbol by symbol
         assert "failed: AAPL: broken" in call(*DEMO, code=code).stderr
     else:
         assert call(*DEMO, code=code).stderr == f"warpquant: {says}\n"
