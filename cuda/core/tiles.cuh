@@ -43,9 +43,9 @@ __device__ inline void load_tile(const Track* tracks, DType type, std::int64_t r
   const bool along_time = tracks[0].series.stride == item_size(type);
   if (along_time) {
     for (int j = 0; j < kWarp; ++j)
-      if (tracks[j].series.bars > 0) rows[(r + lane & mask) * kRow + j] = tracks[j].at(r + lane, type);
+      if (tracks[j].series.bars > 0) rows[((r + lane) & mask) * kRow + j] = tracks[j].at(r + lane, type);
   } else if (tracks[lane].series.bars > 0) {
-    for (int i = 0; i < kTile; ++i) rows[(r + i & mask) * kRow + lane] = tracks[lane].at(r + i, type);
+    for (int i = 0; i < kTile; ++i) rows[((r + i) & mask) * kRow + lane] = tracks[lane].at(r + i, type);
   }
 }
 
