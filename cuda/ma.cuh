@@ -59,19 +59,26 @@ struct Walk {
   static constexpr bool kAnchored = !kRecurrent && !Kind::info.ends_only;
 
   const Kind& kind;
-  std::int64_t block;  // bars
+  std::int64_t block;         // bars
+  std::int64_t in_block = 0;  // number of the next bar within its block: counted, because dividing takes long
   State<Kind> state{};
   double anchor = 0;
   double seen = 0;  // not finite once such a value was seen
 
-  /// The average at `bar`, the newest of `x`. `series`: the same values for those who look far back. `is_first`: the
-  /// walk began with bar 0 and has no state yet before the first value.
+  /// The next call of `step` is for this bar.
+  __device__ void go_to(std::int64_t bar) { in_block = bar % block; }
+
+  /// The average at `bar`, the newest of `x`; bars come one after the other. `series`: the same values for those who
+  /// look far back. `from_start`: the walk began with bar 0, so there is no state before the first value.
   template <class X>
   __device__ double step(X x, Far series, std::int64_t bar, bool from_start) {
+    double value;
     if constexpr (kRecurrent)
-      return recur(x, series, bar, from_start);
+      value = recur(x, series, bar, from_start);
     else
-      return slide(x, bar);
+      value = slide(x, bar);
+    if (++in_block == block) in_block = 0;
+    return value;
   }
 
   __device__ void guess(Far series) {
@@ -86,7 +93,6 @@ struct Walk {
  private:
   template <class X>
   __device__ double slide(X x, std::int64_t bar) {
-    const std::int64_t in_block = bar % block;
     if (in_block == 0) {
       seen = seen + kind.trace(state);
       if constexpr (kAnchored) anchor = x[1];
@@ -94,7 +100,7 @@ struct Walk {
       kind.open(state, x.ago(1));
     } else {
       x.anchor = anchor;
-      tend(x, in_block);
+      tend(x);
     }
     const double value = kind.step(state, x);
     if (bar < kind.warmup()) return __builtin_nan("");
@@ -112,13 +118,13 @@ struct Walk {
       kind.first(state, series);
       return kind.value(state, odd);
     }
-    tend(x, bar % block);
+    tend(x);
     kind.advance(state, x, odd);
     return kind.value(state, odd);
   }
 
   template <class X>
-  __device__ void tend(X x, std::int64_t in_block) {
+  __device__ void tend(X x) {
     if constexpr (requires { kind.tend(state, x, in_block); })
       if (in_block % 8 == 0) {
         seen = seen + kind.trace(state);
@@ -175,6 +181,7 @@ __global__ void walk_kernel(Launch launch, Kind kind, std::int64_t lead, std::in
                                   : reinterpret_cast<double*>(launch.scratch) + unit * kind.ring();
   PieceStates* const states = reinterpret_cast<PieceStates*>(launch.scratch) + unit;
   const Far series{&tracks[lane], launch.in_type, 0, 0.0};
+  walk.go_to(piece.start);
   if (piece.start < piece.begin) walk.guess(series.ago(1));
 
   // What windows look back on, then tile by tile.
@@ -229,6 +236,7 @@ __global__ void join_kernel(Launch launch, Kind kind) {
       continue;
     }
     __builtin_memcpy(&walk.state, reached, sizeof walk.state);
+    walk.go_to(piece.begin);
     for (std::int64_t bar = piece.begin; bar < piece.end; ++bar) {
       const Far x{&track, launch.in_type, bar, 0.0};
       cuda::store(sink.data + bar * sink.stride, launch.out_type, walk.step(x, x, bar, false));

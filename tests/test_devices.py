@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -533,3 +538,36 @@ def test_nothing_piles_up(emulator):
     for _ in range(1000):
         ma.ema(PANEL[:2, :40], 5, device="emulator")
     assert nothing_left(emulator)
+
+
+#: Warps of each kernel that registers and static shared memory leave room for on a multiprocessor of compute capability
+#: 9.0, at least: threads per block, and the floor.
+OCCUPANCY = {
+    "walk_kernel": (32, 24),
+    "join_kernel": (32, 24),
+    "curve_kernel": (32, 10),
+    "survey_kernel": (256, 64),
+    "atc_kernel": (72, 12),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["ma.cu", "equity.cu", "atc.cu", "core/survey.cu"])
+def test_occupancy(source, tmp_path):
+    nvcc = shutil.which(os.environ.get("CUDACXX", "nvcc"))
+    if nvcc is None:
+        pytest.skip("no CUDA compiler")
+    root = pathlib.Path(__file__).resolve().parents[1]
+    options = ["-std=c++20", "-O3", "--fmad=false", "-arch=sm_90", "-cubin", "-Xptxas=-v", "-I", root / "cpp/include"]
+    command = [nvcc, *options, "-I", root / "cuda", root / "cuda" / source, "-o", tmp_path / "kernels.cubin"]
+    report = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stderr
+    entries = re.findall(r"entry function '(\w+)'.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?", report, re.DOTALL)
+    assert entries
+    for mangled, registers, shared in entries:
+        (name,) = [n for n in OCCUPANCY if n in mangled]
+        threads, floor = OCCUPANCY[name]
+        warps = -(-threads // 32)
+        by_registers = 65536 // (-(-int(registers) * 32 // 256) * 256 * warps)
+        by_shared = 233472 // (int(shared or 0) + 1024)
+        blocks = min(by_registers, by_shared, 64 // warps)
+        assert blocks * warps >= floor, f"{name}: {registers} registers, {shared} bytes shared"

@@ -104,19 +104,19 @@ struct Work {
   WQ_HD V run_at(int i) const { return gaps ? V::load(tile->run[i]) : V(static_cast<double>(bar + i + 1)); }
 
   /// Rows with history, the latter zeroed; returns row 0 of the span. `shift_rows` makes the end of a full span the
-  /// history of the next one. `kOwn`: every owner of lengths has its own.
-  template <class Row, bool kOwn>
+  /// history of the next one. `kPerOwner`: every owner of lengths has its own.
+  template <class Row, bool kPerOwner>
   WQ_HD_CALL Row* history_rows(std::int64_t history_bars, std::byte*& scratch) const {
     const std::size_t bytes = sizeof(Row) * static_cast<std::size_t>(history_bars + span);
-    auto* rows = reinterpret_cast<Row*>(scratch + (kOwn ? Shape::owner() * bytes : 0));
-    scratch += kOwn ? Shape::kOwners * bytes : bytes;
-    Shape::zero(reinterpret_cast<double*>(rows), history_bars, sizeof(Row) / sizeof(double), kOwn);
+    auto* rows = reinterpret_cast<Row*>(scratch + (kPerOwner ? Shape::owner() * bytes : 0));
+    scratch += kPerOwner ? Shape::kOwners * bytes : bytes;
+    Shape::zero(reinterpret_cast<double*>(rows), history_bars, sizeof(Row) / sizeof(double), kPerOwner);
     return rows + history_bars;
   }
-  template <bool kOwn, class Row>
+  template <bool kPerOwner, class Row>
   WQ_HD_CALL void shift_rows(std::int64_t history_bars, Row* rows) const {
     Shape::shift(reinterpret_cast<double*>(rows - history_bars), history_bars, span, sizeof(Row) / sizeof(double),
-                 kOwn);
+                 kPerOwner);
   }
 };
 
