@@ -561,7 +561,8 @@ def test_occupancy(source, tmp_path):
     options = ["-std=c++20", "-O3", "--fmad=false", "-arch=sm_90", "-cubin", "-Xptxas=-v", "-I", root / "cpp/include"]
     command = [nvcc, *options, "-I", root / "cuda", root / "cuda" / source, "-o", tmp_path / "kernels.cubin"]
     report = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stderr
-    entries = re.findall(r"entry function '(\w+)'.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?", report, re.DOTALL)
+    line = r"entry function '(\w+)'.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?"
+    entries = re.findall(line, report, re.DOTALL)
     assert entries
     for mangled, registers, shared in entries:
         (name,) = [n for n in OCCUPANCY if n in mangled]
