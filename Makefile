@@ -22,7 +22,7 @@ INSTALL = $(BIN)/pip install --quiet --no-build-isolation -C build-dir=$(BUILD) 
           -C cmake.define.WQ_EMULATOR=$(EMULATOR) $(EXTRA_SETTINGS) --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stubs lint format docs bench asan tsan clean
+.PHONY: help demo test soak stubs lint format docs bench asan tsan clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -66,6 +66,10 @@ demo: $(VENV)/.with-all ## scan the sample data and draw pictures of the result
 
 test: $(VENV)/.with-test ## run the test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: export WQ_SOAK = 20
+soak: $(VENV)/.with-test ## run the device tests in many more orders and schedules
+	$(BIN)/python -m pytest tests/test_devices.py $(PYTEST_ARGS)
 
 # ------------------------------------------------------------------------------------------ for contributors
 

@@ -18,6 +18,9 @@ import warpquant
 from checks import same_bits
 from warpquant import atc, config, equity, errors, ma, memory
 
+#: How many times as long the tests of orders, schedules and leaks take: `make soak`.
+SOAK = int(os.environ.get("WQ_SOAK", "1"))
+
 RNG = np.random.default_rng(5)
 PANEL = 100 + np.cumsum(RNG.normal(size=(50, 400)), axis=1)
 SIGNAL = np.sign(RNG.normal(size=PANEL.shape))
@@ -80,7 +83,7 @@ def nothing_left(emulator):
 
 def test_every_order_of_threads_and_streams_gives_the_same(emulator, call):
     want = call(device="cpu")
-    for seed in range(10):
+    for seed in range(10 * SOAK):
         emulator.configure(schedule_seed=seed, thread_seed=seed)
         with config.override(**{"batch.max_bytes": 40_000}):
             same_bits(call(device="emulator"), want, f"seed {seed}")
@@ -110,7 +113,7 @@ def test_awkward_shapes_in_ten_orders_of_threads(emulator, what):
             continue  # takes long, and has no size of its own there
         x = np.lib.stride_tricks.sliding_window_view(LONG, bars)[:series] if bars < len(LONG) else LONG[None]
         want = results(what, x, "cpu")
-        for seed in range(10):
+        for seed in range(10 * SOAK):
             emulator.configure(thread_seed=seed)
             same_bits(results(what, x, "emulator"), want, f"{series} x {bars}, order {seed}")
 
@@ -431,7 +434,7 @@ def schedules(emulator):
     """Many orders in which streams may get their turn; work that did not wait is wrong in some."""
 
     def each():
-        for seed in range(1, 61):
+        for seed in range(1, 60 * SOAK + 1):
             emulator.configure(schedule_seed=seed)
             yield seed
 
@@ -535,7 +538,7 @@ def test_a_scan_does_not_blame_symbols_for_the_device(emulator):
 
 @pytest.mark.slow
 def test_nothing_piles_up(emulator):
-    for _ in range(1000):
+    for _ in range(1000 * SOAK):
         ma.ema(PANEL[:2, :40], 5, device="emulator")
     assert nothing_left(emulator)
 
