@@ -197,7 +197,7 @@ def test_a_limit_makes_batches_smaller(emulator, call):
         same_bits(call(device="emulator"), want)
         assert memory.stats("emulator")["device"]["peak"] <= 400 * 1024
         memory.set_limit(1000, "emulator")
-        with pytest.raises(errors.DeviceOutOfMemoryError, match=r"memory\.limit is 1000"):
+        with pytest.raises(errors.DeviceOutOfMemoryError, match=r"set_limit\) is 1000"):
             call(device="emulator")
     finally:
         memory.set_limit(None, "emulator")
@@ -376,6 +376,15 @@ def test_what_an_array_says_of_itself(there):
     for device in ("cpu", "auto"):
         with pytest.raises(errors.ParameterError, match="memory of its own"):
             there(PANEL, device=device)
+    pandas = pytest.importorskip("pandas")
+    for named in (pandas.DataFrame(PANEL), {"a": PANEL[0]}):
+        with pytest.raises(errors.DTypeError, match="columns have names"):
+            there(named)
+    with pytest.raises(errors.LayoutError, match="already"):
+        there(x)
+    masked = np.ma.masked_greater(PANEL, 100)
+    same_bits(there(masked).to_numpy(), masked.filled(np.nan))
+    same_bits(there(pandas.Series(PANEL[0])).to_numpy(), PANEL[0])
     with pytest.raises(TypeError, match="without dimensions"):
         len(there(np.float64(3)))
 

@@ -154,6 +154,8 @@ def test_columns(tmp_path, content, options, symbols):
         ("1704186000000000", "1704186060000000", {}),
         ("1704186000000000000", "1704186060000000000", {}),
         ("02 Jan 2024", "03 Jan 2024", {"time_format": "%d %b %Y"}),
+        ("01/02/24", "01/03/24", {"time_format": "%m/%d/%y"}),
+        ("2024-02-01", "2024-03-01", {"time_format": "%Y-%d-%m"}),  # not what a reader would guess
     ],
 )
 def test_times(tmp_path, first, second, options):
@@ -176,6 +178,8 @@ def test_bar_numbers_stay_numbers(tmp_path):
     [
         ("p.csv", "date,x\n01/02/2024,1\n03/04/2024,2\n", "day or month first"),
         ("p.csv", "date,x\nsoon,1\nlater,2\n", "no date"),
+        ("p.csv", "date,x\n12/28/22,1\n12/29/22,2\n", "no date"),
+        ("p.csv", "date,x\n22/12/28,1\n22/12/29,2\n", "years of two digits"),
         ("p.csv", "date,x\n0.5,1\n1.5,2\n", ""),
         ("p.csv", "", "Empty CSV"),
         ("p.csv", "date\n2024-01-01\n", "no price column"),

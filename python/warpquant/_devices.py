@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core, _cost, config
-from .errors import DeviceUnavailableError, DTypeError, ForkedContextError, ParameterError
+from ._containers import unpack
+from .errors import DeviceUnavailableError, DTypeError, ForkedContextError, LayoutError, ParameterError
 
 _log = logging.getLogger("warpquant")
 
@@ -58,7 +59,7 @@ def _why_not(backend: str, index: int) -> DeviceUnavailableError | None:
     found = status(backend)
     if found["reason"]:
         return DeviceUnavailableError(
-            f"device={backend!r} is not available: {found['message']}", reason=found["reason"]
+            f"device='{backend}:{index}' is not available: {found['message']}", reason=found["reason"]
         )
     if index >= found["count"]:
         return DeviceUnavailableError(
@@ -194,7 +195,9 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
     Raises
     ------
     DTypeError
-        If it has values of another type.
+        If it has values of another type, or is a frame or a mapping.
+    LayoutError
+        If it is on a device already.
     DeviceUnavailableError
         If the device cannot be used.
 
@@ -208,8 +211,16 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
     name = config._device("device", device)
     if name in ("auto", "cpu"):
         raise ParameterError(f"device: {device!r} is not the name of a device with memory of its own")
+    source = unpack(array, "array")
+    if source.labels is not None or source.names is not None:
+        raise DTypeError(
+            f"array: is a {type(array).__name__}, whose columns have names; an array on a device has none, so "
+            "pass values with bars along the last axis, such as frame.to_numpy().T"
+        )
+    if source.device is not None:
+        raise LayoutError(f"array: is on {source.device!r} already, where functions take it as it is")
     backend, number = usable(name)
-    values = np.asarray(array, order="C")
+    values = np.asarray(source.data, order="C")
     if values.dtype not in (np.float64, np.float32, np.int8):
         raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and int8")
     return _core.to_device(values, backend, number)

@@ -62,6 +62,11 @@ def doctor() -> dict[str, Any]:
             _devices.usable(device)
     except WarpquantError as error:
         problems.append(f"device={device!r} is set, but cannot be used: {error}")
+    if device == "auto" and settings.get("fallback", {}).get("value") == "error":
+        try:
+            _devices.usable("cuda")
+        except WarpquantError as error:
+            problems.append(f"fallback='error' is set, so calls with device='auto' fail: {error}")
     return {
         "warpquant": _core.__version__,
         "python": platform.python_version(),

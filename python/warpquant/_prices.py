@@ -113,8 +113,8 @@ def _stem(path: pathlib.Path) -> str:
     return path.stem
 
 
-def _load(path: pathlib.Path) -> Any:
-    """The file as an Arrow table."""
+def _load(path: pathlib.Path, text_column: str | None = None) -> Any:
+    """The file as an Arrow table; of a CSV file one column may be left as text."""
     try:
         import pyarrow as pa
         import pyarrow.csv
@@ -126,7 +126,8 @@ def _load(path: pathlib.Path) -> Any:
     try:
         if name.endswith((".csv", ".csv.gz")):
             year_first = [f"%Y{s}%m{s}%d{t}" for s in "/." for t in _CLOCKS]
-            convert = pa.csv.ConvertOptions(timestamp_parsers=[pa.csv.ISO8601, *year_first])
+            texts = {} if text_column is None else {text_column: pa.string()}
+            convert = pa.csv.ConvertOptions(timestamp_parsers=[pa.csv.ISO8601, *year_first], column_types=texts)
             return pa.csv.read_csv(path, convert_options=convert)
         if name.endswith(".parquet"):
             return pa.parquet.read_table(path)
@@ -209,9 +210,10 @@ def _text_times(column: Any, time_format: str | None) -> Any:
 
     def parsed(form: str) -> Any:
         try:
-            return pc.strptime(column, format=form, unit="s")
+            times = pc.strptime(column, format=form, unit="s")
         except pa.ArrowInvalid:
             return None
+        return None if time_format is None and _has_short_years(times) else times
 
     example = next((text for text in column.to_pylist() if text), "")
     if time_format is None:
@@ -226,6 +228,14 @@ def _text_times(column: Any, time_format: str | None) -> Any:
     if any(not times.equals(fitting[0]) for times in fitting):
         raise _FileError(f"{example!r} may be day or month first; give the format of the times (--time-format)")
     return fitting[0]
+
+
+def _has_short_years(times: Any) -> bool:
+    """Whether years of two digits were taken for those of the first century."""
+    import pyarrow.compute as pc
+
+    first = pc.min(pc.year(times)).as_py()
+    return first is not None and first < 1000
 
 
 #: Marks a missing time, as a whole number and, seen as a datetime64, as NaT.
@@ -247,6 +257,8 @@ def _read_times(column: Any, time_format: str | None) -> Times:
     elif pa.types.is_date(column.type):  # the direct way to NumPy would import pandas
         column = column.cast(pa.timestamp("ms"))
     is_stamp = pa.types.is_timestamp(column.type)
+    if is_stamp and _has_short_years(column):
+        raise _FileError("the time column has years of two digits; give the format of the times (--time-format)")
     if not is_stamp and not pa.types.is_integer(column.type):
         raise _FileError(f"the time column holds {column.type}; accepted are dates, timestamps and whole numbers")
     numbers = column.cast(pa.int64(), safe=False).fill_null(_NO_TIME).to_numpy(zero_copy_only=False)
@@ -308,6 +320,9 @@ def _pieces(
     table = _load(path)
     names = table.column_names
     columns = _find_columns(table, symbol_col, time_col, price_col)
+    is_csv = path.name.lower().endswith((".csv", ".csv.gz"))
+    if is_csv and columns.time is not None and time_format is not None:
+        table = _load(path, table.column_names[columns.time])  # a format that is given comes before a guess
     time = None if columns.time is None else _read_times(table.column(columns.time), time_format)
     for position in columns.prices:
         close, bad = _read_numbers(table.column(position))

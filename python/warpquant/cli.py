@@ -473,13 +473,14 @@ def tune(
     """Measure this machine, so that device='auto' decides by its own rates."""
     from .tune import tune as measure
 
-    rates, path = measure(device)
+    rates, about, path = measure(device)
     if form is Report.JSON:
-        _print_json({"schema": "warpquant.tune/1", "path": str(path), "rates": dataclasses.asdict(rates)})
+        found = {"device": about, "path": str(path), "rates": dataclasses.asdict(rates)}
+        _print_json({"schema": "warpquant.tune/1", **found})
     else:
         for name, value in dataclasses.asdict(rates).items():
             print(f"{name:18} {value}")
-        print(f"written to {path}")
+        print(f"{'device':18} {about}\nwritten to {path}")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, _cost, _devices, atc, bench, equity, ma
+from . import _core, _cost, _devices, atc, bench, config, equity, ma
 from .errors import DeviceUnavailableError
 
 __all__ = ["tune"]
@@ -29,7 +29,7 @@ def _seconds(call: Callable[[], Any]) -> float:
     return bench.measure({"": call}, rounds=3, min_seconds=0.0)[""]["min_s"]
 
 
-def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_cost.Rates, pathlib.Path]:
+def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_cost.Rates, str, pathlib.Path]:
     """Measure this machine and keep the rates for later processes.
 
     Parameters
@@ -43,13 +43,15 @@ def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_c
     -------
     rates : Rates
         Seconds and bytes by which ``device="auto"`` predicts.
+    about : str
+        The device, or why it was not measured.
     path : pathlib.Path
-        The file that they were written to.
+        The file that they were written to; without it the rates of the package count.
 
     Examples
     --------
     >>> import warpquant.tune
-    >>> rates, path = warpquant.tune.tune()  # doctest: +SKIP
+    >>> rates, about, path = warpquant.tune.tune()  # doctest: +SKIP
     """
     x = bench.prices(series, bars)
     signal = np.sign(x - x.mean(axis=1, keepdims=True))
@@ -63,14 +65,14 @@ def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_c
         },
     )
     try:
-        _devices.usable(device)
+        _devices.usable(config._device("device", device))
     except DeviceUnavailableError as error:
-        about = {"device": f"not measured: {error}"}
+        about = f"not measured: {error}"
     else:
-        about = {"device": device}
+        about = device
         rates = _with_device(rates, device, x, signal, small)
     _devices._rates.cache_clear()
-    return rates, _cost.save(rates, {"version": _core.__version__, **about})
+    return rates, about, _cost.save(rates, {"version": _core.__version__, "device": about})
 
 
 def _with_device(rates: _cost.Rates, device: str, x: Any, signal: Any, small: Any) -> _cost.Rates:

@@ -80,9 +80,9 @@ std::byte* Limiting::allocate(std::size_t bytes, Handle stream) {
   {
     const std::lock_guard lock(mutex_);
     if (limit_ > 0 && (bytes > limit_ || used_ > limit_ - bytes))
-      throw DeviceOutOfMemoryError("allocating memory: " + std::to_string(bytes) + " bytes were asked for, " +
-                                   std::to_string(used_) + " are in use, and memory.limit is " +
-                                   std::to_string(limit_));
+      throw DeviceOutOfMemoryError(
+          "allocating memory: " + std::to_string(bytes) + " bytes were asked for, " + std::to_string(used_) +
+          " are in use, and the limit (warpquant.memory.set_limit) is " + std::to_string(limit_));
     used_ += bytes;
   }
   try {
