@@ -73,7 +73,7 @@ class Resolver {
   Borrowed resolve() {
     if (py::isinstance<DeviceArray>(object_)) {
       const auto& array = py::cast<const DeviceArray&>(object_);
-      check_device(py::cast<std::int32_t>(array.dlpack_device()[0]), array.device().index);
+      if (!or_device_) refuse_device(array.device().name());
       return array.borrow();
     }
     if (PyType_Check(object_.ptr())) refuse_object();  // its protocols are those of its instances
@@ -296,6 +296,10 @@ class Resolver {
     set_tensor(managed->tensor);
   }
 
+  [[noreturn]] void refuse_device(const std::string& where) const {
+    throw LayoutError(name_ + ": lives on " + where + ", but is wanted in host memory here");
+  }
+
   void check_device(std::int32_t type, std::int32_t id) {
     if (type == dlpack::kCpu || type == dlpack::kCudaHost) return;
     const bool is_cuda = type == dlpack::kCuda || type == dlpack::kCudaManaged;
@@ -308,7 +312,7 @@ class Resolver {
     if (!result_.device)
       throw DeviceUnavailableError(name_ + ": lives on " + where + ", which is not available to this process",
                                    is_cuda ? "no_such_device" : "unknown_device");
-    if (!or_device_) throw LayoutError(name_ + ": lives on " + where + ", but is wanted in host memory here");
+    if (!or_device_) refuse_device(where);
   }
 
   void set_tensor(const dlpack::Tensor& t) {
@@ -464,6 +468,11 @@ std::pair<const std::byte*, const std::byte*> Borrowed::extent() const {
   return {low, high};
 }
 
+bool same_memory(const Borrowed* a, const Borrowed* b) {
+  if (a == nullptr || b == nullptr) return a == b;
+  return a->device->table == b->device->table && a->device->index == b->device->index;
+}
+
 bool overlap(const Borrowed& a, const Borrowed& b) {
   const auto [a_low, a_high] = a.extent();
   const auto [b_low, b_high] = b.extent();
@@ -573,13 +582,13 @@ std::string Panel::label(std::int64_t i) const {
 
 // ------------------------------------------------------------------------------------------------ Result
 
-namespace {
-
 py::dtype numpy_type(DType type) {
   return type == DType::f64   ? py::dtype::of<double>()
          : type == DType::f32 ? py::dtype::of<float>()
                               : py::dtype::of<std::int8_t>();
 }
+
+namespace {
 
 /// A new compact array, last dimension contiguous.
 py::array new_array(DType type, const std::vector<std::int64_t>& shape) {
@@ -702,12 +711,9 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
       expect(arrays_[0], panel.arrays()[0].shape, name);
     }
   }
-  const Borrowed* there = panel.on_device();
-  for (const Borrowed& result : arrays_) {
-    const bool apart = result.device.has_value() != (there != nullptr) ||
-                       (there != nullptr && result.device->index != there->device->index);
-    if (apart) throw LayoutError(name + ": must be in the same memory as the input");
-  }
+  for (const Borrowed& result : arrays_)
+    if (!same_memory(result.device ? &result : nullptr, panel.on_device()))
+      throw LayoutError(name + ": must be in the same memory as the input");
   for (const Borrowed& result : arrays_)
     for (const Borrowed& input : panel.arrays())
       if (overlap(result, input)) throw LayoutError(name + ": shares memory with the input; it must be apart");
@@ -779,32 +785,17 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
   return how;
 }
 
-namespace {
-
-/// What is put into `later` from now on waits for what is in `earlier`.
-void order(const Device& device, Handle earlier, Handle later) {
-  if (earlier == later) return;
-  const BackendTable& table = *device.table;
-  Handle event = nullptr;
-  device.check(table.create_event(device.index, &event), "making an event");
-  Fault fault = table.record(device.index, event, earlier);
-  if (fault == Fault::none) fault = table.wait(device.index, later, event);
-  const Fault destroyed = table.destroy_event(device.index, event);
-  device.check(fault == Fault::none ? destroyed : fault, "ordering streams");
-}
-
-}  // namespace
-
 Streams::Streams(const Execution& how, std::vector<const Borrowed*> others) : how_(how), others_(std::move(others)) {
   if (!how_.resident) return;
-  for (const Borrowed* other : others_) order(*how_.device, other->stream, how_.stream);
+  for (const Borrowed* other : others_)
+    how_.device->check(how_.device->order(other->stream, how_.stream), "ordering streams");
 }
 
 void Streams::finish() {
   if (!how_.resident) return;
   bool wait = false;
   for (const Borrowed* other : others_) {
-    order(*how_.device, how_.stream, other->stream);
+    how_.device->check(how_.device->order(how_.stream, other->stream), "ordering streams");
     wait |= !other->names_stream;
   }
   // Whoever did not say in which stream the memory is used may free it in any.

@@ -53,10 +53,15 @@ class Borrowed {
 /// A compact copy of memory of a device; waits for its stream.
 py::array copy_to_host(const Borrowed& there);
 
+/// Whether two arrays are on the same device; null stands for one in host memory.
+bool same_memory(const Borrowed* a, const Borrowed* b);
+
 bool overlap(const Borrowed& a, const Borrowed& b);
 
 /// Throws LayoutError if two of several arrays to write to, each with its name, have memory in common.
 void check_apart(std::vector<std::pair<std::string, const Borrowed*>> outputs);
+
+py::dtype numpy_type(DType type);
 
 /// Copies that arguments needed, by reason, since the start of the process.
 py::dict copy_counts();

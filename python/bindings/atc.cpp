@@ -100,8 +100,8 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
         throw ShapeError("src: " + close.label(i) + " has " + std::to_string(src->bars(i)) +
                          " bars, but its prices have " + std::to_string(close.bars(i)));
   }
-  const auto place = [](const Panel& panel) { return panel.on_device() ? panel.on_device()->device->index : -1; };
-  if (src && place(*src) != place(close)) throw LayoutError("src: must be in the same memory as prices");
+  if (src && !same_memory(src->on_device(), close.on_device()))
+    throw LayoutError("src: must be in the same memory as prices");
   if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
   if (settings.params.cutout >= close.longest())
     throw ParameterError("cutout: " + std::to_string(settings.params.cutout) + " leaves nothing of " +

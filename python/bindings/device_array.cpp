@@ -19,10 +19,6 @@ std::int32_t dlpack_type(const Device& device) {
   return std::strcmp(device.table->name, "cuda") == 0 ? dlpack::kCuda : dlpack::kExtension;
 }
 
-std::string name_of(const Device& device) {
-  return std::string(device.table->name) + ":" + std::to_string(device.index);
-}
-
 /// What a capsule owns.
 template <class Managed>
 struct Export {
@@ -34,12 +30,7 @@ struct Export {
 
   /// What the consumer has put into its stream comes before the memory is free.
   ~Export() {
-    if (consumer == stream) return;
-    const BackendTable& table = *device.table;
-    Handle event = nullptr;
-    if (table.create_event(device.index, &event) != Fault::none) return;
-    if (table.record(device.index, event, consumer) == Fault::none) table.wait(device.index, stream, event);
-    table.destroy_event(device.index, event);
+    device.order(consumer, stream);  // nobody is left to hear of a fault
   }
 };
 
@@ -108,16 +99,6 @@ Borrowed DeviceArray::borrow() const {
   return b;
 }
 
-namespace {
-
-py::dtype numpy_type(DType type) {
-  return type == DType::f64   ? py::dtype::of<double>()
-         : type == DType::f32 ? py::dtype::of<float>()
-                              : py::dtype::of<std::int8_t>();
-}
-
-}  // namespace
-
 void DeviceArray::fill_from(const py::array& values) {
   if (bytes_ == 0) return;
   const void* const from = values.data();
@@ -137,20 +118,14 @@ Handle DeviceArray::order_after(const py::object& consumer) const {
                          " is no stream; accepted are 1 (legacy default), 2 (per thread), handles, -1 and None");
   const auto theirs = reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number));
   if (theirs == stream_ || (number == 1 && stream_ == nullptr)) return stream_;
-  const BackendTable& table = *device_.table;
-  Handle event = nullptr;
-  device_.check(table.create_event(device_.index, &event), "making an event");
-  Fault fault = table.record(device_.index, event, stream_);
-  if (fault == Fault::none) fault = table.wait(device_.index, theirs, event);
-  const Fault destroyed = table.destroy_event(device_.index, event);
-  device_.check(fault == Fault::none ? destroyed : fault, "ordering streams");
+  device_.check(device_.order(stream_, theirs), "ordering streams");
   return theirs;
 }
 
 py::object DeviceArray::dlpack(const py::object& stream, const py::object& max_version, const py::object& dl_device,
                                const py::object& copy) const {
   if (!dl_device.is_none() && !dl_device.equal(dlpack_device()))
-    throw LayoutError("dl_device: the array stays on " + name_of(device_) + "; use to_numpy() for the host");
+    throw LayoutError("dl_device: the array stays on " + device_.name() + "; use to_numpy() for the host");
   if (!copy.is_none() && py::cast<bool>(copy)) throw LayoutError("copy: is not made here; copy the consumer's array");
   const Handle consumer = order_after(stream);
   const auto fill = [&](auto& e) {
@@ -216,7 +191,7 @@ void register_device_array(py::module_& m) {
           "dtype", [](const DeviceArray& a) { return numpy_type(a.type()); }, "Type of the values.")
       .def_property_readonly("nbytes", &DeviceArray::bytes, "Size in memory.")
       .def_property_readonly(
-          "device", [](const DeviceArray& a) { return name_of(a.device()); }, "Where it is, such as 'cuda:0'.")
+          "device", [](const DeviceArray& a) { return a.device().name(); }, "Where it is, such as 'cuda:0'.")
       .def_property_readonly(
           "stream", [](const DeviceArray& a) { return reinterpret_cast<std::uintptr_t>(a.stream()); },
           "Handle of the stream whose work fills it; 0 is the default stream.")
@@ -239,7 +214,7 @@ void register_device_array(py::module_& m) {
       .def(
           "__array__",
           [](const DeviceArray& a, const py::object&, const py::object&) -> py::object {
-            throw py::type_error("the array is on " + name_of(a.device()) + "; use to_numpy() for a copy on the host");
+            throw py::type_error("the array is on " + a.device().name() + "; use to_numpy() for a copy on the host");
           },
           arg("dtype") = py::none(), arg("copy") = py::none(), "Refused: it would be a copy that nobody asked for.")
       .def("__len__",
@@ -249,7 +224,7 @@ void register_device_array(py::module_& m) {
            })
       .def("__repr__", [](const DeviceArray& a) {
         return "Array(shape=" + std::string(py::str(py::tuple(py::cast(a.shape())))) +
-               ", dtype=" + std::string(py::str(numpy_type(a.type()))) + ", device='" + name_of(a.device()) + "')";
+               ", dtype=" + std::string(py::str(numpy_type(a.type()))) + ", device='" + a.device().name() + "')";
       });
   m.def(
       "to_device",

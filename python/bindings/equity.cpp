@@ -21,8 +21,8 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
     if (x.bars(i) != signal.bars(i))
       throw ShapeError("signal: " + x.label(i) + " has " + std::to_string(signal.bars(i)) + " bars, but its " + name +
                        " have " + std::to_string(x.bars(i)));
-  const auto place = [](const Panel& panel) { return panel.on_device() ? panel.on_device()->device->index : -1; };
-  if (place(x) != place(signal)) throw LayoutError("signal: must be in the same memory as " + name);
+  if (!same_memory(x.on_device(), signal.on_device()))
+    throw LayoutError("signal: must be in the same memory as " + name);
   equity::Request request;
   request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};
   request.growth_per_bar = growth_per_bar;

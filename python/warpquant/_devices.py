@@ -103,6 +103,14 @@ def usable(name: str) -> tuple[str, int]:
     return backend, int(number or 0)
 
 
+def with_memory(device: str) -> tuple[str, int]:
+    """As `usable`, of an argument that must name a device with memory of its own."""
+    name = config._device("device", device)
+    if name in ("auto", "cpu"):
+        raise ParameterError(f"device: {device!r} is not the name of a device with memory of its own")
+    return usable(name)
+
+
 class Choice(NamedTuple):
     """A device, and how work gets there."""
 
@@ -208,9 +216,7 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
     >>> warpquant.ma.sma(prices, 2).to_numpy()  # doctest: +SKIP
     array([nan, 1.5, 2.5])
     """
-    name = config._device("device", device)
-    if name in ("auto", "cpu"):
-        raise ParameterError(f"device: {device!r} is not the name of a device with memory of its own")
+    place = with_memory(device)
     source = unpack(array, "array")
     if source.labels is not None or source.names is not None:
         raise DTypeError(
@@ -219,11 +225,10 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
         )
     if source.device is not None:
         raise LayoutError(f"array: is on {source.device!r} already, where functions take it as it is")
-    backend, number = usable(name)
     values = np.asarray(source.data, order="C")
     if values.dtype not in (np.float64, np.float32, np.int8):
         raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and int8")
-    return _core.to_device(values, backend, number)
+    return _core.to_device(values, *place)
 
 
 def again_on_host(compute: Any, arrays: tuple[Any, ...], device: str) -> Any:

@@ -9,17 +9,10 @@
 from __future__ import annotations
 
 from . import _core, config
-from ._devices import usable
+from ._devices import with_memory
 from .errors import ParameterError
 
 __all__ = ["reset_peak", "set_limit", "stats", "trim"]
-
-
-def _place(device: str) -> tuple[str, int]:
-    name = config._device("device", device)
-    if name in ("auto", "cpu"):
-        raise ParameterError(f"device: {device!r} is not the name of a device with memory of its own")
-    return usable(name)
 
 
 def stats(device: str = "cuda") -> dict[str, dict[str, int]]:
@@ -48,18 +41,18 @@ def stats(device: str = "cuda") -> dict[str, dict[str, int]]:
     >>> warpquant.memory.stats("cuda")["device"]["current"]  # doctest: +SKIP
     0
     """
-    found: dict[str, dict[str, int]] = _core.memory_stats(*_place(device))
+    found: dict[str, dict[str, int]] = _core.memory_stats(*with_memory(device))
     return found
 
 
 def reset_peak(device: str = "cuda") -> None:
     """Count the most memory in use from now on."""
-    _core.reset_peak(*_place(device))
+    _core.reset_peak(*with_memory(device))
 
 
 def trim(device: str = "cuda") -> None:
     """Give freed memory, which is kept for the next call, back to the system."""
-    _core.trim(*_place(device))
+    _core.trim(*with_memory(device))
 
 
 def set_limit(limit: int | str | None, device: str = "cuda") -> None:
@@ -82,4 +75,4 @@ def set_limit(limit: int | str | None, device: str = "cuda") -> None:
     size = 0 if limit is None else config._bytes("limit", limit)
     if limit is not None and size == 0:
         raise ParameterError("limit: 0 leaves nothing; accepted are sizes from 1 byte, or None for no limit")
-    _core.set_memory_limit(*_place(device), size)
+    _core.set_memory_limit(*with_memory(device), size)

@@ -15,8 +15,7 @@ namespace wq {
 
 void Device::check(Fault fault, const char* doing) const {
   if (fault == Fault::none) return;
-  const std::string what =
-      std::string(table->name) + ":" + std::to_string(index) + ", " + doing + ": " + table->message();
+  const std::string what = name() + ", " + doing + ": " + table->message();
   switch (fault) {
   case Fault::out_of_memory:
     throw DeviceOutOfMemoryError(what);
@@ -35,6 +34,19 @@ void Device::check(Fault fault, const char* doing) const {
     break;
   }
   throw InternalError(what);
+}
+
+std::string Device::name() const { return std::string(table->name) + ":" + std::to_string(index); }
+
+Fault Device::order(Handle earlier, Handle later) const noexcept {
+  if (earlier == later) return Fault::none;
+  Handle event = nullptr;
+  Fault fault = table->create_event(index, &event);
+  if (fault != Fault::none) return fault;
+  fault = table->record(index, event, earlier);
+  if (fault == Fault::none) fault = table->wait(index, later, event);
+  const Fault destroyed = table->destroy_event(index, event);
+  return fault == Fault::none ? destroyed : fault;
 }
 
 DeviceStream::DeviceStream(Device device) : device_(device) {

@@ -91,7 +91,7 @@ struct BackendTable {
   /// Set flags[i] if series i has a value that is not finite, or has a magnitude of 2**1000 or more.
   Fault (*survey)(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream);
 
-  // Domains; a null entry: not on this device.
+  // Domains.
   Fault (*ma)(int device, const ma::Launch& launch, Handle stream);
   Fault (*equity)(int device, const equity::Launch& launch, Handle stream);
   Fault (*atc)(int device, const atc::Launch& launch, Handle stream);

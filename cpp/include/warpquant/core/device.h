@@ -10,12 +10,10 @@
 #include "warpquant/core/backend.h"
 #include "warpquant/core/series.h"
 
-namespace wq {
-class MemoryResource;
-}
-
 /// Devices as the dispatch sees them: faults of the table are exceptions here, and what is allocated has an owner.
 namespace wq {
+
+class MemoryResource;
 
 /// A device behind a table of functions.
 struct Device {
@@ -24,6 +22,10 @@ struct Device {
 
   /// Throws what the fault stands for; `doing` says what failed.
   void check(Fault fault, const char* doing) const;
+  /// Such as "cuda:0".
+  std::string name() const;
+  /// What is put into `later` from now on waits for what is in `earlier`. Nobody waits here.
+  Fault order(Handle earlier, Handle later) const noexcept;
 };
 
 /// Work in order, on a device.
@@ -31,9 +33,8 @@ class DeviceStream {
  public:
   explicit DeviceStream(Device device);
   ~DeviceStream();
-  DeviceStream(DeviceStream&& other) noexcept
-      : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}
-  DeviceStream& operator=(DeviceStream&&) = delete;
+  DeviceStream(const DeviceStream&) = delete;
+  DeviceStream& operator=(const DeviceStream&) = delete;
 
   Handle handle() const { return handle_; }
   const Device& device() const { return device_; }
