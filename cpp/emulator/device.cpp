@@ -19,6 +19,7 @@
 #include "emulator.h"
 #include "equity.cuh"
 #include "ma.cuh"
+#include "signals.cuh"
 
 namespace wq::emulator {
 namespace {
@@ -374,6 +375,9 @@ const BackendTable table = {
     [](int device, const equity::Launch& launch, Handle stream) { return equity::launch_on(launch, {device, stream}); },
     [](int device, const atc::Launch& launch, Handle stream) { return atc::launch_on(launch, {device, stream}); },
     [](int, const atc::Run& run) { return atc::scratch_on(run, kMostShared); },
+    [](int device, const signals::Launch& launch, Handle stream) {
+      return signals::launch_on(launch, {device, stream});
+    },
 };
 
 }  // namespace wq::emulator

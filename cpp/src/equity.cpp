@@ -2,11 +2,11 @@
 #include "warpquant/equity/equity.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 
 #include "warpquant/core/levels.h"
 #include "warpquant/core/parallel.h"
+#include "warpquant/core/transform.h"
 #include "warpquant/equity/launch.h"
 
 WQ_KERNEL_TABLE(equity)
@@ -14,90 +14,23 @@ WQ_KERNEL_TABLE(equity)
 namespace wq::equity {
 namespace {
 
-/// In batches through a device.
 void curve_on_device(const Request& request, std::span<const Item> items, const Execution& execution,
                      const std::vector<double>& growth) {
-  const Device device = *execution.device;
-  std::vector<std::int64_t> bars;
-  for (const Item& item : items) bars.push_back(item.in.bars);
-  const Packing packing(std::move(bars));
-  const std::int64_t in_size = item_size(request.in_type), signal_size = item_size(request.signal_type),
-                     out_size = item_size(request.out_type);
-
-  /// Up: growth factors, descriptions, values (filled up to 8 bytes), signals. Where each part begins:
-  struct Layout {
-    std::int64_t in, signal, out, values, positions, end;
+  Transform t;
+  t.inputs = 2;
+  t.in_type[0] = request.in_type;
+  t.in_type[1] = request.signal_type;
+  t.out_type = request.out_type;
+  for (const Item& item : items) t.in.push_back(item.in);
+  for (const Item& item : items) t.in.push_back(item.signal);
+  for (const Item& item : items) t.out.push_back(item.out);
+  t.by_bar = &growth;
+  // Steps compose only where no equity is negative.
+  t.cut = request.exact || !(request.params.floor >= 0) ? Cut::nowhere : Cut::always;
+  t.launch = [&](const Device& device, const Walks& walks, const double* by_bar, Handle stream) {
+    return device.table->equity(device.index, {request.params, by_bar, walks}, stream);
   };
-  const auto layout = [&](std::int64_t from, std::int64_t to) {
-    const std::int64_t count = to - from, points = packing.points(from, to);
-    Layout l;
-    l.in = packing.longest(from, to) * static_cast<std::int64_t>(sizeof(double));
-    l.signal = l.in + count * static_cast<std::int64_t>(sizeof(Series));
-    l.out = l.signal + count * static_cast<std::int64_t>(sizeof(Series));
-    l.values = l.out + count * static_cast<std::int64_t>(sizeof(Sink));
-    l.positions = l.values + (points * in_size + 7) / 8 * 8;
-    l.end = l.positions + points * signal_size;
-    return l;
-  };
-
-  Freight freight;
-  freight.items = std::ssize(items);
-  freight.load = [&](std::int64_t from, std::int64_t to) {
-    return Load{static_cast<std::size_t>(layout(from, to).end),
-                static_cast<std::size_t>(packing.points(from, to) * out_size), 0};
-  };
-  freight.pack = [&](const Cargo& c) {
-    const Layout l = layout(c.from, c.to);
-    std::memcpy(c.up, growth.data(), static_cast<std::size_t>(l.in));
-    packing.each(execution.threads, c, [&](std::int64_t i, std::int64_t offset) {
-      const Item& item = items[i];
-      const auto ship_series = [&](const Series& series, DType type, std::int64_t values, std::int64_t description) {
-        const std::int64_t at = values + offset * item_size(type);
-        gather(series, type, c.up + at);
-        reinterpret_cast<Series*>(c.up + description)[i - c.from] = {c.device_up + at, item_size(type), series.bars};
-      };
-      ship_series(item.in, request.in_type, l.values, l.in);
-      ship_series(item.signal, request.signal_type, l.positions, l.signal);
-      reinterpret_cast<Sink*>(c.up + l.out)[i - c.from] = {c.device_down + offset * out_size, out_size, item.in.bars};
-    });
-  };
-  freight.launch = [&](const Cargo& c) {
-    const Layout l = layout(c.from, c.to);
-    const Launch launch{request.params,
-                        request.in_type,
-                        request.signal_type,
-                        request.out_type,
-                        c.to - c.from,
-                        reinterpret_cast<const Series*>(c.device_up + l.in),
-                        reinterpret_cast<const Series*>(c.device_up + l.signal),
-                        reinterpret_cast<const Sink*>(c.device_up + l.out),
-                        reinterpret_cast<const double*>(c.device_up)};
-    device.check(device.table->equity(device.index, launch, c.stream), "starting a kernel");
-  };
-  freight.unpack = [&](const Cargo& c) {
-    packing.each(execution.threads, c, [&](std::int64_t i, std::int64_t offset) {
-      scatter(c.down + offset * out_size, items[i].out, request.out_type);
-    });
-  };
-  ship(device, execution.pipeline, freight);
-}
-
-/// Of series that lie on the device.
-void curve_resident(const Request& request, std::span<const Item> items, const Execution& execution,
-                    const std::vector<double>& growth) {
-  const Device device = *execution.device;
-  std::vector<Series> in, signal;
-  std::vector<Sink> out;
-  for (const Item& item : items) {
-    in.push_back(item.in);
-    signal.push_back(item.signal);
-    out.push_back(item.out);
-  }
-  Luggage luggage(device, execution.stream);
-  const Launch launch{request.params,       request.in_type,   request.signal_type,
-                      request.out_type,     std::ssize(items), luggage.send(in),
-                      luggage.send(signal), luggage.send(out), luggage.send(growth)};
-  device.check(device.table->equity(device.index, launch, execution.stream), "starting a kernel");
+  transform(t, execution);
 }
 
 }  // namespace
@@ -112,7 +45,6 @@ void curve(const Request& request, std::span<const Item> items, const Execution&
   const bool past_cache =
       points * (item_size(request.in_type) + item_size(request.signal_type) + item_size(request.out_type)) > kPastCache;
   const auto growth = growth_table(request.growth_per_bar, request.params.cutout, longest, execution.level);
-  if (execution.resident) return curve_resident(request, items, execution, *growth);
   if (execution.device) return curve_on_device(request, items, execution, *growth);
   const auto count = static_cast<std::int64_t>(items.size());
   const std::vector<std::int64_t> order = longest_first(count, [&](std::int64_t i) { return items[i].in.bars; });

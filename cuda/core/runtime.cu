@@ -326,6 +326,7 @@ const BackendTable& table() {
       equity,
       atc,
       atc_scratch,
+      signals,
   };
   return instance;
 }

@@ -18,10 +18,12 @@ __device__ inline double load(const std::byte* p, DType type) {
 }
 
 __device__ inline void store(std::byte* p, DType type, double value) {
-  if (type == DType::f32)
+  if (type == DType::f64)
+    *reinterpret_cast<double*>(p) = value;
+  else if (type == DType::f32)
     *reinterpret_cast<float*>(p) = static_cast<float>(value);
   else
-    *reinterpret_cast<double*>(p) = value;
+    *reinterpret_cast<std::int8_t*>(p) = static_cast<std::int8_t>(value);
 }
 
 /// What a lane reads: bars [start, ...) of a series. Bars that it does not have repeat its nearest.

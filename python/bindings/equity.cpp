@@ -11,8 +11,8 @@ namespace wq {
 namespace {
 
 py::object curve(const Panel& x, const Panel& signal, bool from_prices, double starting, double decay_per_bar,
-                 double growth_per_bar, double floor, std::int64_t cutout, bool sticky, const py::object& out,
-                 int num_threads, const std::string& simd, const DeviceChoice& device) {
+                 double growth_per_bar, double floor, std::int64_t cutout, bool sticky, bool exact,
+                 const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
   const std::string name = from_prices ? "prices" : "returns";
   if (x.size() != signal.size())
     throw ShapeError("signal: has " + std::to_string(signal.size()) + " series, but " + name + " have " +
@@ -26,6 +26,7 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
   equity::Request request;
   request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};
   request.growth_per_bar = growth_per_bar;
+  request.exact = exact;
   request.in_type = request.out_type = x.type();
   request.signal_type = signal.type();
   const Execution how = execution(x, num_threads, simd, device);
@@ -57,27 +58,27 @@ void register_equity(py::module_& m) {
   m.def(
       "equity_array",
       [](const py::object& x, const py::object& signal, int axis, bool from_prices, double starting,
-         double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky,
+         double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky, bool exact,
          const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
         return curve(Panel::of_array(x, name_of(from_prices), axis), Panel::of_array(signal, "signal", axis, true),
-                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, out, num_threads,
-                     simd, device);
+                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, exact, out,
+                     num_threads, simd, device);
       },
       arg("x"), arg("signal"), arg("axis"), arg("from_prices"), arg("starting"), arg("decay_per_bar"),
-      arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("out"), arg("num_threads"), arg("simd"),
-      arg("device"), "Equity curves of arrays.");
+      arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("exact"), arg("out"), arg("num_threads"),
+      arg("simd"), arg("device"), "Equity curves of arrays.");
   m.def(
       "equity_columns",
       [](const py::list& x, const py::list& signal, const std::vector<std::string>& labels, bool from_prices,
          double starting, double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky,
-         const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
+         bool exact, const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
         return curve(Panel::of_columns(x, name_of(from_prices), labels), Panel::of_columns(signal, "signal", labels),
-                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, out, num_threads,
-                     simd, device);
+                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, exact, out,
+                     num_threads, simd, device);
       },
       arg("x"), arg("signal"), arg("labels"), arg("from_prices"), arg("starting"), arg("decay_per_bar"),
-      arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("out"), arg("num_threads"), arg("simd"),
-      arg("device"), "Equity curves of lists of one-dimensional arrays.");
+      arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("exact"), arg("out"), arg("num_threads"),
+      arg("simd"), arg("device"), "Equity curves of lists of one-dimensional arrays.");
 }
 
 }  // namespace wq

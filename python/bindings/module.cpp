@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_ma(m);
   wq::register_equity(m);
   wq::register_atc(m);
+  wq::register_signals(m);
 }

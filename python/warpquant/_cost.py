@@ -30,7 +30,7 @@ FEW = 10_000
 class Work:
     """What a call has to do."""
 
-    op: str  # "average", "equity" or "atc"
+    op: str  # "average", "equity", "atc" or "signals"
     series: int
     points: int  # of all series
     inputs: int = 1  # values read per point
@@ -53,11 +53,11 @@ class Rates:
 
     cpu_start: float = 5e-6
     cpu_point: Mapping[str, float] = dataclasses.field(
-        default_factory=lambda: {"average": 0.6e-9, "equity": 1.5e-9, "atc": 25e-9}
+        default_factory=lambda: {"average": 0.6e-9, "equity": 1.5e-9, "atc": 25e-9, "signals": 3e-9}
     )
     device_start: float = 200e-6
     device_point: Mapping[str, float] = dataclasses.field(
-        default_factory=lambda: {"average": 0.01e-9, "equity": 0.02e-9, "atc": 0.5e-9}
+        default_factory=lambda: {"average": 0.01e-9, "equity": 0.02e-9, "atc": 0.5e-9, "signals": 0.02e-9}
     )
     device_full: int = 10_000  # series that fill a device
     bytes_per_second: float = 8e9  # pageable memory to a device, or back

@@ -41,6 +41,12 @@ def _whole(name: str, value: Any, low: int) -> int:
     return number
 
 
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ParameterError(f"{name}: {value!r} is not True or False")
+    return bool(value)
+
+
 def curve(
     returns: Any = None,
     signal: Any = None,
@@ -52,6 +58,7 @@ def curve(
     floor: float = 0.25,
     cutout: int = 0,
     neutral: str = "flat",
+    exact: bool = True,
     axis: int | str | None = None,
     out: Any = None,
     num_threads: int | None = None,
@@ -86,6 +93,10 @@ def curve(
         Leading bars without equity (NaN).
     neutral : {'flat', 'sticky'}, default 'flat'
         While the signal is 0: no exposure, or the exposure of the last bar that had one, kept as a number.
+    exact : bool, default True
+        False lets a device cut time into pieces that it computes side by side, for a few long series: products are then
+        rounded in another order, and values agree with the exact ones to a relative 1e-12 per 10,000 bars. Elsewhere it
+        changes nothing.
     axis : int or str, optional
         Time axis of a two-dimensional array; the last by default.
     out : array, optional
@@ -129,6 +140,7 @@ def curve(
         _number("floor", floor),
         _whole("cutout", cutout, 0),
         neutral == "sticky",
+        _flag("exact", exact),
     )
     source = unpack(x, name, axis)
     where = (

@@ -21,6 +21,9 @@ struct Launch;
 namespace equity {
 struct Launch;
 }
+namespace signals {
+struct Launch;
+}
 
 inline constexpr int kBackendAbi = 3;
 inline constexpr const char* kBackendCapsule = "warpquant.backend.3";
@@ -96,6 +99,7 @@ struct BackendTable {
   Fault (*equity)(int device, const equity::Launch& launch, Handle stream);
   Fault (*atc)(int device, const atc::Launch& launch, Handle stream);
   std::size_t (*atc_scratch)(int device, const atc::Run& run);  // bytes for each group
+  Fault (*signals)(int device, const signals::Launch& launch, Handle stream);
 };
 
 }  // namespace wq

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+
 #include "warpquant/core/math.h"
 
 namespace wq::equity::inline WQ_LEVEL {
@@ -76,6 +78,70 @@ struct Curve {
     last_signal = signal;
     return equity;
   }
+};
+
+/// The curve as an operation along time whose pieces can be walked side by side (cuda/core/scan.cuh). A step is
+/// e -> max(m e, floor). For m and e of 0 or more, which takes a floor of 0 or more, such steps make steps of the same
+/// form: first (m1, c1), then (m2, c2) is (m1 m2, max(m2 c1, c2)). Other roundings, so the last digits may differ.
+template <class M>
+struct CurveScan {
+  double starting, keep, floor;
+  std::int64_t cutout;
+  const double* growth;  // one factor per bar
+
+  using State = Curve<double>;
+  WQ_HD State start() const { return State(starting, keep); }
+
+  template <class In>
+  WQ_HD double step(State& s, const In& in, std::int64_t bar) const {
+    if (bar < cutout) return __builtin_nan("");
+    s.remember(in.before(0), in.before(1));
+    return s.template step<M>(in(0), in(1), growth[bar], keep, floor, bar == cutout);
+  }
+
+  struct Step {
+    double times, least;
+
+    WQ_HD double operator()(double equity) const { return max(times * equity, least); }
+    WQ_HD Step then(Step next) const { return {times * next.times, max(next.times * least, next.least)}; }
+  };
+  struct Map {
+    std::int64_t waiting;  // bars that the exposure from before the piece is kept for
+    Step step;             // of the bars behind those
+    double held;           // by the last bar; the one from before if `waits`
+    bool waits;
+  };
+  WQ_HD Map nothing() const { return {0, {1.0, 0.0}, 0.0, true}; }
+
+  template <class In>
+  WQ_HD void follow(Map& map, const In& in, std::int64_t bar) const {
+    if (bar < cutout) return;
+    if (bar == cutout) {  // nothing is from before
+      map.held = keep;
+      map.waits = false;
+    }
+    const double signal = in.before(1);
+    if (!M::kSticky || signal > 0.0 || signal < 0.0) {
+      map.held = multiplier<M>(if_finite(in(0)), if_finite(in.before(0)), signal, growth[bar], keep, map.held);
+      map.waits = false;
+    }
+    if (map.waits)
+      ++map.waiting;
+    else
+      map.step = map.step.then(one(bar == cutout ? 1.0 : map.held));
+  }
+
+  WQ_HD State after(State s, const Map& map) const {
+    Step waiting{1.0, 0.0}, power = one(s.held);
+    for (std::int64_t n = map.waiting; n > 0; n /= 2, power = power.then(power))
+      if (n % 2 == 1) waiting = waiting.then(power);
+    s.equity = map.step(waiting(s.equity));
+    if (!map.waits) s.held = map.held;
+    return s;
+  }
+
+ private:
+  WQ_HD Step one(double multiplier) const { return {max(multiplier, 0.0), floor}; }
 };
 
 }  // namespace wq::equity::inline WQ_LEVEL

@@ -20,6 +20,7 @@ struct Request {
   Params params;
   double growth_per_bar;
   DType in_type = DType::f64, signal_type = DType::f64, out_type = DType::f64;
+  bool exact = true;  // otherwise a device may cut time into pieces
 };
 
 void curve(const Request& request, std::span<const Item> items, const Execution& execution);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/signals/signals.h"
+
+#include <pybind11/stl.h>
+
+#include <map>
+
+#include "arrays.h"
+#include "register.h"
+#include "warpquant/core/error.h"
+
+namespace wq {
+namespace {
+
+using signals::Op;
+constexpr const char* kOps[] = {"crosses", "family", "average", "trend", "direction"};
+constexpr const char* kRoundings[] = {"away", "even", "none"};
+
+template <class E, std::size_t N>
+E named(const char* what, const std::string& name, const char* const (&names)[N]) {
+  for (std::size_t i = 0; i < N; ++i)
+    if (name == names[i]) return static_cast<E>(i);
+  throw InternalError(std::string(what) + ": '" + name + "' is unknown");
+}
+
+void check_alike(const Panel& first, const std::string& first_name, const Panel& other, const std::string& name) {
+  if (other.size() != first.size())
+    throw ShapeError(name + ": has " + std::to_string(other.size()) + " series, but " + first_name + " has " +
+                     std::to_string(first.size()));
+  for (std::int64_t i = 0; i < (first.is_columns() ? first.size() : 1); ++i)
+    if (other.bars(i) != first.bars(i))
+      throw ShapeError(name + ": " + first.label(i) + " has " + std::to_string(other.bars(i)) + " bars, but in " +
+                       first_name + " it has " + std::to_string(first.bars(i)));
+  if (!same_memory(other.on_device(), first.on_device()))
+    throw LayoutError(name + ": must be in the same memory as " + first_name);
+}
+
+py::object run(const std::string& op, const std::vector<Panel>& panels, const std::vector<std::string>& names,
+               const std::map<std::string, double>& numbers, const std::string& rounding, const py::object& out,
+               int num_threads, const std::string& simd, const DeviceChoice& device) {
+  signals::Request request;
+  signals::Params& p = request.params;
+  p.op = named<Op>("op", op, kOps);
+  p.inputs = static_cast<int>(panels.size());
+  p.rounding = named<atc::Switches::Rounding>("rounding", rounding, kRoundings);
+  const auto number = [&](const char* name) { return numbers.contains(name) ? numbers.at(name) : 0.0; };
+  p.rtol = number("rtol");
+  p.upper = number("upper");
+  p.lower = number("lower");
+  p.fill = number("fill");
+
+  // The last input is a floating one, which the result is like.
+  const Panel& like = panels.back();
+  const std::size_t half = (panels.size() + 1) / 2;
+  request.in_type[0] = panels.front().type();
+  request.in_type[1] = like.type();
+  for (std::size_t k = 0; k < panels.size(); ++k) {
+    check_alike(like, names.back(), panels[k], names[k]);
+    const std::size_t first = k < half ? 0 : half;
+    if (panels[k].type() != panels[first].type())
+      throw DTypeError(names[k] + ": has values of another type than " + names[first]);
+  }
+  request.out_type = p.op == Op::family || p.op == Op::average ? like.type() : DType::i8;
+  const Execution how = execution(like, num_threads, simd, device);
+  const Result result = out.is_none() ? Result(like, request.out_type) : Result(like, request.out_type, -1, out, "out");
+  for (const Borrowed& target : result.arrays())
+    for (std::size_t k = 0; k < panels.size(); ++k)
+      for (const Borrowed& input : panels[k].arrays())
+        if (overlap(target, input)) throw LayoutError("out: shares memory with " + names[k] + "; it must be apart");
+  if (like.longest() == 0) return result.object();
+
+  std::vector<const Borrowed*> others = result.borrowed();
+  for (const Panel& panel : panels) {
+    if (panel.on_device()) others.push_back(panel.on_device());
+    for (std::int64_t i = 0; i < panel.size(); ++i) request.in.push_back(panel.series(i));
+  }
+  for (std::int64_t i = 0; i < like.size(); ++i) {
+    request.out.push_back(result.sink(i));
+    request.out.back().bars = like.bars(i);
+  }
+  Streams streams(how, std::move(others));
+  {
+    const py::gil_scoped_release release;
+    signals::run(request, how);
+    streams.finish();
+  }
+  return result.object();
+}
+
+}  // namespace
+
+void register_signals(py::module_& m) {
+  using py::arg;
+  m.def(
+      "signals_array",
+      [](const std::string& op, const py::list& inputs, const std::vector<std::string>& names, int axis,
+         const std::map<std::string, double>& numbers, const std::string& rounding, const py::object& out,
+         int num_threads, const std::string& simd, const DeviceChoice& device) {
+        std::vector<Panel> panels;
+        for (std::size_t k = 0; k < names.size(); ++k)
+          panels.push_back(Panel::of_array(inputs[k], names[k], axis, k < names.size() / 2));
+        return run(op, panels, names, numbers, rounding, out, num_threads, simd, device);
+      },
+      arg("op"), arg("inputs"), arg("names"), arg("axis"), arg("numbers"), arg("rounding"), arg("out"),
+      arg("num_threads"), arg("simd"), arg("device"), "A stage of ATC, of arrays.");
+  m.def(
+      "signals_columns",
+      [](const std::string& op, const py::list& inputs, const std::vector<std::string>& names,
+         const std::vector<std::string>& labels, const std::map<std::string, double>& numbers,
+         const std::string& rounding, const py::object& out, int num_threads, const std::string& simd,
+         const DeviceChoice& device) {
+        std::vector<Panel> panels;
+        for (std::size_t k = 0; k < names.size(); ++k) panels.push_back(Panel::of_columns(inputs[k], names[k], labels));
+        return run(op, panels, names, numbers, rounding, out, num_threads, simd, device);
+      },
+      arg("op"), arg("inputs"), arg("names"), arg("labels"), arg("numbers"), arg("rounding"), arg("out"),
+      arg("num_threads"), arg("simd"), arg("device"), "A stage of ATC, of lists of one-dimensional arrays.");
+}
+
+}  // namespace wq
