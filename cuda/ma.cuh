@@ -251,7 +251,7 @@ __global__ void join_kernel(Launch launch, Kind kind) {
 /// Put one average into a stream.
 inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
   Fault fault = Fault::none;
-  AllKinds::visit(launch.kind, launch.spec, [&]<class Kind>(const Kind& kind) {
+  DeviceKinds::visit(launch.kind, launch.spec, [&]<class Kind>(const Kind& kind) {
     std::int64_t lead = 0;
     if constexpr (Kind::info.recurrent) lead = guess_bars(kind, launch.spec);
     const std::int64_t wanted = power_of_2(kind.span() + 1 + kTile, 2 * kTile);

@@ -11,6 +11,7 @@
 
 #include "warpquant/atc/launch.h"
 #include "warpquant/atc/signals.h"
+#include "warpquant/atc/stages.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
 #include "warpquant/core/parallel.h"
@@ -91,7 +92,12 @@ class Computation {
     Luggage luggage(device, execution_.stream);
     survey(luggage, request_.close_type, [](const Item& item) { return item.close; });
     if (request_.separate_src) survey(luggage, request_.src_type, [](const Item& item) { return item.src; });
+    const double* const growth = luggage.send(*growth_);
     std::vector<Group> groups;
+    if (in_stages(longest_)) {  // symbols of an array are equally long
+      for (const Item& item : items_) run_in_stages(request_, item, growth, device, execution_.stream);
+      return;
+    }
     for (std::int64_t first = 0; first < count(); first += kMaxLanes) {
       Group group = empty_group(static_cast<int>(std::min<std::int64_t>(kMaxLanes, count() - first)));
       for (int lane = 0; lane < group.symbols; ++lane) set_lane(group, lane, items_[first + lane]);
@@ -100,7 +106,7 @@ class Computation {
     }
     const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
     Launch launch{run_, std::ssize(groups), luggage.send(groups), scratch > 0 ? luggage.scratch(scratch) : nullptr};
-    launch.run.growth = luggage.send(*growth_);
+    launch.run.growth = growth;
     device.check(device.table->atc(device.index, launch, execution_.stream), "starting a kernel");
   }
 
@@ -181,6 +187,8 @@ class Computation {
       group.src[lane] = group.src[0];
     }
   }
+
+  bool in_stages(std::int64_t bars) const { return !request_.exact && !request_.detail && bars >= kLongSeries; }
 
   static constexpr std::int64_t kScan = 64;  // symbols per task of the search for holes
 
@@ -330,10 +338,12 @@ class Computation {
     std::vector<DeviceGroup> groups;
     std::int64_t up = 0, down = 0;
     const auto add = [&](const std::vector<const Item*>& items, bool gaps, DType close_type, DType src_type) {
-      for (std::size_t i = 0; i < items.size(); i += kMaxLanes) {
-        const auto begin = items.begin() + static_cast<std::ptrdiff_t>(i);
-        const auto count = static_cast<std::ptrdiff_t>(std::min<std::size_t>(kMaxLanes, items.size() - i));
-        groups.push_back({{begin, begin + count}, gaps, close_type, src_type, up, down});
+      for (auto begin = items.begin(), end = begin; begin != items.end(); begin = end) {
+        // What is computed in stages keeps to itself, so that no result depends on its neighbours.
+        const bool staged = !gaps && in_stages((*begin)->close.bars);
+        while (end != items.end() && end - begin < kMaxLanes && staged == (!gaps && in_stages((*end)->close.bars)))
+          ++end;
+        groups.push_back({{begin, end}, gaps, close_type, src_type, up, down});
         for (const Item* item : groups.back().items) {
           up += bytes_of(item->close.bars, close_type);
           if (request_.separate_src) up += bytes_of(item->src.bars, src_type);
@@ -377,6 +387,7 @@ class Computation {
       Launch launch{run_, c.to - c.from, reinterpret_cast<const Group*>(c.device_up + growth_bytes),
                     scratch > 0 ? c.scratch : nullptr};
       launch.run.growth = reinterpret_cast<const double*>(c.device_up);
+      if (in_stages(longest_)) return launch_in_stages(launch, reinterpret_cast<const Group*>(c.up + growth_bytes), c);
       device.check(device.table->atc(device.index, launch, c.stream), "starting a kernel");
     };
     freight.unpack = [&](const Cargo& c) {
@@ -391,6 +402,32 @@ class Computation {
       });
     };
     ship(device, execution_.pipeline, freight);
+  }
+
+  /// Group by group, as `groups` in host memory describes them.
+  void launch_in_stages(Launch launch, const Group* groups, const Cargo& c) const {
+    const Device device = *execution_.device;
+    for (std::int64_t g = 0; g < launch.groups; ++g) {
+      const Group& group = groups[g];
+      if (group.gaps || !in_stages(group.close[0].bars)) {
+        Launch one = launch;
+        one.groups = 1;
+        one.group += g;
+        if (one.scratch != nullptr) one.scratch += g * device.table->atc_scratch(device.index, run_);
+        device.check(device.table->atc(device.index, one, c.stream), "starting a kernel");
+        continue;
+      }
+      Request request = request_;
+      request.close_type = group.close_type;
+      request.src_type = group.src_type;
+      for (int lane = 0; lane < group.symbols; ++lane) {
+        Item item{};
+        item.close = group.close[lane];
+        item.src = group.src[lane];
+        for (int o = 0; o < kOutputs; ++o) item.out[o] = group.out[o][lane];
+        run_in_stages(request, item, launch.run.growth, device, c.stream);
+      }
+    }
   }
 
   /// Put the prices of a group into a batch, from `up` on, and say where on the device they and the results will be.

@@ -666,7 +666,7 @@ Plan plan(int kind, const Spec& spec, std::int64_t series, std::int64_t longest)
   const std::int64_t block = block_bars(spec.length), blocks = (longest + block - 1) / block;
   const std::int64_t wanted = std::max<std::int64_t>(kEnough / std::max<std::int64_t>(series, 1), 1);
   Plan plan{};
-  AllKinds::visit(kind, spec, [&]<class Kind>(const Kind& k) {
+  DeviceKinds::visit(kind, spec, [&]<class Kind>(const Kind& k) {
     std::int64_t pieces = std::min(wanted, blocks);
     // A piece shorter than what a guess walks before it costs more than it brings.
     if constexpr (Kind::info.recurrent)

@@ -89,8 +89,8 @@ Result make_result(const Panel& panel, DType type, std::int64_t copies, const st
 
 /// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
 py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
-               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
-               int num_threads, const std::string& simd, const DeviceChoice& device) {
+               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact,
+               const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
   if (src) {
     if (src->size() != close.size())
       throw ShapeError("src: has " + std::to_string(src->size()) + " series, but prices have " +
@@ -116,6 +116,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   if (src) request.src_type = src->type();
   request.out_type = float32 ? DType::f32 : DType::f64;
   request.last_only = last_only;
+  request.exact = exact;
   request.detail = detail;
   request.label = [&close](std::int64_t i) { return close.label(i); };
   const Execution how = execution(close, num_threads, simd, device);
@@ -193,7 +194,7 @@ void register_atc(py::module_& m) {
   m.def(
       "atc_array",
       [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
-         const std::vector<int>& outputs, bool last_only, bool detail, bool float32, const py::dict& out,
+         const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, const py::dict& out,
          int num_threads, const std::string& simd, const DeviceChoice& device) {
         const Panel close = Panel::of_array(prices, "prices", axis);
         std::optional<Panel> source;
@@ -203,23 +204,23 @@ void register_atc(py::module_& m) {
             throw ShapeError("src: has shape " + source->arrays()[0].shape_text() + ", but prices have " +
                              close.arrays()[0].shape_text());
         }
-        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd, device);
+        return run(close, source, settings, outputs, last_only, detail, float32, exact, out, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+      arg("float32"), arg("exact"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
       "ATC of an array. None if it is on a device and values are missing.");
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
          const Settings& settings, const std::vector<int>& outputs, bool last_only, bool detail, bool float32,
-         const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
+         bool exact, const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
         std::optional<Panel> source;
         if (src) source = Panel::of_columns(*src, "src", labels);
-        return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd, device);
+        return run(close, source, settings, outputs, last_only, detail, float32, exact, out, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+      arg("float32"), arg("exact"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
       "ATC of a list of one-dimensional arrays.");
   m.def(
       "atc_growth",

@@ -351,6 +351,7 @@ def run(
     last_only: bool = False,
     detail: bool = False,
     precision: str = "float64",
+    exact: bool = True,
     axis: int | str | None = None,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
@@ -382,6 +383,11 @@ def run(
         axis of the nine lengths in the order of `lengths`.
     precision : {'float64', 'float32'}, default 'float64'
         Type of the results. Arithmetic is in float64.
+    exact : bool, default True
+        False lets a device compute symbols of 16,384 bars or more in stages, each over pieces of time side by side:
+        for a few long series, in which one bar after the other leaves most of a device idle. Equities then agree with
+        the exact ones to a relative 1e-12 per 10,000 bars, and so do signals and classes, except on bars where a value
+        lies that close to an edge. Elsewhere, and with `detail`, it changes nothing.
     axis : int or str, optional
         Time axis of a two-dimensional array; the last by default.
     out : mapping, optional
@@ -420,6 +426,8 @@ def run(
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
     if precision not in ("float64", "float32"):
         raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
+    if not isinstance(exact, (bool, np.bool_)):
+        raise ParameterError(f"exact: {exact!r} is not True or False")
     if detail and last_only:
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
@@ -433,7 +441,7 @@ def run(
     if params.on_short == "raise":
         _check_short(params, source)
     targets = _targets(prices, out, names, detail) if out is not None else {}
-    how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", targets, *where)
+    how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", exact, targets, *where)
     if source.labels is None:
         pair = (source.data, None if other is None else other.data)
         results = _core.atc_array(pair[0], pair[1], source.axis, *how)

@@ -60,13 +60,19 @@ struct Kama {
 
   template <class V, class X>
   WQ_HD void advance(State<V>& s, X x, bool) const {
+    slide(s, x);
+    smooth(s, x);
+  }
+
+  /// Move the window on by a bar.
+  template <class V, class X>
+  WQ_HD void slide(State<V>& s, X x) const {
     s.noise = (s.noise + abs(x[0] - x[1])) - abs(x[length] - x[length + 1]);
     // Where little is left of much, what is left may be rounding.
     const auto doubtful = lt(s.noise, s.loudest * V(0x1p-10));
     s.loudest = max(s.loudest, s.noise);
     if (any(doubtful)) [[unlikely]]
       s.noise = select(doubtful, moves(x), s.noise);
-    smooth(s, x);
   }
 
   /// Not finite if a value since the last `tend` was not.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "warpquant/ma/ema.h"
 #include "warpquant/ma/hma.h"
 #include "warpquant/ma/kama.h"
 #include "warpquant/ma/lsma.h"
 #include "warpquant/ma/roc.h"
 #include "warpquant/ma/sma.h"
+#include "warpquant/ma/variants.h"
 #include "warpquant/ma/wma.h"
 
 namespace wq::ma::inline WQ_LEVEL {
@@ -25,6 +28,13 @@ struct Kinds {
   static constexpr int kCount = sizeof...(K);
   static constexpr Info info[] = {K::info...};
 
+  template <class Kind>
+  static constexpr int index_of() {
+    int i = 0, found = -1;
+    ((found = std::is_same_v<K, Kind> ? i : found, ++i), ...);
+    return found;
+  }
+
   /// Call `f` with the kind at `index`, made from `spec`.
   template <class F>
   static void visit(int index, const Spec& spec, F f) {
@@ -35,5 +45,10 @@ struct Kinds {
 
 /// The registry: a kind that stands here has its CPU loops, its streams, its Python function, tests and docs.
 using AllKinds = Kinds<Sma, Ema, Wma, Hma, Dema, Tema, Kama, Lsma, Rma, Roc>;
+
+/// With those that only ATC asks for, in stages on a device; the first ones are the same.
+template <class... K>
+Kinds<K..., EarlyDema, PreviousLsma, EarlyKama> with_variants(Kinds<K...>);
+using DeviceKinds = decltype(with_variants(AllKinds{}));
 
 }  // namespace wq::ma::inline WQ_LEVEL
