@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import warpquant
-from checks import same_bits
-from warpquant import atc, config, equity, errors, ma, memory
+from checks import near, same_bits
+from warpquant import atc, config, equity, errors, ma, memory, signals
 
 #: How many times as long the tests of orders, schedules and leaks take: `make soak`.
 SOAK = int(os.environ.get("WQ_SOAK", "1"))
@@ -37,6 +37,8 @@ CALLS = {
     "atc": lambda **how: np.stack([*atc.run(PANEL[:20, :120], outputs="all", **how).values()]),
     "atc, holes": lambda **how: atc.run(HOLES[:12, :200], outputs="average", **how)["average"],
     "equity": lambda **how: equity.curve(prices=PANEL, signal=SIGNAL, growth_per_bar=1e-4, cutout=3, **how),
+    "crosses": lambda **how: signals.crosses(np.ravel(PANEL), np.full(PANEL.size, 100.0), **how),
+    "layer": lambda **how: signals.family([SIGNAL, -SIGNAL, SIGNAL], [PANEL, PANEL + 1, PANEL], **how),
 }
 
 # Faults of the table, and what a user sees of them.
@@ -99,6 +101,10 @@ LONG = 100 + np.cumsum(RNG.normal(size=3000))
 
 
 def results(what, x, device):
+    if what == "crosses":
+        return signals.crosses(x, np.full_like(x, x.mean()), device=device)
+    if what == "trend":
+        return signals.trend(x - x.mean(), device=device)
     if what == "atc":
         return np.stack([*atc.run(x, outputs="all", device=device).values()])
     if what == "equity":
@@ -106,7 +112,7 @@ def results(what, x, device):
     return getattr(ma, what)(x, [1, 9, 28], device=device)
 
 
-@pytest.mark.parametrize("what", [*ma.kinds(), "equity", "atc"])
+@pytest.mark.parametrize("what", [*ma.kinds(), "equity", "crosses", "trend", "atc"])
 def test_awkward_shapes_in_ten_orders_of_threads(emulator, what):
     for series, bars in SHAPES:
         if what == "atc" and bars > 300:
@@ -241,6 +247,36 @@ def test_every_call_of_the_table_may_fail(emulator, call, fault, lasting):
     same_bits(call(device="emulator"), want, "after all faults")
 
 
+#: A symbol that `exact=False` takes in stages.
+SYMBOL = 100 * np.exp(np.cumsum(RNG.normal(0.0, 0.01, 17_000)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_stages_may_fail(emulator, fault):
+    def call():
+        return atc.run(SYMBOL, device="emulator", exact=False)["average"]
+
+    want = call()
+    emulator.configure()
+    call()
+    calls = emulator.counts()["calls"]
+    raised = 0
+    for number in range(1 + fault, calls, max(calls // (12 * SOAK), 1)):
+        emulator.configure(fail_at=number, failure=fault)
+        try:
+            same_bits(call(), want, f"call {number} failed")
+        except FAULTS[fault]:
+            raised += 1
+        emulator.configure()
+        memory.trim("emulator")
+        counts = emulator.counts()
+        left = sum(counts[c] > 0 for c in ("memory_used", "pinned_used")) + counts["streams"] + counts["events"]
+        assert left <= 1, (number, counts)
+        emulator.forget()
+    assert raised > 0
+
+
 def test_calls_from_many_threads(emulator, call):
     import concurrent.futures
 
@@ -323,6 +359,20 @@ def test_atc_of_device_arrays(there, compat):
             got = atc.run(arguments[0], {"compat": compat}, src=arguments[1], outputs="all", **how)
             for name in want:
                 same_bits(got[name].to_numpy(), np.asarray(want[name]), name)
+
+
+def test_stages_of_device_arrays(there):
+    for x, y in ((PANEL, SIGNAL), (PANEL[3], SIGNAL[3]), (PANEL.astype(np.float32), SIGNAL.astype(np.float32))):
+        for call in (
+            lambda a, b: signals.crosses(a, b),
+            lambda a, b: signals.family([b, b], [a, a]),
+            lambda a, b: signals.average([b, b], [a, a], upper=0.2),
+            lambda a, b: signals.direction(b),
+            lambda a, b: signals.trend(b),
+        ):
+            same_bits(call(there(x), there(y)).to_numpy(), call(x, y))
+    crossed = signals.crosses(there(PANEL), there(PANEL[::-1].copy()))
+    same_bits(signals.family([crossed], [there(PANEL)]).to_numpy(), signals.family([crossed.to_numpy()], [PANEL]))
 
 
 def test_equity_of_device_arrays(there):
@@ -491,6 +541,19 @@ def test_memory_is_not_free_before_its_users_are_done(emulator, schedules):
         same_bits(later().reshape(PANEL.shape), want, f"seed {seed}")
 
 
+@pytest.mark.slow
+def test_stages_in_any_schedule(emulator):
+    want = atc.run(SYMBOL, device="emulator", exact=False)["average"]
+    near(want, atc.run(SYMBOL)["average"], 1e-11, scale=1.0)
+    for seed in range(1, 10 * SOAK + 1):
+        emulator.configure(schedule_seed=seed, thread_seed=seed)
+        prices = in_stream(emulator, SYMBOL)
+        got = atc.run(prices, exact=False)["average"]
+        del prices
+        in_stream(emulator, np.full_like(SYMBOL, 7))
+        same_bits(got.to_numpy(), want, f"seed {seed}")
+
+
 def test_a_captured_stream_is_refused(emulator):
     x, signal = simulated(PANEL), simulated(SIGNAL)
     emulator.configure(capturing=True)
@@ -557,14 +620,16 @@ def test_nothing_piles_up(emulator):
 OCCUPANCY = {
     "walk_kernel": (32, 24),
     "join_kernel": (32, 24),
-    "curve_kernel": (32, 10),
+    "map_kernel": (32, 10),
+    "result_kernel": (32, 10),
+    "bar_kernel": (256, 32),
     "survey_kernel": (256, 64),
     "atc_kernel": (72, 12),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["ma.cu", "equity.cu", "atc.cu", "core/survey.cu"])
+@pytest.mark.parametrize("source", ["ma.cu", "equity.cu", "atc.cu", "signals.cu", "core/survey.cu"])
 def test_occupancy(source, tmp_path):
     nvcc = shutil.which(os.environ.get("CUDACXX", "nvcc"))
     if nvcc is None or "LD_PRELOAD" in os.environ:
