@@ -385,9 +385,9 @@ def run(
         Type of the results. Arithmetic is in float64.
     exact : bool, default True
         False lets a device compute symbols of 16,384 bars or more in stages, each over pieces of time side by side:
-        for a few long series, in which one bar after the other leaves most of a device idle. Equities then agree with
-        the exact ones to a relative 1e-12 per 10,000 bars, and so do signals and classes, except on bars where a value
-        lies that close to an edge. Elsewhere, and with `detail`, it changes nothing.
+        for a few long series, in which one bar after the other leaves most of a device idle. Results then agree with
+        the exact ones to 1e-11, except on bars where a value lies that close to the edge of a decision. Elsewhere, and
+        with `detail`, it changes nothing.
     axis : int or str, optional
         Time axis of a two-dimensional array; the last by default.
     out : mapping, optional

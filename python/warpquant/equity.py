@@ -95,8 +95,7 @@ def curve(
         While the signal is 0: no exposure, or the exposure of the last bar that had one, kept as a number.
     exact : bool, default True
         False lets a device cut time into pieces that it computes side by side, for a few long series: products are then
-        rounded in another order, and values agree with the exact ones to a relative 1e-12 per 10,000 bars. Elsewhere it
-        changes nothing.
+        rounded in another order, and values agree with the exact ones to a relative 1e-12. Elsewhere it changes nothing.
     axis : int or str, optional
         Time axis of a two-dimensional array; the last by default.
     out : array, optional

@@ -41,7 +41,7 @@ struct Crosses {
     s.step(in_every_case<M>(average < b.lower), in_every_case<M>(average >= b.upper),
            in_every_case<M>(close * 0.0 == 0.0 && average * 0.0 == 0.0));
   }
-  WQ_HD double value(const State<bool>& s) const { return s.is_long ? 1.0 : s.is_short ? -1.0 : 0.0; }
+  WQ_HD double value(const State<bool>& s) const { return s.is_long - s.is_short; }
 };
 
 /// The direction that the average, input 0, latches where it crosses over `upper` or under `lower`.
@@ -62,7 +62,7 @@ struct Directions {
     s.is_long = either(up, but_not(s.is_long, down));
     s.is_short = either(down, but_not(s.is_short, up));
   }
-  WQ_HD double value(const State<bool>& s) const { return s.is_long ? 1.0 : s.is_short ? -1.0 : 0.0; }
+  WQ_HD double value(const State<bool>& s) const { return s.is_long - s.is_short; }
 };
 
 /// Latches as operations along time whose pieces can be walked side by side (cuda/core/scan.cuh). The state is a few
