@@ -66,21 +66,33 @@ def resident_atc(run: Benchmark, prices: Callable[[int, int], Any]) -> None:
             )
             for compat in ("pine", "sovereign")
         }
+        if series == 1:
+            cases["warpquant, in stages"] = waiting(functools.partial(atc.run, x, exact=False))
         ns = run.measure(x.size, cases, case="atc", series=series, bars=bars)
         print(
             f"{series:8,} x {bars:9,}"
-            + "".join(f"{ns[f'warpquant, {c}'] * x.size / 1e6:10.3f} {c}" for c in ("pine", "sovereign")),
+            + "".join(f"{ns[c] * x.size / 1e6:10.3f} {c.removeprefix('warpquant, ')}" for c in cases),
             flush=True,
         )
 
 
 def resident_equity(run: Benchmark, prices: Callable[[int, int], Any]) -> None:
-    series, bars = (3, 200) if run.smoke else (10_000, 2000)
-    x = prices(series, bars)
-    signal = devices.cupy.sign(x - x.mean(axis=1, keepdims=True))
-    curve = waiting(functools.partial(equity.curve, prices=x, signal=signal, out=devices.cupy.empty_like(x)))
-    ns = run.measure(x.size, {"device copy": copy_of(x), "warpquant": curve}, case="equity", series=series, bars=bars)
-    print(f"equity  {series:8,} x {bars:9,}{ns['warpquant']:20.4f}{ns['device copy'] / ns['warpquant']:10.0%}")
+    for series, bars in ((3, 200),) if run.smoke else ((1, 1_000_000), (10_000, 2000)):
+        x = prices(series, bars)
+        signal = devices.cupy.sign(x - x.mean(axis=1, keepdims=True))
+        out = devices.cupy.empty_like(x)
+        curve = functools.partial(equity.curve, prices=x, signal=signal, out=out)
+        cases = {"device copy": copy_of(x), "warpquant": waiting(curve)}
+        if series == 1:
+            cases["warpquant, in pieces"] = waiting(functools.partial(curve, exact=False))
+        else:
+            cases |= devices.equity(x, signal)
+        ns = run.measure(x.size, cases, case="equity", series=series, bars=bars)
+        print(
+            f"equity  {series:8,} x {bars:9,}{ns['warpquant']:20.4f}{ns['device copy'] / ns['warpquant']:10.0%}"
+            + "".join(f"   {ns[c]:.4f} {c}" for c in cases if c not in ("warpquant", "device copy")),
+            flush=True,
+        )
 
 
 def from_the_host(run: Benchmark) -> None:

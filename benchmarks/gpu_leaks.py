@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import warpquant
-from warpquant import atc, bench, equity, ma
+from warpquant import atc, bench, equity, ma, signals
 
 CALLS = 1000
 
@@ -30,6 +30,7 @@ def main() -> None:
         ma.hma(prices, 28, device="cuda")
         ma.hma(there, 28)
         equity.curve(prices=there, signal=signal_there)
+        signals.crosses(there, signal_there)
         atc.run(prices, device="cuda")
         atc.run(there)
         ma.ema(np.where(prices > 0, prices, np.nan), 28, device="cuda").sum()

@@ -168,7 +168,12 @@ def test_equity_in_pieces(device, neutral):
     signal = np.repeat(rng.choice([-1.0, 0.0, 0.0, 0.0, 1.0], 40), 500)
     returns[5000:5100] = -0.5
     returns[::701] = np.nan
-    for how in ({}, {"cutout": 3000, "starting": -2.0}, {"floor": -1.0}, {"growth_per_bar": 1e-5, "decay_per_bar": 0.1}):
+    for how in (
+        {},
+        {"cutout": 3000, "starting": -2.0},
+        {"floor": -1.0},
+        {"growth_per_bar": 1e-5, "decay_per_bar": 0.1},
+    ):
         want = equity.curve(returns, signal, neutral=neutral, **how)
         got = equity.curve(returns, signal, neutral=neutral, **how, exact=False, device=device)
         near(got, want, TOLERANCE["stages"], label=str(how))

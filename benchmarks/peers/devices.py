@@ -149,6 +149,30 @@ def averages(kind: str, x: Any, length: int) -> Calls:
     return {name: _waiting(call) for name, call in calls.items() if call}
 
 
+def equity(x: Any, signal: Any) -> Calls:
+    """Equity of a signal at these prices, a thread for each series."""
+    if cuda is None:
+        return {}
+
+    @cuda.jit
+    def curve(x: Any, signal: Any, out: Any) -> None:
+        i = cuda.grid(1)
+        if i < x.shape[0]:
+            value = 1.0
+            out[i, 0] = value
+            for t in range(1, x.shape[1]):
+                change = x[i, t] / x[i, t - 1] - 1.0
+                before = signal[i, t - 1]
+                value *= 1.0 + (change if before > 0 else -change if before < 0 else 0.0)
+                value = max(value, 0.25)
+                out[i, t] = value
+
+    out = cupy.empty_like(x)
+    arrays = [cuda.as_cuda_array(a) for a in (x, signal, out)]
+    grid = (x.shape[0] + THREADS - 1) // THREADS
+    return {"numba": _waiting(lambda: curve[grid, THREADS](*arrays))}
+
+
 def _waiting(call: Callable[[], Any]) -> Callable[[], Any]:
     def waits() -> Any:
         result = call()

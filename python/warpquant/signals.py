@@ -89,7 +89,9 @@ def _votes(op: str, signals: Any, equities: Any, *how: Any, **settings: Any) -> 
             raise ShapeError(f"equities: has the keys {list(equities)}, but signals has {list(signals)}")
         weights = [equities[key] for key in signals]
     if not positions or len(positions) != len(weights):
-        raise ShapeError(f"equities: are {len(weights)}, but there are {len(positions)} signals; one for each is needed")
+        raise ShapeError(
+            f"equities: are {len(weights)}, but there are {len(positions)} signals; one for each is needed"
+        )
     others = {f"signals[{i}]": x for i, x in enumerate(positions)}
     others.update((f"equities[{i}]", x) for i, x in enumerate(weights[:-1]))
     return _run(op, (f"equities[{len(weights) - 1}]", weights[-1]), others, *how, **settings)
