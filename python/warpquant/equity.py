@@ -94,8 +94,9 @@ def curve(
     neutral : {'flat', 'sticky'}, default 'flat'
         While the signal is 0: no exposure, or the exposure of the last bar that had one, kept as a number.
     exact : bool, default True
-        False lets a device cut time into pieces that it computes side by side, for a few long series: products are then
-        rounded in another order, and values agree with the exact ones to a relative 1e-12. Elsewhere it changes nothing.
+        False lets a device cut time into pieces that it computes side by side, for a few long series: products are
+        then rounded in another order, and values agree with the exact ones to a relative 1e-12. Elsewhere it changes
+        nothing.
     axis : int or str, optional
         Time axis of a two-dimensional array; the last by default.
     out : array, optional
