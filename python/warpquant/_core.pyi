@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_stats', 'reset_peak', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'to_device', 'to_host', 'trim', 'usable_processors']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_stats', 'reset_peak', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'to_device', 'to_host', 'trim', 'usable_processors']
 class Array:
     """
     An array in the memory of a device.
@@ -94,11 +94,11 @@ class AtcSettings:
     """
     def __init__(self, lengths: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], cutout: typing.SupportsInt | typing.SupportsIndex, strategy_mode: bool, switches: collections.abc.Mapping[str, str]) -> None:
         ...
-def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     ATC of an array. None if it is on a device and values are missing.
     """
-def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     ATC of a list[typing.Any] of one-dimensional arrays.
     """
@@ -134,11 +134,11 @@ def effective_simd(name: str) -> str:
     """
     The level that a setting comes to on this machine.
     """
-def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, exact: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     Equity curves of arrays.
     """
-def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, exact: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
     Equity curves of lists of one-dimensional arrays.
     """
@@ -173,6 +173,14 @@ def set_buffer_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
 def set_memory_limit(backend: str, number: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Most bytes of a device's memory; 0: no limit.
+    """
+def signals_array(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], axis: typing.SupportsInt | typing.SupportsIndex, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+    """
+    A stage of ATC, of arrays.
+    """
+def signals_columns(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], labels: collections.abc.Sequence[str], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+    """
+    A stage of ATC, of lists of one-dimensional arrays.
     """
 def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex = 0) -> Array:
     """
