@@ -21,7 +21,7 @@ struct ColumnReader {
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t bar = clamp(from + i, 0, series.bars - 1);
       const std::byte* p = series.data + bar * series.stride;
-      Lane<kWidth>(type == DType::f32 ? static_cast<double>(*reinterpret_cast<const float*>(p))
+      Lane<kWidth, double>(type == DType::f32 ? static_cast<double>(*reinterpret_cast<const float*>(p))
                                       : *reinterpret_cast<const double*>(p))
           .store(out + i * kWidth);
     }
@@ -35,7 +35,7 @@ struct Crew {
   static constexpr int kBlocks = 1, kBlock = 1;
   static constexpr bool kOneSymbol = false, kCrew = true;
   static_assert(kSpan % kTile == 0 && rebuild_bars(1) % kTile == 0);
-  using V = Lane<kWidth>;
+  using V = Lane<kWidth, double>;
   using M = bool;
   struct Reader : ColumnReader {
     WQ_HD_CALL void rows(std::int64_t from, std::int64_t count, double* out) const {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "core/kernel.cuh"
 #include "warpquant/core/window.h"
 
-/// `Lane<W>`: one column of a row of W doubles, the thread's own. What `Pack<W>` is to a CPU thread, W lanes are to the
-/// threads of a block, with the same vocabulary and bits.
+/// `Lane<W, R>`: one column of a row of W numbers of type R, the thread's own. What `Pack<W>` is to a CPU thread, W
+/// lanes are to the threads of a block, with the same vocabulary and bits.
 namespace wq::inline WQ_LEVEL {
 
 /// Number of the thread within its block.
@@ -24,60 +26,71 @@ WQ_HD void meet_block() {
 #endif
 }
 
-template <int W>
+template <int W, class R>
 struct Lane {
-  double v;
+  R v;
 
   Lane() = default;
-  WQ_HD Lane(double value) : v(value) {}
+  template <class N>
+    requires std::is_arithmetic_v<N>
+  WQ_HD Lane(N value) : v(static_cast<R>(value)) {}
   WQ_HD static int column() { return thread_of_block() % W; }
-  WQ_HD static Lane load(const double* row) { return row[column()]; }
-  WQ_HD void store(double* row) const { row[column()] = v; }
+  WQ_HD static Lane load(const R* row) { return row[column()]; }
+  WQ_HD void store(R* row) const { row[column()] = v; }
 };
 
-#define WQ_LANE(result, name)               \
-  template <int W>                          \
-  WQ_HD result name(Lane<W> a, Lane<W> b) { \
-    return wq::name(a.v, b.v);              \
+#define WQ_LANE(name)                           \
+  template <int W, class R>                     \
+  WQ_HD bool name(Lane<W, R> a, Lane<W, R> b) { \
+    return wq::name(a.v, b.v);                  \
   }
-WQ_LANE(bool, lt)
-WQ_LANE(bool, le)
-WQ_LANE(bool, gt)
-WQ_LANE(bool, ge)
-WQ_LANE(bool, eq)
-WQ_LANE(bool, ne)
-WQ_LANE(Lane<W>, max)
-WQ_LANE(Lane<W>, min)
+WQ_LANE(lt)
+WQ_LANE(le)
+WQ_LANE(gt)
+WQ_LANE(ge)
+WQ_LANE(eq)
+WQ_LANE(ne)
 #undef WQ_LANE
-#define WQ_LANE(result, name)    \
-  template <int W>               \
-  WQ_HD result name(Lane<W> a) { \
-    return wq::name(a.v);        \
+#define WQ_LANE(name)                                 \
+  template <int W, class R>                           \
+  WQ_HD Lane<W, R> name(Lane<W, R> a, Lane<W, R> b) { \
+    return wq::name(a.v, b.v);                        \
   }
-WQ_LANE(bool, is_nan)
-WQ_LANE(Lane<W>, abs)
-WQ_LANE(Lane<W>, floor)
-WQ_LANE(Lane<W>, rint)
-WQ_LANE(Lane<W>, next_up)
+WQ_LANE(max)
+WQ_LANE(min)
 #undef WQ_LANE
-#define WQ_LANE(name)                                \
-  template <int W>                                   \
-  WQ_HD Lane<W> name(bool m, Lane<W> a, Lane<W> b) { \
-    return wq::name(m, a.v, b.v);                    \
+#define WQ_LANE(name)                   \
+  template <int W, class R>             \
+  WQ_HD Lane<W, R> name(Lane<W, R> a) { \
+    return wq::name(a.v);               \
+  }
+WQ_LANE(abs)
+WQ_LANE(floor)
+WQ_LANE(rint)
+WQ_LANE(next_up)
+#undef WQ_LANE
+template <int W, class R>
+WQ_HD bool is_nan(Lane<W, R> a) {
+  return wq::is_nan(a.v);
+}
+#define WQ_LANE(name)                                         \
+  template <int W, class R>                                   \
+  WQ_HD Lane<W, R> name(bool m, Lane<W, R> a, Lane<W, R> b) { \
+    return wq::name(m, a.v, b.v);                             \
   }
 WQ_LANE(select)
 WQ_LANE(add_if)
 WQ_LANE(sub_if)
 WQ_LANE(div_if)
 #undef WQ_LANE
-template <int W>
-WQ_HD Lane<W> keep_if(bool m, Lane<W> a) {
+template <int W, class R>
+WQ_HD Lane<W, R> keep_if(bool m, Lane<W, R> a) {
   return wq::keep_if(m, a.v);
 }
-#define WQ_LANE(sign)                                 \
-  template <int W>                                    \
-  WQ_HD Lane<W> operator sign(Lane<W> a, Lane<W> b) { \
-    return a.v sign b.v;                              \
+#define WQ_LANE(sign)                                          \
+  template <int W, class R>                                    \
+  WQ_HD Lane<W, R> operator sign(Lane<W, R> a, Lane<W, R> b) { \
+    return a.v sign b.v;                                       \
   }
 WQ_LANE(+)
 WQ_LANE(-)
@@ -85,10 +98,10 @@ WQ_LANE(*)
 WQ_LANE(/)
 #undef WQ_LANE
 
-template <int W>
-struct Rows<Lane<W>> {
+template <int W, class R>
+struct Rows<Lane<W, R>> {
   static constexpr int kStep = W;
-  WQ_HD static Lane<W> load(const double* p) { return Lane<W>::load(p); }
+  WQ_HD static Lane<W, R> load(const R* p) { return Lane<W, R>::load(p); }
 };
 
 }  // namespace wq::inline WQ_LEVEL

@@ -6,17 +6,34 @@
 
 #include "warpquant/core/macros.h"
 
-/// The vocabulary of the element headers, for one `double`. `core/lanes.h` has the same names for packs of them,
-/// with the same result bit for bit: only correctly rounded operations, no contraction, the comparisons of IEEE 754.
+/// The vocabulary of the element headers, for one `double` (or `float`, for devices that are asked for it).
+/// `core/lanes.h` has the same names for packs of doubles, with the same result bit for bit: only correctly rounded
+/// operations, no contraction, the comparisons of IEEE 754.
 namespace wq::inline WQ_LEVEL {
 
-WQ_HD bool lt(double a, double b) { return a < b; }
-WQ_HD bool le(double a, double b) { return a <= b; }
-WQ_HD bool gt(double a, double b) { return a > b; }
-WQ_HD bool ge(double a, double b) { return a >= b; }
-WQ_HD bool eq(double a, double b) { return a == b; }
-WQ_HD bool ne(double a, double b) { return a != b; }
-WQ_HD bool is_nan(double a) { return a != a; }
+#define WQ_OF_ONE_NUMBER(R)                                     \
+  WQ_HD bool lt(R a, R b) { return a < b; }                     \
+  WQ_HD bool le(R a, R b) { return a <= b; }                    \
+  WQ_HD bool gt(R a, R b) { return a > b; }                     \
+  WQ_HD bool ge(R a, R b) { return a >= b; }                    \
+  WQ_HD bool eq(R a, R b) { return a == b; }                    \
+  WQ_HD bool ne(R a, R b) { return a != b; }                    \
+  WQ_HD bool is_nan(R a) { return a != a; }                     \
+  WQ_HD R select(bool m, R yes, R no) { return m ? yes : no; }  \
+  WQ_HD R keep_if(bool m, R a) { return m ? a : R(0); }         \
+  WQ_HD R add_if(bool m, R a, R b) { return m ? a + b : a; }    \
+  WQ_HD R sub_if(bool m, R a, R b) { return m ? a - b : a; }    \
+  WQ_HD R div_if(bool m, R a, R b) { return m ? a / b : R(0); } \
+  /* `b` when either is NaN, like the x86 instruction. */       \
+  WQ_HD R max(R a, R b) { return a > b ? a : b; }               \
+  WQ_HD R min(R a, R b) { return a < b ? a : b; }               \
+  WQ_HD R abs(R a) { return std::fabs(a); }                     \
+  WQ_HD R floor(R a) { return std::floor(a); }                  \
+  /* Nearest integer, ties to even. */                          \
+  WQ_HD R rint(R a) { return std::rint(a); }
+WQ_OF_ONE_NUMBER(double)
+WQ_OF_ONE_NUMBER(float)
+#undef WQ_OF_ONE_NUMBER
 
 WQ_HD bool both(bool a, bool b) { return a && b; }
 WQ_HD bool either(bool a, bool b) { return a || b; }
@@ -25,24 +42,14 @@ WQ_HD bool but_not(bool a, bool b) { return a && !b; }
 WQ_HD bool any(bool a) { return a; }
 WQ_HD bool all(bool a) { return a; }
 
-WQ_HD double select(bool m, double yes, double no) { return m ? yes : no; }
-WQ_HD double keep_if(bool m, double a) { return m ? a : 0.0; }
-WQ_HD double add_if(bool m, double a, double b) { return m ? a + b : a; }
-WQ_HD double sub_if(bool m, double a, double b) { return m ? a - b : a; }
-WQ_HD double div_if(bool m, double a, double b) { return m ? a / b : 0.0; }
-
-/// `b` when either is NaN, like the x86 instruction.
-WQ_HD double max(double a, double b) { return a > b ? a : b; }
-WQ_HD double min(double a, double b) { return a < b ? a : b; }
-WQ_HD double abs(double a) { return std::fabs(a); }
-WQ_HD double floor(double a) { return std::floor(a); }
-/// Nearest integer, ties to even.
-WQ_HD double rint(double a) { return std::rint(a); }
-
-/// The smallest double greater than `a` (`a` finite).
+/// The smallest number greater than `a` (`a` finite).
 WQ_HD double next_up(double a) {
   const auto bits = __builtin_bit_cast(std::int64_t, a + 0.0);  // -0 becomes +0
   return __builtin_bit_cast(double, bits < 0 ? bits - 1 : bits + 1);
+}
+WQ_HD float next_up(float a) {
+  const auto bits = __builtin_bit_cast(std::int32_t, a + 0.0f);
+  return __builtin_bit_cast(float, bits < 0 ? bits - 1 : bits + 1);
 }
 
 /// 2^n for an integer n in [-1022, 1023].
