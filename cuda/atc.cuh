@@ -33,7 +33,7 @@ struct Crew {
   /// Few bars to a tile: the rows of sums over lengths, one column per thread, take most of the shared memory.
   static constexpr int kTile = 4, kSpan = 16;
   static constexpr int kBlocks = 1, kBlock = 1;
-  static constexpr bool kOneSymbol = false, kCrew = true;
+  static constexpr bool kOneSymbol = false, kCrew = true, kSignalsOnly = false;
   static_assert(kSpan % kTile == 0 && rebuild_bars(1) % kTile == 0);
   using V = Lane<kWidth, double>;
   using M = bool;

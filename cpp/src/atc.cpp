@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "warpquant/atc/launch.h"
+#include "warpquant/atc/missing.h"
 #include "warpquant/atc/signals.h"
 #include "warpquant/atc/stages.h"
 #include "warpquant/core/error.h"
@@ -24,12 +25,9 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// Prices from here on could make a sum overflow, and the difference of two such sums has no value.
-constexpr double kTooLarge = 0x1p1000;
-
 /// Whether every value is finite and below `kTooLarge`. Asked of the bits, which the compiler can do many at a time.
 template <class T, class Bits, Bits kExponent, Bits kLimit>
-bool all_present(const Series& s) {
+bool present_as(const Series& s) {
   Bits missing = 0;
   const auto look = [&](std::int64_t stride) {
     for (std::int64_t bar = 0; bar < s.bars; ++bar) {
@@ -42,10 +40,14 @@ bool all_present(const Series& s) {
   return missing == 0;
 }
 
+}  // namespace
+
 bool all_present(const Series& s, DType type) {
-  return type == DType::f32 ? all_present<float, std::int32_t, 0x7f800000, 0x7f800000>(s)
-                            : all_present<double, std::int64_t, 0x7ff0000000000000, 0x7e70000000000000>(s);
+  return type == DType::f32 ? present_as<float, std::int32_t, 0x7f800000, 0x7f800000>(s)
+                            : present_as<double, std::int64_t, 0x7ff0000000000000, 0x7e70000000000000>(s);
 }
+
+namespace {
 
 /// Smallest value in [-1.5, 1.5] whose rounded form exceeds `limit`; infinity if there is none.
 double first_above(double limit, Switches::Rounding rounding) {
@@ -465,42 +467,18 @@ class Computation {
 
   // -------------------------------------------------------------- missing bars
 
-  /// Results of the present bars stand at the front; move them to where the bars are. At missing bars floats are NaN
-  /// and classes repeat.
+  /// Results of the present bars, which stand at the front, to where the bars are.
   void spread(const Item& item, const std::vector<std::int64_t>& present) const {
-    const bool computed = !present.empty();
-    for (int o = 0; o < kOutputs; ++o) {
-      if (!run_.wants[o]) continue;
-      const DType type = is_class(o) ? DType::i8 : run_.out_type;
-      if (!run_.last_only)
-        spread(item.out[o], type, present);
-      else if (!computed)
-        write(item.out[o], type, 0, is_class(o) ? 0 : kNaN);
-      else if (present.back() != item.close.bars - 1 && !is_class(o))
-        write(item.out[o], type, 0, kNaN);  // the last bar is missing
-    }
+    for (int o = 0; o < kOutputs; ++o)
+      if (run_.wants[o])
+        atc::spread(item.out[o], is_class(o) ? DType::i8 : run_.out_type, present, item.close.bars, run_.last_only);
     if (!run_.detail) return;
     for (int d = 0; d < kDetails; ++d)
       for (int f = 0; f < kFamilies; ++f) {
         Sink out = item.detail[d][f];
-        for (int k = 0; k < kLengths; ++k, out.data += item.detail_step[d][f]) spread(out, run_.out_type, present);
+        for (int k = 0; k < kLengths; ++k, out.data += item.detail_step[d][f])
+          atc::spread(out, run_.out_type, present, item.close.bars, false);
       }
-  }
-
-  static void spread(const Sink& out, DType type, const std::vector<std::int64_t>& present) {
-    const auto size = static_cast<std::size_t>(item_size(type));
-    auto value = static_cast<std::int64_t>(present.size());
-    // Last first, so that nothing is overwritten before it has moved.
-    for (std::int64_t bar = out.bars - 1; bar >= 0; --bar) {
-      if (value > 0 && present[value - 1] == bar)
-        std::memmove(out.data + bar * out.stride, out.data + --value * out.stride, size);
-      else if (type != DType::i8)
-        write(out, type, bar, kNaN);
-      else if (value == 0)
-        write(out, type, bar, 0);
-      else
-        std::memmove(out.data + bar * out.stride, out.data + (value - 1) * out.stride, size);
-    }
   }
 
   const Request& request_;
@@ -514,6 +492,27 @@ class Computation {
 };
 
 }  // namespace
+
+void spread(const Sink& out, DType type, const std::vector<std::int64_t>& present, std::int64_t bars, bool last_only) {
+  if (last_only) {
+    if (present.empty() || (present.back() != bars - 1 && type != DType::i8))
+      write(out, type, 0, type == DType::i8 ? 0 : kNaN);
+    return;
+  }
+  const auto size = static_cast<std::size_t>(item_size(type));
+  auto value = static_cast<std::int64_t>(present.size());
+  // Last first, so that nothing is overwritten before it has moved.
+  for (std::int64_t bar = out.bars - 1; bar >= 0; --bar) {
+    if (value > 0 && present[value - 1] == bar)
+      std::memmove(out.data + bar * out.stride, out.data + --value * out.stride, size);
+    else if (type != DType::i8)
+      write(out, type, bar, kNaN);
+    else if (value == 0)
+      write(out, type, bar, 0);
+    else
+      std::memmove(out.data + bar * out.stride, out.data + (value - 1) * out.stride, size);
+  }
+}
 
 Cuts<double> cuts_of(const Params& p) {
   const bool fixed = p.switches.cut == Switches::Cut::fixed;

@@ -3,8 +3,10 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "arrays.h"
 #include "register.h"
@@ -87,10 +89,8 @@ Result make_result(const Panel& panel, DType type, std::int64_t copies, const st
   return Result(panel, type, copies, out[name.c_str()], "out['" + name + "']");
 }
 
-/// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
-py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
-               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact,
-               const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
+/// Prices and source go together, and have bars.
+void check_prices(const Panel& close, const std::optional<Panel>& src) {
   if (src) {
     if (src->size() != close.size())
       throw ShapeError("src: has " + std::to_string(src->size()) + " series, but prices have " +
@@ -103,29 +103,63 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   if (src && !same_memory(src->on_device(), close.on_device()))
     throw LayoutError("src: must be in the same memory as prices");
   if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
-  if (settings.params.cutout >= close.longest())
-    throw ParameterError("cutout: " + std::to_string(settings.params.cutout) + " leaves nothing of " +
-                         std::to_string(close.longest()) + " bars; it must be smaller");
+}
 
+std::pair<Panel, std::optional<Panel>> panels_of(const py::object& prices, const py::object& src, int axis) {
+  const Panel close = Panel::of_array(prices, "prices", axis);
+  std::optional<Panel> source;
+  if (!src.is_none()) {
+    source = Panel::of_array(src, "src", axis);
+    if (source->arrays()[0].shape != close.arrays()[0].shape)
+      throw ShapeError("src: has shape " + source->arrays()[0].shape_text() + ", but prices have " +
+                       close.arrays()[0].shape_text());
+  }
+  return {close, source};
+}
+
+void check_cutout(const Panel& close, const atc::Params& params, const std::string& which) {
+  if (params.cutout >= close.longest())
+    throw ParameterError(which + "cutout: " + std::to_string(params.cutout) + " leaves nothing of " +
+                         std::to_string(close.longest()) + " bars; it must be smaller");
+}
+
+/// All but the parameters and what is wanted.
+atc::Request request_of(const Panel& close, const std::optional<Panel>& src, bool last_only, bool float32) {
   atc::Request request;
-  request.params = settings.params;
-  request.cuts = settings.cuts;
-  request.nan = settings.nan;
   request.close_type = close.type();
   request.separate_src = src.has_value();
   if (src) request.src_type = src->type();
   request.out_type = float32 ? DType::f32 : DType::f64;
   request.last_only = last_only;
-  request.exact = exact;
-  request.detail = detail;
   request.label = [&close](std::int64_t i) { return close.label(i); };
-  const Execution how = execution(close, num_threads, simd, device);
+  return request;
+}
 
+/// Without sinks.
+std::vector<atc::Item> items_of(const Panel& close, const std::optional<Panel>& src) {
   std::vector<atc::Item> items(static_cast<std::size_t>(close.size()));
   for (std::int64_t i = 0; i < close.size(); ++i) {
     items[i].close = close.series(i);
     if (src) items[i].src = src->series(i);
   }
+  return items;
+}
+
+/// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
+py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
+               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact,
+               const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
+  check_prices(close, src);
+  check_cutout(close, settings.params, "");
+  atc::Request request = request_of(close, src, last_only, float32);
+  request.params = settings.params;
+  request.cuts = settings.cuts;
+  request.nan = settings.nan;
+  request.detail = detail;
+  request.exact = exact;
+  const Execution how = execution(close, num_threads, simd, device);
+
+  std::vector<atc::Item> items = items_of(close, src);
   py::list results;
   std::vector<std::pair<std::string, Result>> given;  // results that go to memory of the caller's
   const auto note = [&](const Result& result, const std::string& name) {
@@ -178,6 +212,60 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   return results;
 }
 
+/// The outputs asked for by index, for each of several sets.
+py::object sweep(const Panel& close, const std::optional<Panel>& src, const std::vector<const Settings*>& sets,
+                 const std::vector<int>& outputs, bool last_only, bool float32, int num_threads,
+                 const std::string& simd, const DeviceChoice& device) {
+  check_prices(close, src);
+  std::vector<atc::Variant> variants;
+  for (const Settings* s : sets) {
+    check_cutout(close, s->params, "params[" + std::to_string(variants.size()) + "]: ");
+    variants.push_back({s->params, s->cuts, s->nan});
+  }
+  atc::Request request = request_of(close, src, last_only, float32);
+  std::vector<int> places;  // of the outputs wanted, in their order
+  for (const int o : outputs) {
+    if (o < 0 || o >= atc::kOutputs) throw InternalError("no output has index " + std::to_string(o));
+    request.wants[o] = true;
+  }
+  for (int o = 0, place = 0; o < atc::kOutputs; ++o) {
+    places.push_back(place);
+    place += request.wants[o];
+  }
+  const auto distinct = static_cast<std::size_t>(std::count(std::begin(request.wants), std::end(request.wants), true));
+  const Execution how = execution(close, num_threads, simd, device);
+  const std::vector<atc::Item> items = items_of(close, src);
+
+  std::vector<Sink> sinks(sets.size() * distinct * items.size());
+  py::list results;
+  for (std::size_t v = 0; v < sets.size(); ++v) {
+    py::list of_set;
+    std::vector<std::optional<Result>> made(atc::kOutputs);  // an output may be asked for under two names
+    for (const int o : outputs) {
+      if (!made[o]) {
+        const DType type = o == atc::kTrend || o == atc::kDirection ? DType::i8 : request.out_type;
+        made[o] = last_only ? Result::last_values(close, type) : Result(close, type);
+        for (std::size_t i = 0; i < items.size(); ++i)
+          sinks[(v * distinct + places[o]) * items.size() + i] = made[o]->sink(static_cast<std::int64_t>(i));
+      }
+      of_set.append(made[o]->object());
+    }
+    results.append(of_set);
+  }
+  std::vector<const Borrowed*> others;
+  for (const Panel* panel : {&close, src ? &*src : nullptr})
+    if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
+  Streams streams(how, std::move(others));
+  try {
+    const py::gil_scoped_release release;
+    atc::run_sweep(request, variants, items, sinks, how);
+    streams.finish();
+  } catch (const MissingOnDevice&) {
+    return py::none();
+  }
+  return results;
+}
+
 }  // namespace
 
 void register_atc(py::module_& m) {
@@ -196,14 +284,7 @@ void register_atc(py::module_& m) {
       [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
          const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, const py::dict& out,
          int num_threads, const std::string& simd, const DeviceChoice& device) {
-        const Panel close = Panel::of_array(prices, "prices", axis);
-        std::optional<Panel> source;
-        if (!src.is_none()) {
-          source = Panel::of_array(src, "src", axis);
-          if (source->arrays()[0].shape != close.arrays()[0].shape)
-            throw ShapeError("src: has shape " + source->arrays()[0].shape_text() + ", but prices have " +
-                             close.arrays()[0].shape_text());
-        }
+        const auto [close, source] = panels_of(prices, src, axis);
         return run(close, source, settings, outputs, last_only, detail, float32, exact, out, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
@@ -222,6 +303,30 @@ void register_atc(py::module_& m) {
       arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
       arg("float32"), arg("exact"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
       "ATC of a list of one-dimensional arrays.");
+  m.def(
+      "atc_sweep_array",
+      [](const py::object& prices, const py::object& src, int axis, const std::vector<const Settings*>& settings,
+         const std::vector<int>& outputs, bool last_only, bool float32, int num_threads, const std::string& simd,
+         const DeviceChoice& device) {
+        const auto [close, source] = panels_of(prices, src, axis);
+        return sweep(close, source, settings, outputs, last_only, float32, num_threads, simd, device);
+      },
+      arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("float32"),
+      arg("num_threads"), arg("simd"), arg("device"),
+      "ATC of an array with each of several sets of parameters. None if it is on a device and values are missing.");
+  m.def(
+      "atc_sweep_columns",
+      [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
+         const std::vector<const Settings*>& settings, const std::vector<int>& outputs, bool last_only, bool float32,
+         int num_threads, const std::string& simd, const DeviceChoice& device) {
+        const Panel close = Panel::of_columns(prices, "prices", labels);
+        std::optional<Panel> source;
+        if (src) source = Panel::of_columns(*src, "src", labels);
+        return sweep(close, source, settings, outputs, last_only, float32, num_threads, simd, device);
+      },
+      arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("float32"),
+      arg("num_threads"), arg("simd"), arg("device"),
+      "ATC of a list of one-dimensional arrays with each of several sets of parameters.");
   m.def(
       "atc_growth",
       [](double la_per_bar, std::int64_t cutout, std::int64_t bars) {

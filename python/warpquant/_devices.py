@@ -233,7 +233,9 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
 
 def again_on_host(compute: Any, arrays: tuple[Any, ...], device: str) -> Any:
     """What `compute` makes of host copies of arrays on a device, moved there: for prices with missing values."""
-    results = compute(*(None if a is None else _core.to_host(a, "array") for a in arrays))
-    if isinstance(results, list):
-        return [to_device(r, device) for r in results]
-    return to_device(results, device)
+    return _moved(compute(*(None if a is None else _core.to_host(a, "array") for a in arrays)), device)
+
+
+def _moved(results: Any, device: str) -> Any:
+    """Results, or lists of them, on a device."""
+    return [_moved(r, device) for r in results] if isinstance(results, list) else to_device(results, device)

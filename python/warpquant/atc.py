@@ -17,7 +17,7 @@ import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -314,7 +314,7 @@ class Params:
         return {k: v for k, v in self.__dict__.items() if k != "_core_settings"}
 
 
-def _check_short(params: Params, source: Unpacked) -> None:
+def _check_short(params: Params, source: Unpacked, label: str) -> None:
     """``on_short='raise'``: every series must be as long as the longest average."""
     needed = max(max(n) for n in params.family_lengths)
     if source.labels is None:
@@ -327,7 +327,7 @@ def _check_short(params: Params, source: Unpacked) -> None:
         shortest = min(sizes, default=0)
         which = f"prices: {source.labels[sizes.index(shortest)]!r}" if sizes else "prices"
     if shortest < needed:
-        raise ShapeError(f"{which}: {shortest} bars are fewer than the longest average, {needed}; on_short='raise'")
+        raise ShapeError(f"{label}{which}: {shortest} bars are fewer than the longest average, {needed}; on_short='raise'")
 
 
 @functools.lru_cache(maxsize=64)
@@ -342,6 +342,31 @@ def _chosen(outputs: tuple[str, ...]) -> tuple[tuple[str, ...], list[int]]:
     return names, [_INDEX[name] for name in names]
 
 
+def _checked(params: Any) -> Params:
+    """What `params=` takes for one set, as Params."""
+    if params is None:
+        return _DEFAULT
+    if isinstance(params, Params):
+        return params
+    if not isinstance(params, Mapping):
+        raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping")
+    return Params.from_dict(params)
+
+
+def _checked_sets(sets: Sequence[Any]) -> list[Params]:
+    """The same of several; a message names the set."""
+    if not sets:
+        raise ParameterError("params: is an empty list; at least one set of parameters is needed")
+    checked = []
+    for i, params in enumerate(sets):
+        try:
+            checked.append(_checked(params))
+        except ParameterError as error:
+            raise ParameterError(f"params[{i}]: {str(error).removeprefix('params: ')}") from None
+    return checked
+
+
+@overload
 def run(
     prices: Any,
     params: Params | Mapping[str, Any] | None = None,
@@ -356,7 +381,42 @@ def run(
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
     device: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]: ...
+
+
+@overload
+def run(
+    prices: Any,
+    params: Sequence[Params | Mapping[str, Any] | None],
+    *,
+    src: Any = None,
+    outputs: str | Sequence[str] = ("average",),
+    last_only: bool = False,
+    detail: bool = False,
+    precision: str = "float64",
+    exact: bool = True,
+    axis: int | str | None = None,
+    out: None = None,
+    num_threads: int | None = None,
+    device: str | None = None,
+) -> list[dict[str, Any]]: ...
+
+
+def run(
+    prices: Any,
+    params: Params | Mapping[str, Any] | Sequence[Params | Mapping[str, Any] | None] | None = None,
+    *,
+    src: Any = None,
+    outputs: str | Sequence[str] = ("average",),
+    last_only: bool = False,
+    detail: bool = False,
+    precision: str = "float64",
+    exact: bool = True,
+    axis: int | str | None = None,
+    out: Mapping[str, Any] | None = None,
+    num_threads: int | None = None,
+    device: str | None = None,
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Classify the trend of one symbol or of a panel.
 
     One pass per symbol computes the 54 averages, their crosses and equities and the two layers; only what is asked for
@@ -367,8 +427,9 @@ def run(
     prices : array, shape (bars,) or (symbols, bars)
         Closes, of any array kind (see the moving averages), or a mapping of series of any lengths. NaN and infinite
         values are missing bars; `params.nan_policy` says what they do.
-    params : Params or mapping, optional
-        Parameters; a mapping goes through `Params.from_dict`.
+    params : Params or mapping, or a sequence of them, optional
+        Parameters; a mapping goes through `Params.from_dict`. With a sequence the result is a list, one entry per set,
+        and what sets have in common is computed once (docs/atc.md, "Many sets of parameters").
     src : array, same shape, optional
         Series that the averages follow, by default `prices`. Crosses and returns are always those of `prices`.
     outputs : sequence of str, default ('average',)
@@ -386,12 +447,12 @@ def run(
     exact : bool, default True
         False lets a device compute symbols of 16,384 bars or more in stages, each over pieces of time side by side:
         for a few long series, in which one bar after the other leaves most of a device idle. Results then agree with
-        the exact ones to 1e-11, except on bars where a value lies that close to the edge of a decision. Elsewhere, and
-        with `detail`, it changes nothing.
+        the exact ones to 1e-11, except on bars where a value lies that close to the edge of a decision. Elsewhere, with
+        `detail`, and for several sets of parameters it changes nothing.
     axis : int or str, optional
         Time axis of a two-dimensional array; the last by default.
     out : mapping, optional
-        Arrays to write results to, by output name.
+        Arrays to write results to, by output name; not with a sequence of sets.
     num_threads : int, optional
         CPU threads; by default as many as the process may use. Results do not depend on it.
     device : str, optional
@@ -399,8 +460,9 @@ def run(
 
     Returns
     -------
-    dict
-        Output name to array, of the kind and shape of `prices`; with `last_only`, one value per symbol.
+    dict, or a list of them
+        Output name to array, of the kind and shape of `prices`; with `last_only`, one value per symbol. For a sequence
+        of sets, the result of each in turn, with the bits of a call of its own.
 
     Raises
     ------
@@ -416,13 +478,12 @@ def run(
     >>> result = warpquant.atc.run(prices, outputs=("average", "trend"), last_only=True)
     >>> int(result["trend"])
     -1
+    >>> sets = [{"La": la, "De": de} for la in (0.01, 0.02) for de in (0.03, 0.05)]
+    >>> [round(float(r["average"]), 2) for r in warpquant.atc.run(prices, sets, last_only=True)]
+    [-1.0, -1.0, -1.0, -1.0]
     """
-    if params is None:
-        params = _DEFAULT
-    elif not isinstance(params, Params):
-        if not isinstance(params, Mapping):
-            raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping")
-        params = Params.from_dict(params)
+    several = isinstance(params, Sequence) and not isinstance(params, (str, bytes))
+    sets = _checked_sets(params) if several else [_checked(params)]
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
     if precision not in ("float64", "float32"):
         raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
@@ -432,14 +493,22 @@ def run(
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
         raise ParameterError("out: takes one value per bar, which last_only leaves out; choose one of the two")
+    if several and detail:
+        raise ParameterError("detail: is not available with several sets of parameters; run those of interest alone")
+    if several and out is not None:
+        raise ParameterError("out: is not available with several sets of parameters")
     source = unpack(prices, "prices", axis)
     where = (
         *config._execution(num_threads),
         resolve(device, source.device, "prices", lambda: source.work("atc"), num_threads),
     )
     other = None if src is None else unpack_like(src, "src", source, axis)
-    if params.on_short == "raise":
-        _check_short(params, source)
+    for i, one in enumerate(sets):
+        if one.on_short == "raise":
+            _check_short(one, source, f"params[{i}]: " if several else "")
+    if several:
+        return _sweep(source, other, sets, names, wanted, bool(last_only), precision == "float32", where)
+    params = sets[0]
     targets = _targets(prices, out, names, detail) if out is not None else {}
     how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", exact, targets, *where)
     if source.labels is None:
@@ -460,6 +529,31 @@ def run(
             nine = params.family_lengths[_WORDS.index(name.partition("_")[0])]
             wrapped[name] = given[name] if name in given else source.wrap_lengths(result, nine)
     return wrapped
+
+
+def _sweep(
+    source: Unpacked,
+    other: Unpacked | None,
+    sets: list[Params],
+    names: tuple[str, ...],
+    wanted: list[int],
+    last_only: bool,
+    float32: bool,
+    where: tuple[Any, ...],
+) -> list[dict[str, Any]]:
+    """The results of several sets."""
+    how = ([p._settings for p in sets], wanted, last_only, float32, *where)
+    if source.labels is None:
+        pair = (source.data, None if other is None else other.data)
+        results = _core.atc_sweep_array(*pair, source.axis, *how)
+        if results is None and source.device:
+            results = again_on_host(
+                lambda a, b: _core.atc_sweep_array(a, b, source.axis, *how), pair, source.device
+            )
+    else:
+        results = _core.atc_sweep_columns(source.data, None if other is None else other.data, source.labels, *how)
+    wrap = source.wrap_last if last_only else source.wrap
+    return [{name: wrap(r) for name, r in zip(names, of_set, strict=True)} for of_set in results]
 
 
 def _targets(prices: Any, out: Mapping[str, Any], names: tuple[str, ...], detail: bool) -> dict[str, Any]:

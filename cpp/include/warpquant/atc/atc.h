@@ -45,4 +45,17 @@ struct Item {
 
 void run(const Request& request, std::span<const Item> items, const Execution& execution);
 
+/// One set of parameters of a sweep.
+struct Variant {
+  Params params;
+  Cuts<double> cuts;
+  NanPolicy nan;
+};
+
+/// What `run` gives for each of several sets, bit for bit, with all that they have in common made once. `request` is
+/// theirs but for `params`, `cuts`, `nan`, and wants no details; of `items` the sinks are not used. `sinks`: for each
+/// set, for each output wanted in their order, for each item.
+void run_sweep(const Request& request, std::span<const Variant> variants, std::span<const Item> items,
+               std::span<const Sink> sinks, const Execution& execution);
+
 }  // namespace wq::atc

@@ -34,6 +34,18 @@ WQ_HD constexpr std::int64_t rebuild_bars(std::int64_t longest_length) {
   return bars;
 }
 
+/// Signals of the nine lengths of a family through `kWordBars` bars, the first in the lowest bit.
+struct SignalWords {
+  std::uint64_t is_long[kLengths], has_signal[kLengths];
+};
+inline constexpr std::int64_t kWordBars = 64;
+WQ_HD constexpr std::int64_t words_of(std::int64_t bars) { return (bars + kWordBars - 1) / kWordBars; }
+
+/// Shortest and longest of all lengths of a set of parameters. Running sums start, and are rebuilt, according to it.
+struct Reach {
+  std::int64_t shortest, longest;
+};
+
 /// What is the same for every symbol of a call.
 struct Run {
   Params params;
@@ -44,6 +56,9 @@ struct Run {
   bool last_only;        // sinks hold one value: that of the symbol's last bar
   bool wants[kOutputs];
   bool detail;
+  // Of a pass that makes the signals of lengths which several sets of parameters have:
+  Reach reach;            // of those sets; zeros: that of `params`
+  bool skips[kFamilies];  // families that nobody wants from this pass
 };
 
 /// The symbols that one pass works on, one per lane. Lanes without a symbol repeat lane 0.
@@ -56,6 +71,7 @@ struct Group {
   Sink out[kOutputs][kMaxLanes];
   Sink detail[kDetails][kFamilies][kMaxLanes];  // of length 0; length k starts k * detail_step bytes later
   std::int64_t detail_step[kDetails][kFamilies][kMaxLanes];
+  SignalWords* signals[kFamilies][kMaxLanes];  // of a pass that makes them: `words_of(bars)`
 };
 
 /// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in

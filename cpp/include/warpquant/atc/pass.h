@@ -7,10 +7,18 @@
 /// Layer 1: averages, crosses and equities of three lengths through (part of) a tile.
 namespace wq::atc::inline WQ_LEVEL {
 
+/// Signals since the last bar whose number is a multiple of `kWordBars`.
+template <class Shape>
+struct Marks {
+  typename Shape::Bits is_long[kFamilies][Shape::kBlocks][Shape::kBlock];
+  typename Shape::Bits has_signal[kFamilies][Shape::kBlocks][Shape::kBlock];
+};
+
 template <class Shape>
 struct Layer1 {
   using V = typename Shape::V;
   using M = typename Shape::M;
+  [[no_unique_address]] std::conditional_t<Shape::kSignalsOnly, Marks<Shape>, Nothing> marks;
   V equity[kFamilies][Shape::kBlocks][Shape::kBlock];
   Cross<M> cross[kFamilies][Shape::kBlocks][Shape::kBlock];
   bool settled[kFamilies][Shape::kBlocks][Shape::kBlock];
@@ -33,6 +41,47 @@ enum class Mode {
   first_bars,  // averages may be unknown, running sums in need of care
   unsettled,   // signals may still be 0, or those of other blocks of the family
   settled,     // every signal of the family is long or short for good
+};
+
+/// What a pass notes of its signals, if it is for a sweep.
+template <bool kSignalsOnly, int K, class Engine, class Shape>
+struct Notes {
+  WQ_HD Notes(const Work<Shape>&, Layer1<Shape>&, int, int, int) {}
+  WQ_HD void note(int, int, typename Shape::M, typename Shape::M) {}
+  WQ_HD void next() {}
+  WQ_HD void keep(Layer1<Shape>&, int, int) const {}
+};
+template <int K, class Engine, class Shape>
+struct Notes<true, K, Engine, Shape> {
+  using Bits = typename Shape::Bits;
+  Bits is_long[Engine::kCount][K], has_signal[Engine::kCount][K], mark;
+
+  WQ_HD Notes(const Work<Shape>& work, Layer1<Shape>& layer, int b, int k0, int begin)
+      : mark(std::uint64_t{1} << ((work.bar + begin) % kWordBars)) {
+    each([&](int f, int k, Family family) {
+      is_long[f][k] = layer.marks.is_long[family][b][k0 + k];
+      has_signal[f][k] = layer.marks.has_signal[family][b][k0 + k];
+    });
+  }
+  WQ_HD void note(int f, int k, typename Shape::M long_now, typename Shape::M signal_now) {
+    is_long[f][k] = add_mark(is_long[f][k], long_now, mark);
+    has_signal[f][k] = add_mark(has_signal[f][k], signal_now, mark);
+  }
+  WQ_HD void next() { mark = next_mark(mark); }
+  WQ_HD void keep(Layer1<Shape>& layer, int b, int k0) const {
+    each([&](int f, int k, Family family) {
+      layer.marks.is_long[family][b][k0 + k] = is_long[f][k];
+      layer.marks.has_signal[family][b][k0 + k] = has_signal[f][k];
+    });
+  }
+  template <class F>
+  WQ_HD static void each(F f) {
+    WQ_UNROLL(3)
+    for (int k = 0; k < K; ++k) {
+      WQ_UNROLL(3)
+      for (int m = 0; m < Engine::kCount; ++m) f(m, k, Engine::family(m));
+    }
+  }
 };
 
 /// Lengths [k0, k0 + K) of block `b` through bars [begin, end) of the tile.
@@ -61,6 +110,8 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
   Tile<Shape>& tile = *work.tile;
   const V floor(kFloor);
   const M every = negate(M{});
+  constexpr bool kEquities = !Shape::kSignalsOnly;
+  Notes<Shape::kSignalsOnly, K, Engine, Shape> notes(work, layer, b, k0, begin);
 
   for (int i = begin; i < end; ++i) {
     const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);
@@ -79,13 +130,14 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
         V& e = equity[f][k];
         M has_signal;
         if (mode == Mode::settled || (mode == Mode::unsettled && settled[f][k])) {
-          e = equity::compound(e, select(is_long[f][k], if_long, if_short), floor);
+          if constexpr (kEquities) e = equity::compound(e, select(is_long[f][k], if_long, if_short), floor);
           is_long[f][k] = lt(average[f], select(is_long[f][k], upper, lower));
           has_signal = every;
         } else {
           Cross<M>& cross = layer.cross[Engine::family(f)][b][k0 + k];
-          e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))),
-                               floor);
+          if constexpr (kEquities)
+            e = equity::compound(
+                e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))), floor);
           const M above = lt(average[f], lower), below = ge(average[f], upper);
           if constexpr (mode == Mode::unsettled) {
             cross.step(above, below);
@@ -106,12 +158,17 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
             e.store(row(kDetailEquity));
           }
         }
-        all[f] = k == 0 ? e : all[f] + e;
-        longs[f] = k == 0 ? keep_if(is_long[f][k], e) : add_if(is_long[f][k], longs[f], e);
-        if constexpr (mode != Mode::settled)
-          active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
+        notes.note(f, k, is_long[f][k], has_signal);
+        if constexpr (kEquities) {
+          all[f] = k == 0 ? e : all[f] + e;
+          longs[f] = k == 0 ? keep_if(is_long[f][k], e) : add_if(is_long[f][k], longs[f], e);
+          if constexpr (mode != Mode::settled)
+            active[f] = k == 0 ? keep_if(has_signal, e) : add_if(has_signal, active[f], e);
+        }
       }
     }
+    notes.next();
+    if constexpr (!kEquities) continue;
     const auto accumulate = [&](double* row, V value) { Shape::add_sum(row, value, b == 0 && k0 == 0); };
     WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
@@ -121,6 +178,7 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
     }
   }
 
+  notes.keep(layer, b, k0);
   WQ_UNROLL(3)
   for (int k = 0; k < K; ++k) {
     bank.state[b][k0 + k] = state[k];

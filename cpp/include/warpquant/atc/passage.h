@@ -66,12 +66,16 @@ class Passage {
         begin = end;
       }
       Shape::meet();
-      if (Shape::leads()) {
-        vote(count);
-        classify(count);
-        write(count);
+      if constexpr (Shape::kSignalsOnly) {
+        write_signals(count);
+      } else {
+        if (Shape::leads()) {
+          vote(count);
+          classify(count);
+          write(count);
+        }
+        if (run_.detail) write_details(count);
       }
-      if (run_.detail) write_details(count);
       Shape::meet();
     }
   }
@@ -83,14 +87,18 @@ class Passage {
   static constexpr std::size_t kBankBytes =
       kFamilies * (sizeof(Bank<WindowEngine<Shape, true, kHma, kWma, kLsma>, Shape>) + kAlign);
 
-  WQ_HD_CALL static std::int64_t longest(const Params& p) {
-    std::int64_t most = 1;
-    for (const auto& family : p.length)
-      for (const std::int64_t n : family) most = n > most ? n : most;
-    return most;
+  WQ_HD_CALL static Reach reach_of(const Run& run) {
+    if (run.reach.longest > 0) return run.reach;
+    Reach r{run.params.length[0][0], 1};
+    for (const auto& family : run.params.length)
+      for (const std::int64_t n : family) {
+        r.shortest = n < r.shortest ? n : r.shortest;
+        r.longest = n > r.longest ? n : r.longest;
+      }
+    return r;
   }
   WQ_HD_CALL static std::int64_t most_lag(const Run& run) {
-    const std::int64_t most = longest(run.params);
+    const std::int64_t most = reach_of(run).longest;
     return most < run.bars + 1 ? most : run.bars + 1;
   }
   /// The last pass of the Hull average looks that much further back.
@@ -99,15 +107,13 @@ class Passage {
   }
   /// Rows of its input that the last pass of the Hull average looks back on.
   WQ_HD_CALL static std::int64_t raw_history(const Run& run) {
-    const std::int64_t root = hull_root(longest(run.params)), most = most_lag(run) + 1;
+    const std::int64_t root = hull_root(reach_of(run).longest), most = most_lag(run) + 1;
     return root < most ? root : most;
   }
 
   WQ_HD_CALL void start_work(std::byte*& scratch) {
     const Switches& s = params_.switches;
-    shortest_ = params_.length[0][0];
-    for (const auto& family : params_.length)
-      for (const std::int64_t n : family) shortest_ = n < shortest_ ? n : shortest_;
+    shortest_ = reach_of(run_).shortest;
     work_.most_lag = most_lag(run_);
     work_.history = work_.most_lag + hull_root(work_.most_lag) + 1;
     work_.raw_history = raw_history(run_);
@@ -121,7 +127,7 @@ class Passage {
     past_ = work_.template history_rows<Past<W>, false>(work_.history, scratch);
     for (auto& rows : out_) rows = take<OutRow>(kTile, scratch);
     // From the lengths alone, not from how much of them fits: rounding must not depend on how many bars there are.
-    const std::int64_t most = longest(params_);
+    const std::int64_t most = reach_of(run_).longest;
     rebuild_ = rebuild_bars(most);
     const double reach = static_cast<double>(rebuild_ + most + hull_root(most));
     rough_level_ = kRoughness * reach;
@@ -141,6 +147,9 @@ class Passage {
 
   template <class Engine>
   WQ_HD_CALL void add(Family first, std::byte*& scratch) {
+    bool wanted = false;
+    for (int member = 0; member < Engine::kCount; ++member) wanted |= !run_.skips[Engine::family(member)];
+    if (!wanted) return;
     std::byte*& memory = Shape::kCrew ? next_bank_ : scratch;  // in a crew, every thread has its own
     auto* bank = take<Bank<Engine, Shape>>(1, memory);
     __builtin_memset(static_cast<void*>(bank), 0, sizeof *bank);
@@ -155,10 +164,16 @@ class Passage {
     bank_[banks_++] = AnyBank<Shape>::template make<Engine>(bank);
   }
 
+  /// Whether two families may share an engine.
+  WQ_HD_CALL bool same_lengths(Family a, Family b) const {
+    bool same = run_.skips[a] == run_.skips[b];
+    for (int k = 0; k < kLengths; ++k) same &= params_.length[a][k] == params_.length[b][k];
+    return same;
+  }
+
   template <bool kHull>
   WQ_HD_CALL void start_windows(std::byte*& scratch) {
-    const bool same_hma = params_.length[kHma][0] == params_.length[kWma][0];
-    const bool same_lsma = params_.length[kLsma][0] == params_.length[kWma][0];
+    const bool same_hma = same_lengths(kHma, kWma), same_lsma = same_lengths(kLsma, kWma);
     if (same_hma && same_lsma) return add<WindowEngine<Shape, kHull, kHma, kWma, kLsma>>(kHma, scratch);
     add<WindowEngine<Shape, kHull, kHma>>(kHma, scratch);
     if (same_lsma) return add<WindowEngine<Shape, false, kWma, kLsma>>(kWma, scratch);
@@ -171,7 +186,7 @@ class Passage {
       start_windows<true>(scratch);
     else
       start_windows<false>(scratch);
-    if (params_.length[kEma][0] == params_.length[kDema][0]) {
+    if (same_lengths(kEma, kDema)) {
       add<SmoothingEngine<Shape, kEma, kDema>>(kEma, scratch);
     } else {
       add<SmoothingEngine<Shape, kEma>>(kEma, scratch);
@@ -199,10 +214,9 @@ class Passage {
       four.signal = V(__builtin_nan(""));
       four.held = V(1 - params_.de_per_bar);
     }
-    direction_ = O(0.0);
+    direction_ = {O(0.0), O(__builtin_nan(""))};
     level_ = V(0.0);
     last_close_ = V(__builtin_nan(""));
-    last_average_ = O(__builtin_nan(""));
     last_x_ = V(0.0);
     last_run_ = V(0.0);
     delayed_average_ = O(average_fill());
@@ -258,6 +272,7 @@ class Passage {
       b.upper.store(tile.upper[0][i]);
       (b.lower + b.lower).store(tile.lower[1][i]);
       (b.upper + b.upper).store(tile.upper[1][i]);
+      if constexpr (Shape::kSignalsOnly) continue;
 
       const bool active = bar > params_.cutout;
       const V r = equity::simple_return(close, last_close) * V(run_.growth[bar]);
@@ -493,7 +508,7 @@ class Passage {
   /// What follows from the average: the delay of strategy mode, its sign, the latched direction.
   WQ_HD_CALL void classify(int count) {
     if (!params_.strategy_mode && !run_.wants[kTrend] && !run_.wants[kDirection]) return;
-    const O zero(0.0), one(1.0), long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
+    const O long_threshold(params_.long_threshold), short_threshold(params_.short_threshold);
     for (int i = 0; i < count; ++i) {
       O average = Rows<O>::load(out_[kAverage][i]);
       if (params_.strategy_mode) {
@@ -502,12 +517,8 @@ class Passage {
         average = delayed;
         put(kAverage, i, average);
       }
-      put(kTrend, i, select(gt(average, zero), one, select(lt(average, zero), zero - one, zero)));
-      const auto up = both(gt(average, long_threshold), le(last_average_, long_threshold));
-      const auto down = both(lt(average, short_threshold), ge(last_average_, short_threshold));
-      direction_ = select(down, zero - one, select(up, one, direction_));
-      put(kDirection, i, direction_);
-      last_average_ = average;
+      put(kTrend, i, trend_of(average));
+      put(kDirection, i, direction_.step(average, long_threshold, short_threshold));
     }
   }
 
@@ -524,6 +535,25 @@ class Passage {
           write_rows<T>(group_.out[o], count, out_[o]);
       });
     }
+  }
+
+  /// Hand over the signals of the last bars, when a word of them is full.
+  WQ_HD_CALL void write_signals(int count) {
+    const std::int64_t end = work_.bar + count, word = work_.bar / kWordBars;
+    if (end % kWordBars != 0 && end < bars_) return;
+    for (int f = 0; f < kFamilies; ++f)
+      for (int b = 0; b < Shape::kBlocks; ++b)
+        for (int k = 0; k < kBlock; ++k) {
+          auto &is_long = layer1_.marks.is_long[f][b][k], &has_signal = layer1_.marks.has_signal[f][b][k];
+          for (int j = 0; j < W; ++j) {
+            const int symbol = Shape::kOneSymbol ? 0 : j, n = Shape::length_index(b, k, j);
+            SignalWords* const words = group_.signals[f][symbol];
+            if (words == nullptr || word >= words_of(group_.close[symbol].bars)) continue;
+            words[word].is_long[n] = is_long.lane(j);
+            words[word].has_signal[n] = has_signal.lane(j);
+          }
+          is_long = has_signal = std::uint64_t{0};
+        }
   }
 
   WQ_HD_CALL void write_details(int count) {
@@ -606,7 +636,8 @@ class Passage {
   bool wants_layers_ = false;
   V last_close_, last_x_, last_run_, level_;
   M started_;
-  O last_average_, delayed_average_, direction_;
+  O delayed_average_;
+  Direction<O> direction_;
 };
 
 }  // namespace wq::atc::inline WQ_LEVEL

@@ -104,4 +104,26 @@ struct Vote {
   }
 };
 
+/// Sign of the average.
+template <class V>
+WQ_HD V trend_of(V average) {
+  const V zero(0.0), one(1.0);
+  return select(gt(average, zero), one, select(lt(average, zero), zero - one, zero));
+}
+
+/// Which threshold the average crossed last.
+template <class V>
+struct Direction {
+  V value, last_average;
+
+  WQ_HD V step(V average, V long_threshold, V short_threshold) {
+    const V one(1.0);
+    const auto up = both(gt(average, long_threshold), le(last_average, long_threshold));
+    const auto down = both(lt(average, short_threshold), ge(last_average, short_threshold));
+    value = select(down, V(0.0) - one, select(up, one, value));
+    last_average = average;
+    return value;
+  }
+};
+
 }  // namespace wq::atc::inline WQ_LEVEL

@@ -152,8 +152,7 @@ struct Average {
 struct Trend {
   template <class V, class In>
   WQ_HD V value(const In& in) const {
-    const V zero(0.0), one(1.0), average = in(0);
-    return select(gt(average, zero), one, select(lt(average, zero), zero - one, zero));
+    return atc::trend_of(V(in(0)));
   }
 };
 
