@@ -83,6 +83,9 @@ class Computation {
     run_.growth = growth_->data();
     run_.out_type = request.out_type;
     run_.last_only = request.last_only;
+    run_.float32 = request.float32;
+    // Averages of float32 numbers are this far from level with a close that they are level with.
+    if (request.float32 && execution.device) run_.params.cross_rtol = std::max(run_.params.cross_rtol, 2e-6);
     std::copy(request.wants.begin(), request.wants.end(), run_.wants);
     run_.detail = request.detail;
     scratch_ = kernels_.scratch_bytes(run_);

@@ -28,6 +28,7 @@ WQ_HD void meet_block() {
 
 template <int W, class R>
 struct Lane {
+  using Real = R;
   R v;
 
   Lane() = default;

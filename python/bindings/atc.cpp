@@ -147,7 +147,7 @@ std::vector<atc::Item> items_of(const Panel& close, const std::optional<Panel>& 
 
 /// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
 py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
-               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact,
+               const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, bool single,
                const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
   check_prices(close, src);
   check_cutout(close, settings.params, "");
@@ -157,6 +157,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   request.nan = settings.nan;
   request.detail = detail;
   request.exact = exact;
+  request.float32 = single;
   const Execution how = execution(close, num_threads, simd, device);
 
   std::vector<atc::Item> items = items_of(close, src);
@@ -282,26 +283,29 @@ void register_atc(py::module_& m) {
   m.def(
       "atc_array",
       [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
-         const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, const py::dict& out,
-         int num_threads, const std::string& simd, const DeviceChoice& device) {
+         const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, bool single,
+         const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
         const auto [close, source] = panels_of(prices, src, axis);
-        return run(close, source, settings, outputs, last_only, detail, float32, exact, out, num_threads, simd, device);
+        return run(close, source, settings, outputs, last_only, detail, float32, exact, single, out, num_threads, simd,
+                   device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("exact"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+      arg("float32"), arg("exact"), arg("single"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
       "ATC of an array. None if it is on a device and values are missing.");
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
          const Settings& settings, const std::vector<int>& outputs, bool last_only, bool detail, bool float32,
-         bool exact, const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
+         bool exact, bool single, const py::dict& out, int num_threads, const std::string& simd,
+         const DeviceChoice& device) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
         std::optional<Panel> source;
         if (src) source = Panel::of_columns(*src, "src", labels);
-        return run(close, source, settings, outputs, last_only, detail, float32, exact, out, num_threads, simd, device);
+        return run(close, source, settings, outputs, last_only, detail, float32, exact, single, out, num_threads, simd,
+                   device);
       },
       arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("exact"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+      arg("float32"), arg("exact"), arg("single"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
       "ATC of a list of one-dimensional arrays.");
   m.def(
       "atc_sweep_array",

@@ -376,6 +376,7 @@ def run(
     last_only: bool = False,
     detail: bool = False,
     precision: str = "float64",
+    arithmetic: str = "float64",
     exact: bool = True,
     axis: int | str | None = None,
     out: Mapping[str, Any] | None = None,
@@ -394,6 +395,7 @@ def run(
     last_only: bool = False,
     detail: bool = False,
     precision: str = "float64",
+    arithmetic: str = "float64",
     exact: bool = True,
     axis: int | str | None = None,
     out: None = None,
@@ -411,6 +413,7 @@ def run(
     last_only: bool = False,
     detail: bool = False,
     precision: str = "float64",
+    arithmetic: str = "float64",
     exact: bool = True,
     axis: int | str | None = None,
     out: Mapping[str, Any] | None = None,
@@ -443,7 +446,11 @@ def run(
         Also every average, signal and equity of layer 1: ``ema_ma``, ``ema_sig``, ``ema_eq`` and so on, with a leading
         axis of the nine lengths in the order of `lengths`.
     precision : {'float64', 'float32'}, default 'float64'
-        Type of the results. Arithmetic is in float64.
+        Type of the results.
+    arithmetic : {'float64', 'float32'}, default 'float64'
+        'float32' lets a device compute in float32, for devices that are slow in float64. A close then counts as level
+        with an average within a relative 2e-6 at least, so crosses there may come a bar earlier or later and some
+        values differ from then on (docs/atc.md, "Accuracy"). The CPU computes in float64 all the same.
     exact : bool, default True
         False lets a device compute symbols of 16,384 bars or more in stages, each over pieces of time side by side:
         for a few long series, in which one bar after the other leaves most of a device idle. Results then agree with
@@ -487,6 +494,7 @@ def run(
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
     if precision not in ("float64", "float32"):
         raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
+    _choice("arithmetic", arithmetic, ("float64", "float32"))
     if not isinstance(exact, (bool, np.bool_)):
         raise ParameterError(f"exact: {exact!r} is not True or False")
     if detail and last_only:
@@ -510,7 +518,8 @@ def run(
         return _sweep(source, other, sets, names, wanted, bool(last_only), precision == "float32", where)
     params = sets[0]
     targets = _targets(prices, out, names, detail) if out is not None else {}
-    how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", exact, targets, *where)
+    flags = (precision == "float32", exact, arithmetic == "float32")
+    how = (params._settings, wanted, bool(last_only), bool(detail), *flags, targets, *where)
     if source.labels is None:
         pair = (source.data, None if other is None else other.data)
         results = _core.atc_array(pair[0], pair[1], source.axis, *how)

@@ -29,7 +29,8 @@ struct Request {
   DType close_type = DType::f64, src_type = DType::f64, out_type = DType::f64;
   bool separate_src = false;
   bool last_only = false;
-  bool exact = true;  // otherwise a device may take long series in stages, whose last digits differ
+  bool float32 = false;  // a device may compute in float32
+  bool exact = true;     // otherwise a device may take long series in stages, whose last digits differ
   std::array<bool, kOutputs> wants{};
   bool detail = false;
   std::function<std::string(std::int64_t)> label;  // what messages call a symbol

@@ -41,8 +41,9 @@ struct WindowEngine {
   /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
   /// 2*WMA_half - WMA, are then one or two operations.
   static constexpr double kWhole = 3, kHalf = 6;
+  using Real = typename Shape::Real;
   struct Row {
-    double v[W];
+    Real v[W];
   };
 
   struct HullConstants {
@@ -68,12 +69,12 @@ struct WindowEngine {
   };
 
   WQ_HD static void step(const Work<Shape>& work, int i, const Constants& c, State& s, V (&average)[kCount]) {
-    const double* sums = work.past[i].sum;
+    const Real* sums = work.past[i].sum;
     const V x = V::load(work.past[i].x), sum = V::load(sums);
     s.means.step(x, sum - c.lag.template before<kStep>(sums), c.pace, c.one_over);
     if constexpr (kHull) {
       s.hull.half.step(x, sum - c.hull.half_lag.template before<kStep>(sums), c.hull.half_pace, c.hull.half_one_over);
-      double* raw = c.hull.raw[work.row + i].v;
+      Real* raw = c.hull.raw[work.row + i].v;
       const V difference = hull_input(s);
       difference.store(raw);
       s.hull.root.step(difference, c.hull.root_lag.template before<W>(raw), c.hull.root_two_over, c.hull.root_one_over);
@@ -126,7 +127,7 @@ struct WindowEngine {
     refresh(work, i, c.lag, seed.length, c.one_over, kWhole, s.means, lanes);
     if constexpr (kHull) {
       refresh(work, i, c.hull.half_lag, seed.half, c.hull.half_one_over, kHalf, s.hull.half, lanes);
-      double* raw = c.hull.raw[work.row + i].v;
+      Real* raw = c.hull.raw[work.row + i].v;
       select(lanes, hull_input(s), V::load(raw)).store(raw);
       V sum, weighted;
       window<W>(raw, c.hull.root_lag, seed.root, sum, weighted);
@@ -146,7 +147,7 @@ struct WindowEngine {
 
   /// Plain and linearly weighted sum of the `length` rows that end at `column`, newest first.
   template <int kRowStep>
-  WQ_HD static void window(const double* column, const Lag<Shape>& lag, V length, V& sum, V& weighted) {
+  WQ_HD static void window(const Real* column, const Lag<Shape>& lag, V length, V& sum, V& weighted) {
     sum = weighted = V(0.0);
     for (std::int64_t m = 0; m < lag.longest(); ++m) {
       const V weight = max(length - V(static_cast<double>(m)), V(0.0)), x = V::load(column - m * kRowStep);
@@ -310,7 +311,7 @@ struct KamaEngine {
     return V::load(work.past[i].noise) - c.lag.template before<kStep>(work.past[i].noise);
   }
   WQ_HD static V rate(const Work<Shape>& work, int i, const Constants& c, V noise) {
-    const double* x = work.past[i].x;
+    const auto* x = work.past[i].x;
     return kama_rate(V::load(x) - c.lag.template before<kStep>(x), noise, c.quiet);
   }
 

@@ -54,6 +54,7 @@ struct Run {
   const double* growth;  // one factor per bar
   DType out_type;        // of the floating outputs; trend and direction are i8
   bool last_only;        // sinks hold one value: that of the symbol's last bar
+  bool float32;          // a device may compute in float32
   bool wants[kOutputs];
   bool detail;
   // Of a pass that makes the signals of lengths which several sets of parameters have:

@@ -23,7 +23,8 @@ struct Layer1 {
   Cross<M> cross[kFamilies][Shape::kBlocks][Shape::kBlock];
   bool settled[kFamilies][Shape::kBlocks][Shape::kBlock];
   bool all_settled[kFamilies];  // at the start of the tile; `active` then equals `all` and is not written
-  double (*detail[kDetails][kFamilies][Shape::kBlocks][Shape::kBlock])[Shape::kWidth];  // tile rows, null if not wanted
+  typename Shape::Real (
+      *detail[kDetails][kFamilies][Shape::kBlocks][Shape::kBlock])[Shape::kWidth];  // tile rows, null if not wanted
 };
 
 /// An engine with the state of its nine lengths.
@@ -169,7 +170,7 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
     }
     notes.next();
     if constexpr (!kEquities) continue;
-    const auto accumulate = [&](double* row, V value) { Shape::add_sum(row, value, b == 0 && k0 == 0); };
+    const auto accumulate = [&](typename Shape::Real* row, V value) { Shape::add_sum(row, value, b == 0 && k0 == 0); };
     WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
       accumulate(tile.all[Engine::family(f)][i], all[f]);

@@ -14,12 +14,13 @@ namespace wq::atc::inline WQ_LEVEL {
 template <class Shape>
 class Passage {
   static constexpr int W = Shape::kWidth, kTile = Shape::kTile, kBlock = Shape::kBlock;
+  using Real = typename Shape::Real;
   using V = typename Shape::V;
   using M = typename Shape::M;
   // What is one value per symbol and bar: a row of lanes, or with one symbol a number.
-  using O = std::conditional_t<Shape::kOneSymbol, double, V>;
+  using O = std::conditional_t<Shape::kOneSymbol, Real, V>;
   static constexpr int kOutWidth = Shape::kOneSymbol ? 1 : W;
-  using OutRow = double[kOutWidth];
+  using OutRow = Real[kOutWidth];
 
  public:
   WQ_HD_CALL Passage(const Run& run, const Group& group, std::byte* scratch)
@@ -36,9 +37,9 @@ class Passage {
   static std::size_t scratch_bytes(const Run& run) {
     // The fullest case: every family its own engine, with the rows of the Hull average.
     const std::size_t lag = most_lag(run), history = lag + hull_root(lag) + 1, span = Shape::span_of(history);
-    const std::size_t raw = kBlock * Shape::kBlocks * Shape::kOwners * (raw_history(run) + span) * sizeof(double[W]);
-    const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths * sizeof(double[kTile][W]) : 0;
-    return sizeof(Tile<Shape>) + (history + span) * sizeof(Past<W>) + raw + (Shape::kCrew ? 0 : kBankBytes) +
+    const std::size_t raw = kBlock * Shape::kBlocks * Shape::kOwners * (raw_history(run) + span) * sizeof(Real[W]);
+    const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths * sizeof(Real[kTile][W]) : 0;
+    return sizeof(Tile<Shape>) + (history + span) * sizeof(Past<Shape>) + raw + (Shape::kCrew ? 0 : kBankBytes) +
            kOutputs * sizeof(OutRow[kTile]) + detail + (kFamilies + kOutputs + 4) * kAlign;
   }
 
@@ -124,7 +125,7 @@ class Passage {
     work_.dema_seed_is_mean = s.dema_seed == Switches::DemaSeed::sma;
     work_.kama_seed_is_zero = s.kama_seed == Switches::KamaSeed::zero;
     work_.tile = take<Tile<Shape>>(1, scratch);
-    past_ = work_.template history_rows<Past<W>, false>(work_.history, scratch);
+    past_ = work_.template history_rows<Past<Shape>, false>(work_.history, scratch);
     for (auto& rows : out_) rows = take<OutRow>(kTile, scratch);
     // From the lengths alone, not from how much of them fits: rounding must not depend on how many bars there are.
     const std::int64_t most = reach_of(run_).longest;
@@ -142,8 +143,8 @@ class Passage {
   }
 
   /// Rows of a tile for each of the owner's lengths.
-  WQ_HD_CALL static double (*own_rows(std::byte*& scratch))
-      [W] { return take<double[W]>(kTile * Shape::kOwners, scratch) + kTile * Shape::owner(); }
+  WQ_HD_CALL static Real (*own_rows(std::byte*& scratch))
+      [W] { return take<Real[W]>(kTile * Shape::kOwners, scratch) + kTile * Shape::owner(); }
 
   template <class Engine>
   WQ_HD_CALL void add(Family first, std::byte*& scratch) {
@@ -243,7 +244,7 @@ class Passage {
     V last_x = last_x_, last_close = last_close_, level = level_;
     for (int i = 0; i < count; ++i) {
       const std::int64_t bar = work_.bar + i;
-      Past<W>& past = work_.past[i];
+      Past<Shape>& past = work_.past[i];
       V close = V::load(tile.close[i]), x = group_.separate_src ? V::load(tile.twice_x[i]) : close, move;
       if (work_.gaps) {
         // A missing value repeats the one before it, so that sums stay finite; `run` tells whom not to believe.
@@ -303,7 +304,7 @@ class Passage {
         for (int i = from; i < count; ++i) select(work_.rough[i], V(1.0), V(0.0)).store(work_.tile->rough[i]);
       Shape::meet();
       for (int i = from; i < count; ++i) {
-        const double* rough = work_.tile->rough[i];
+        const Real* rough = work_.tile->rough[i];
         work_.rough[i] = ne(V::load(rough), V(0.0));
         work_.any_rough[i] = false;
         for (int j = 0; j < W; ++j) work_.any_rough[i] |= rough[j] != 0;
@@ -317,7 +318,7 @@ class Passage {
     const M lanes = work_.rough[i];
     rebuild(i, lanes);
     for (int n = i + 1; n < count && Shape::leads(); ++n) {
-      Past<W>&before = work_.past[n - 1], &past = work_.past[n];
+      Past<Shape>&before = work_.past[n - 1], &past = work_.past[n];
       const V x = V::load(past.x);
       select(lanes, V::load(before.noise) + V::load(past.moves), V::load(past.noise)).store(past.noise);
       select(lanes, V::load(before.sum) + x, V::load(past.sum)).store(past.sum);
@@ -335,7 +336,7 @@ class Passage {
     Shape::meet();
     if (Shape::leads()) {
       V sum(0.0), noise(0.0), level(0.0);
-      for (Past<W>* past = work_.past + i - work_.history + 1; past <= work_.past + i; ++past) {
+      for (Past<Shape>* past = work_.past + i - work_.history + 1; past <= work_.past + i; ++past) {
         const V x = V::load(past->x);
         sum = sum + x;
         noise = noise + V::load(past->moves);
@@ -443,16 +444,16 @@ class Passage {
     const V zero(0.0), one(1.0), fill(average_fill());
     const Cuts<V> cuts = this->cuts<V>();
     const Tile<Shape>& tile = *work_.tile;
-    alignas(64) double ballots[kTile][kFours][W], equities[kTile][kFours][W], signals[kTile][kFours][W];
+    alignas(64) Real ballots[kTile][kFours][W], equities[kTile][kFours][W], signals[kTile][kFours][W];
     // Sum over the blocks of lengths of each family, in the order in which `run_pass` adds them for symbol lanes.
-    const auto totals = [&](const double (*const* rows)[W], int four, int i) {
+    const auto totals = [&](const Real(*const* rows)[W], int four, int i) {
       V m[W];
       for (int j = 0; j < W; ++j) m[j] = V::load(rows[four * W + j < kFamilies ? four * W + j : kFamilies - 1][i]);
       transpose(m);
       return (m[0] + m[1]) + m[2];
     };
-    const double (*all[kFamilies])[W];
-    const double (*longs[kFamilies])[W];
+    const Real(*all[kFamilies])[W];
+    const Real(*longs[kFamilies])[W];
     for (int f = 0; f < kFamilies; ++f) {
       all[f] = tile.all[f];
       longs[f] = tile.longs[f];
@@ -477,7 +478,7 @@ class Passage {
     family_vote_[1] = vote[1];
 
     // Families as rows of W bars; bars past the end repeat the last.
-    const auto by_bar = [&](const double (&rows)[kTile][kFours][W], int i, V(&low)[W], V(&high)[W]) {
+    const auto by_bar = [&](const Real(&rows)[kTile][kFours][W], int i, V(&low)[W], V(&high)[W]) {
       for (int j = 0; j < W; ++j) {
         const int bar = i + j < end ? i + j : end - 1;
         low[j] = V::load(rows[bar][0]);
@@ -564,7 +565,7 @@ class Passage {
   }
 
   WQ_HD_CALL void write_detail(Detail d, int f, int b, int k, int count) {
-    double (*rows)[W] = layer1_.detail[d][f][b][k];
+    Real(*rows)[W] = layer1_.detail[d][f][b][k];
     if (d == kDetailEquity)
       for (std::int64_t i = 0; i < count && work_.bar + i < params_.cutout; ++i) V(__builtin_nan("")).store(rows[i]);
     Sink sinks[W];
@@ -589,16 +590,16 @@ class Passage {
   }
 
   template <class T, int N>
-  WQ_HD_CALL void write_rows(const Sink (&sinks)[N], int count, const double (*rows)[W]) {
+  WQ_HD_CALL void write_rows(const Sink (&sinks)[N], int count, const Real (*rows)[W]) {
     Sink lanes[W];
     for (int j = 0; j < W; ++j) lanes[j] = sinks[j];
     Shape::template write<T>(lanes, work_.bar, count, rows[0]);
   }
 
   template <class T>
-  WQ_HD_CALL void write_one(const Sink& sink, int count, const double* values) {
-    if (std::is_same_v<T, double> && sink.stride == sizeof(double)) {
-      __builtin_memcpy(sink.data + work_.bar * sink.stride, values, sizeof(double) * count);
+  WQ_HD_CALL void write_one(const Sink& sink, int count, const Real* values) {
+    if (std::is_same_v<T, Real> && sink.stride == sizeof(T)) {
+      __builtin_memcpy(sink.data + work_.bar * sink.stride, values, sizeof(T) * count);
       return;
     }
     for (int i = 0; i < count; ++i) store_value<T>(sink.data + (work_.bar + i) * sink.stride, values[i]);
@@ -625,9 +626,9 @@ class Passage {
   Layer1<Shape> layer1_;
   Vote<V> vote_[kFamilies];
   Vote<V> family_vote_[(kFamilies + W - 1) / W];  // the same for one symbol, families in the lanes
-  const double (*active_[kFamilies])[Shape::kSums];
+  const Real (*active_[kFamilies])[Shape::kSums];
   bool everything_settled_ = false;
-  Past<W>* past_;
+  Past<Shape>* past_;
   AnyBank<Shape> bank_[kFamilies];
   alignas(kAlign) std::byte own_[Shape::kCrew ? kBankBytes : 1];
   std::byte* next_bank_ = own_;

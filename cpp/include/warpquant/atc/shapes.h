@@ -14,6 +14,7 @@ template <int kWidth_, bool kSignalsOnly_>
 struct Alone {
   static constexpr int kWidth = kWidth_, kSums = kWidth_, kTile = 32, kOwners = 1;
   static constexpr bool kCrew = false, kSignalsOnly = kSignalsOnly_;
+  using Real = double;
   using V = Pack<kWidth>;
   using M = PackMask<kWidth>;
   using Bits = PackBits<kWidth>;

@@ -11,7 +11,7 @@
 namespace wq::atc::inline WQ_LEVEL {
 
 /// A `Shape` says what lies in the lanes:
-///   V, M                      value and mask of the lanes; lane(v, j): one of them
+///   Real, V, M                type of numbers; value and mask of the lanes; lane(v, j): one of them
 ///   kWidth, kOneSymbol        columns of rows; whether they are lengths of one symbol
 ///   kBlocks, kBlock           a thread steps so many blocks of so many lengths
 ///   kTile, span_of(history)   bars per tile, and between two shifts of the history
@@ -26,25 +26,27 @@ namespace wq::atc::inline WQ_LEVEL {
 ///   zero, shift, agree        rows of all, or of the owner's lengths
 
 /// Rows that averages look back on.
-template <int W>
+template <class Shape>
 struct Past {
-  double x[W];      // source of the averages
-  double moves[W];  // |x - previous x|
-  double sum[W];    // running sum of x
-  double noise[W];  // running sum of moves
+  using Row = typename Shape::Real[Shape::kWidth];
+  Row x;      // source of the averages
+  Row moves;  // |x - previous x|
+  Row sum;    // running sum of x
+  Row noise;  // running sum of moves
 };
 
 /// Rows of the current tile.
 template <class Shape>
 struct Tile {
+  using Real = typename Shape::Real;
   static constexpr int W = Shape::kWidth, kTile = Shape::kTile, kSums = Shape::kSums;
-  double twice_x[kTile][W], close[kTile][W];
-  double run[kTile][W];                           // bars present without a break up to this one
-  double lower[2][kTile][W], upper[2][kTile][W];  // band around the close, as it is and doubled
-  double if_long[kTile][W], if_short[kTile][W], if_flat[kTile];
+  Real twice_x[kTile][W], close[kTile][W];
+  Real run[kTile][W];                           // bars present without a break up to this one
+  Real lower[2][kTile][W], upper[2][kTile][W];  // band around the close, as it is and doubled
+  Real if_long[kTile][W], if_short[kTile][W], if_flat[kTile];
   // Sums of equities over lengths: of all, of those that are long, of those with a signal.
-  double all[kFamilies][kTile][kSums], longs[kFamilies][kTile][kSums], active[kFamilies][kTile][kSums];
-  double rough[Shape::kCrew ? kTile : 1][W];  // what the leaders of a crew found
+  Real all[kFamilies][kTile][kSums], longs[kFamilies][kTile][kSums], active[kFamilies][kTile][kSums];
+  Real rough[Shape::kCrew ? kTile : 1][W];  // what the leaders of a crew found
 };
 
 /// How many bars back a lane looks.
@@ -60,9 +62,9 @@ struct Lag {
     for (int j = 0; j < kLags; ++j)
       bars[j] = Shape::lane(v, j) < static_cast<double>(most) ? static_cast<std::int64_t>(Shape::lane(v, j)) : most;
   }
-  /// The value that `column` of `row` had that many rows (of `kStep` doubles) before.
+  /// The value that `column` of `row` had that many rows (of `kStep` numbers) before.
   template <int kStep>
-  WQ_HD typename Shape::V before(const double* column) const {
+  WQ_HD typename Shape::V before(const typename Shape::Real* column) const {
     if constexpr (Shape::kOneSymbol) {
       const auto lane = [&](int j) { return column[j - bars[j] * kStep]; };
       const double third = lane(2);  // a load less than asking once for each lane
@@ -81,7 +83,8 @@ struct Lag {
 template <class Shape>
 struct Work {
   static constexpr int W = Shape::kWidth;
-  static constexpr int kPastStep = sizeof(Past<W>) / sizeof(double);
+  using Real = typename Shape::Real;
+  static constexpr int kPastStep = sizeof(Past<Shape>) / sizeof(typename Shape::Real);
   using V = typename Shape::V;
   using M = typename Shape::M;
 
@@ -90,7 +93,7 @@ struct Work {
   std::int64_t raw_history;  // the same of the rows that the Hull average keeps
   std::int64_t span;         // rows of a span
   std::int64_t bar;          // number of the first bar of the tile
-  Past<W>* past;             // of that bar
+  Past<Shape>* past;         // of that bar
   Tile<Shape>* tile;
   std::int64_t row;  // of that bar within the span
   bool gaps;
@@ -111,12 +114,12 @@ struct Work {
     const std::size_t bytes = sizeof(Row) * static_cast<std::size_t>(history_bars + span);
     auto* rows = reinterpret_cast<Row*>(scratch + (kPerOwner ? Shape::owner() * bytes : 0));
     scratch += kPerOwner ? Shape::kOwners * bytes : bytes;
-    Shape::zero(reinterpret_cast<double*>(rows), history_bars, sizeof(Row) / sizeof(double), kPerOwner);
+    Shape::zero(reinterpret_cast<Real*>(rows), history_bars, sizeof(Row) / sizeof(Real), kPerOwner);
     return rows + history_bars;
   }
   template <bool kPerOwner, class Row>
   WQ_HD_CALL void shift_rows(std::int64_t history_bars, Row* rows) const {
-    Shape::shift(reinterpret_cast<double*>(rows - history_bars), history_bars, span, sizeof(Row) / sizeof(double),
+    Shape::shift(reinterpret_cast<Real*>(rows - history_bars), history_bars, span, sizeof(Row) / sizeof(Real),
                  kPerOwner);
   }
 };
