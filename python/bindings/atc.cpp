@@ -167,12 +167,10 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   for (const Panel* panel : {&close, src ? &*src : nullptr})
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
-  try {
+  {
     const py::gil_scoped_release release;
     atc::run(request, items, how);
     streams.finish();
-  } catch (const MissingOnDevice&) {
-    return py::none();
   }
   return results;
 }
@@ -206,8 +204,7 @@ void register_atc(py::module_& m) {
         return run(close, source, settings, outputs, last_only, detail, float32, out, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
-      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
-      "ATC of an array. None if it is on a device and values are missing.");
+      arg("float32"), arg("out"), arg("num_threads"), arg("simd"), arg("device"), "ATC of an array.");
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,

@@ -23,9 +23,9 @@ import numpy as np
 
 from . import _core, config
 from ._containers import Unpacked, shape, unpack, unpack_like
-from ._devices import again_on_host, resolve
+from ._devices import resolve
 from .equity import _number, _whole
-from .errors import LayoutError, ParameterError, ShapeError
+from .errors import ParameterError, ShapeError
 
 __all__ = [
     "FAMILIES",
@@ -435,12 +435,7 @@ def run(
     targets = _targets(prices, out, names, detail) if out is not None else {}
     how = (params._settings, wanted, bool(last_only), bool(detail), precision == "float32", targets, *where)
     if source.labels is None:
-        pair = (source.data, None if other is None else other.data)
-        results = _core.atc_array(pair[0], pair[1], source.axis, *how)
-        if results is None and source.device:
-            if targets:
-                raise LayoutError("out: on a device takes no results of prices with missing values; leave it out")
-            results = again_on_host(lambda a, b: _core.atc_array(a, b, source.axis, *how), pair, source.device)
+        results = _core.atc_array(source.data, None if other is None else other.data, source.axis, *how)
     else:
         results = _core.atc_columns(source.data, None if other is None else other.data, source.labels, *how)
 

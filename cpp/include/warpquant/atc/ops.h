@@ -21,6 +21,9 @@ enum Output {
   kOutputs = kEquity + kFamilies,
 };
 
+/// Classes are int8, the others floating-point numbers.
+WQ_HD constexpr bool is_class(int output) { return output == kTrend || output == kDirection; }
+
 /// Outputs that are one value per bar and length, in the order of `Group::detail`.
 enum Detail { kDetailAverage, kDetailSignal, kDetailEquity, kDetails };
 
@@ -57,6 +60,12 @@ struct Group {
   Sink detail[kDetails][kFamilies][kMaxLanes];  // of length 0; length k starts k * detail_step bytes later
   std::int64_t detail_step[kDetails][kFamilies][kMaxLanes];
 };
+
+/// Results of the present bars alone stand at the front until they are spread. Where the one for a bar then is, with
+/// `before` present bars before it; -1: nowhere, it is NaN, or 0 for a class. At missing bars classes repeat.
+WQ_HD constexpr std::int64_t place_of(bool present, bool is_class, std::int64_t before) {
+  return present ? before : is_class ? before - 1 : -1;
+}
 
 /// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in
 /// the lanes: several times faster than a pass with one lane in use, and the same bits.

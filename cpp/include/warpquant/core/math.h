@@ -17,6 +17,7 @@ WQ_HD bool ge(double a, double b) { return a >= b; }
 WQ_HD bool eq(double a, double b) { return a == b; }
 WQ_HD bool ne(double a, double b) { return a != b; }
 WQ_HD bool is_nan(double a) { return a != a; }
+WQ_HD bool is_finite(double a) { return a - a == 0.0; }
 
 WQ_HD bool both(bool a, bool b) { return a && b; }
 WQ_HD bool either(bool a, bool b) { return a || b; }
