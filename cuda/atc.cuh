@@ -135,8 +135,8 @@ __device__ void each_result(const Run& run, const Group& group, int symbol, F f)
     }
 }
 
-/// Looks through the prices, and changes the descriptions of symbols whose bars are not all present: to those that are,
-/// to gaps, or to no bars where there are not enough or a price is too large.
+/// Looks through the prices, and describes each symbol by the bars that are present, or the group by its having gaps;
+/// by no bars where there are not enough or a price is too large. Whatever an earlier launch made of the description.
 __global__ void __launch_bounds__(Watch::kThreads) find_kernel(Launch launch) {
   WQ_SHARED(int, gaps, kMaxLanes);
   Group& group = launch.group[blockIdx.x];
@@ -152,21 +152,22 @@ __global__ void __launch_bounds__(Watch::kThreads) find_kernel(Launch launch) {
   }
   for (int by = cuda::kWarp / 2; by > 0; by /= 2) present += __shfl_down_sync(cuda::kEveryLane, present, by);
   too_large = __any_sync(cuda::kEveryLane, too_large);
-  if (lane == 0) {
-    const bool skips = launch.missing == Missing::skip, all = present == launch.run.bars;
-    gaps[symbol] = used && !all && !skips;
-    if (used && (too_large || (skips && !all))) {
-      const std::int64_t bars = too_large || present <= launch.run.params.cutout ? 0 : present;
-      group.close[symbol].bars = group.src[symbol].bars = bars;
-      for (auto& sinks : group.out)
-        if (!launch.run.last_only) sinks[symbol].bars = bars;
-      for (auto& families : group.detail)
-        for (auto& sinks : families) sinks[symbol].bars = bars;
-    }
+  if (used && lane == 0) {
+    const bool skips = launch.missing == Missing::skip;
+    gaps[symbol] = !skips && present < launch.run.bars;
+    const bool nothing = too_large || (skips && present <= launch.run.params.cutout);
+    const std::int64_t bars = nothing ? 0 : skips ? present : launch.run.bars;
+    group.close[symbol].bars = group.src[symbol].bars = bars;
+    for (auto& sinks : group.out)
+      if (!launch.run.last_only) sinks[symbol].bars = bars;
+    for (auto& families : group.detail)
+      for (auto& sinks : families) sinks[symbol].bars = bars;
   }
   __syncthreads();
   if (threadIdx.x > 0) return;
-  for (int s = 0; s < group.symbols; ++s) group.gaps = group.gaps || gaps[s];
+  bool any = false;
+  for (int s = 0; s < group.symbols; ++s) any |= gaps[s] != 0;
+  group.gaps = any;
 }
 
 __device__ inline void put(std::byte* to, DType type, double value) {

@@ -365,7 +365,8 @@ def run(
     ----------
     prices : array, shape (bars,) or (symbols, bars)
         Closes, of any array kind (see the moving averages), or a mapping of series of any lengths. NaN and infinite
-        values are missing bars; `params.nan_policy` says what they do.
+        values are missing bars; `params.nan_policy` says what they do. Magnitudes from 2**1000 on are refused; on a
+        device, unless ``nan_policy="raise"``, their symbol has no results instead (NaN, classes 0).
     params : Params or mapping, optional
         Parameters; a mapping goes through `Params.from_dict`.
     src : array, same shape, optional
