@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/lane.cuh"
+#include "core/tiles.cuh"
 #include "warpquant/atc/launch.h"
 #include "warpquant/atc/passage.h"
 
@@ -11,19 +12,33 @@
 namespace wq::atc {
 namespace {
 
-/// What a thread reads of its symbol.
-struct ColumnReader {
-  Series series;
-  DType type;
+WQ_HD double value_at(const Series& series, DType type, std::int64_t bar) {
+  return cuda::load(series.data + bar * series.stride, type);
+}
 
-  template <class V, int kWidth>
-  WQ_HD_CALL void rows_of(std::int64_t from, std::int64_t count, typename V::Real* out) const {
+/// Whether a bar of a symbol is present.
+WQ_HD bool is_present(const Group& group, int symbol, std::int64_t bar) {
+  return is_finite(value_at(group.close[symbol], group.close_type, bar)) &&
+         (!group.separate_src || is_finite(value_at(group.src[symbol], group.src_type, bar)));
+}
+
+/// What a thread reads of its symbol: bars one after the other, where missing ones are no bars without those. After the
+/// last bar, that again; of a symbol without bars, 0.
+template <class V>
+struct ColumnReader {
+  const Group* group;
+  const Series* series;
+  DType type;
+  std::int64_t next = 0;
+  double value = 0;
+
+  WQ_HD_CALL void rows(std::int64_t from, std::int64_t count, typename V::Real* out) {
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t bar = clamp(from + i, 0, series.bars - 1);
-      const std::byte* p = series.data + bar * series.stride;
-      V(type == DType::f32 ? static_cast<double>(*reinterpret_cast<const float*>(p))
-                           : *reinterpret_cast<const double*>(p))
-          .store(out + i * kWidth);
+      if (from + i < series->bars) {
+        while (!group->gaps && !is_present(*group, V::column(), next)) ++next;
+        value = value_at(*series, type, next++);
+      }
+      V(value).store(out + i * V::kColumns);
     }
   }
 };
@@ -39,11 +54,7 @@ struct Crew {
   static_assert(kSpan % kTile == 0 && rebuild_bars(1) % kTile == 0);
   using V = Lane<kWidth, Real>;
   using M = bool;
-  struct Reader : ColumnReader {
-    WQ_HD_CALL void rows(std::int64_t from, std::int64_t count, Real* out) const {
-      this->template rows_of<V, kWidth>(from, count, out);
-    }
-  };
+  using Reader = ColumnReader<V>;
 
   WQ_HD static int owner() { return thread_of_block() / kWidth; }
   WQ_HD static bool leads() { return owner() == 0; }
@@ -78,7 +89,9 @@ struct Crew {
     return (block(0) + block(1)) + block(2);
   }
 
-  WQ_HD static Reader reader(const Series (&symbols)[kMaxLanes], DType type) { return {{symbols[V::column()], type}}; }
+  WQ_HD static Reader reader(const Group& group, const Series (&symbols)[kMaxLanes], DType type) {
+    return {&group, &symbols[V::column()], type};
+  }
   template <class T>
   WQ_HD_CALL static void write(const Sink (&sinks)[kWidth], std::int64_t bar, int count, const Real* rows) {
     const Sink& sink = sinks[V::column()];
@@ -103,6 +116,100 @@ __global__ void __launch_bounds__(Crew<Real>::kThreads) atc_kernel(Launch launch
   Passage<Crew<Real>>(launch.run, launch.group[blockIdx.x], scratch).run();
 }
 
+// ------------------------------------------------------------------------------------------------ missing bars
+
+/// Blocks of a warp for each symbol of a group.
+struct Watch {
+  static constexpr int kThreads = kMaxLanes * cuda::kWarp;
+  __device__ static int symbol() { return static_cast<int>(threadIdx.x) / cuda::kWarp; }
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % cuda::kWarp; }
+};
+
+/// Call f(data, type, per_bar) for each result of a symbol; one that is not per bar is that of the last bar.
+template <class F>
+__device__ void each_result(const Run& run, const Group& group, int symbol, F f) {
+  for (int o = 0; o < kOutputs; ++o)
+    if (run.wants[o]) f(group.out[o][symbol], is_class(o) ? DType::i8 : run.out_type, !run.last_only);
+  for (int d = 0; run.detail && d < kDetails; ++d)
+    for (int family = 0; family < kFamilies; ++family) {
+      Sink sink = group.detail[d][family][symbol];
+      for (int k = 0; k < kLengths; ++k, sink.data += group.detail_step[d][family][symbol]) f(sink, run.out_type, true);
+    }
+}
+
+/// Looks through the prices, and describes each symbol by the bars that are present, or the group by its having gaps;
+/// by no bars where there are not enough or a price is too large. Whatever an earlier launch made of the description.
+__global__ void __launch_bounds__(Watch::kThreads) find_kernel(Launch launch) {
+  WQ_SHARED(int, gaps, kMaxLanes);
+  Group& group = launch.group[blockIdx.x];
+  const int symbol = Watch::symbol(), lane = Watch::lane();
+  const bool used = symbol < group.symbols;
+  std::int64_t present = 0;
+  bool too_large = false;
+  for (std::int64_t bar = lane; used && bar < launch.run.bars; bar += cuda::kWarp) {
+    present += is_present(group, symbol, bar);
+    const auto look = [&](double x) { too_large |= is_finite(x) && abs(x) >= kTooLarge; };
+    look(value_at(group.close[symbol], group.close_type, bar));
+    if (group.separate_src) look(value_at(group.src[symbol], group.src_type, bar));
+  }
+  for (int by = cuda::kWarp / 2; by > 0; by /= 2) present += __shfl_down_sync(cuda::kEveryLane, present, by);
+  too_large = __any_sync(cuda::kEveryLane, too_large);
+  if (used && lane == 0) {
+    const bool skips = launch.missing == Missing::skip;
+    gaps[symbol] = !skips && present < launch.run.bars;
+    const bool nothing = too_large || (skips && present <= launch.run.params.cutout);
+    const std::int64_t bars = nothing ? 0 : skips ? present : launch.run.bars;
+    group.close[symbol].bars = group.src[symbol].bars = bars;
+    for (auto& sinks : group.out)
+      if (!launch.run.last_only) sinks[symbol].bars = bars;
+    for (auto& families : group.detail)
+      for (auto& sinks : families) sinks[symbol].bars = bars;
+  }
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  bool any = false;
+  for (int s = 0; s < group.symbols; ++s) any |= gaps[s] != 0;
+  group.gaps = any;
+}
+
+__device__ inline void put(std::byte* to, DType type, double value) {
+  if (type == DType::i8)
+    store_value<std::int8_t>(to, value);
+  else
+    cuda::store(to, type, value);
+}
+
+/// Results of the present bars to where those are, last first, so that none is overwritten before it has moved.
+__global__ void __launch_bounds__(Watch::kThreads) spread_kernel(Launch launch) {
+  const Group& group = launch.group[blockIdx.x];
+  const int symbol = Watch::symbol(), lane = Watch::lane();
+  if (symbol >= group.symbols || group.close[symbol].bars == launch.run.bars) return;
+  const std::int64_t bars = launch.run.bars, computed = group.close[symbol].bars;
+  const auto nothing = [](DType type) { return type == DType::i8 ? 0.0 : __builtin_nan(""); };
+
+  const bool last_missing = computed == 0 || !is_present(group, symbol, bars - 1);
+  each_result(launch.run, group, symbol, [&](const Sink& sink, DType type, bool per_bar) {
+    if (!per_bar && lane == 0 && last_missing && (computed == 0 || type != DType::i8))
+      put(sink.data, type, nothing(type));
+  });
+  std::int64_t before = computed;
+  for (std::int64_t begin = (bars - 1) / cuda::kWarp * cuda::kWarp; begin >= 0; begin -= cuda::kWarp) {
+    const std::int64_t bar = begin + lane;
+    const bool present = computed > 0 && bar < bars && is_present(group, symbol, bar);
+    const unsigned here = __ballot_sync(cuda::kEveryLane, present);
+    before -= __popc(here);
+    const std::int64_t number = before + __popc(here & ((1u << lane) - 1));
+    each_result(launch.run, group, symbol, [&](const Sink& sink, DType type, bool per_bar) {
+      if (!per_bar) return;
+      const std::int64_t place = place_of(present, type == DType::i8, number);
+      const double value = place < 0 ? nothing(type) : cuda::load(sink.data + place * sink.stride, type);
+      __syncwarp();
+      if (bar < bars) put(sink.data + bar * sink.stride, type, value);
+      __syncwarp();
+    });
+  }
+}
+
 }  // namespace
 
 template <class Real>
@@ -124,11 +231,17 @@ inline std::size_t scratch_on(const Run& run, std::size_t most_shared) {
 }
 
 inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
-  return with_real(launch.run, [&]<class Real>(Real) {
-    const std::size_t bytes = scratch_of<Real>(launch.run);
-    return cuda::launch(atc_kernel<Real>, dim3(static_cast<unsigned>(launch.groups)), dim3(Crew<Real>::kThreads),
-                        launch.scratch == nullptr ? bytes : 0, queue, launch, bytes);
-  });
+  const dim3 grid(static_cast<unsigned>(launch.groups)), watch(Watch::kThreads);
+  const bool looks = launch.missing != Missing::known;
+  Fault fault = looks ? cuda::launch(find_kernel, grid, watch, 0, queue, launch) : Fault::none;
+  if (fault == Fault::none)
+    fault = with_real(launch.run, [&]<class Real>(Real) {
+      const std::size_t bytes = scratch_of<Real>(launch.run);
+      return cuda::launch(atc_kernel<Real>, grid, dim3(Crew<Real>::kThreads), launch.scratch == nullptr ? bytes : 0,
+                          queue, launch, bytes);
+    });
+  if (fault == Fault::none && looks) fault = cuda::launch(spread_kernel, grid, watch, 0, queue, launch);
+  return fault;
 }
 
 }  // namespace wq::atc

@@ -145,6 +145,12 @@ __device__ inline Piece piece_of(const Launch& launch, std::int64_t unit, std::i
   return {series, begin, end, number == 0 ? 0 : begin - lead};
 }
 
+/// A value of the series was not finite.
+__device__ inline void suspect(const Launch& launch, std::int64_t series) {
+  atomicOr(&launch.suspect[series], 1);
+  atomicOr(&launch.suspect[launch.series], 1);
+}
+
 /// A lane walks a piece. `lead`: bars that a guess walks first. `rows`: of shared memory, a power of 2 from 64 on; 0 if
 /// windows are longer.
 template <class Kind, bool kNear>
@@ -211,24 +217,38 @@ __global__ void walk_kernel(Launch launch, Kind kind, std::int64_t lead, std::in
   if (target.to == 0) return;
   if constexpr (W::kRecurrent)
     if (launch.pieces > 1) save<Kind>(walk.state, states->after);
-  if (walk.is_suspect()) atomicOr(&launch.suspect[piece.series], 1);
+  if (walk.is_suspect()) suspect(launch, piece.series);
+}
+
+/// A piece where the series lies, value by value. `states`: of a recurrence in pieces; may be null.
+template <class Kind>
+__device__ void walk_piece(Walk<Kind>& walk, const Piece& piece, Far x, const Sink& out, DType out_type,
+                           PieceStates* states) {
+  walk.go_to(piece.start);
+  x.r = piece.start;
+  if (piece.start < piece.begin) walk.guess(x.ago(1));
+  for (; x.r < piece.end; ++x.r) {
+    if constexpr (Kind::info.recurrent)
+      if (states != nullptr && x.r == piece.begin) save<Kind>(walk.state, states->before);
+    const double value = walk.step(x, x, x.r, piece.start == piece.begin);
+    if (x.r >= piece.begin) cuda::store(out.data + x.r * out.stride, out_type, value);
+  }
+  if constexpr (Kind::info.recurrent)
+    if (states != nullptr) save<Kind>(walk.state, states->after);
 }
 
 /// Where the state that a piece began with is not the one that the piece before it ended with, to the last bit, the
-/// piece is walked again from that. A thread looks after a series.
-template <class Kind>
-__global__ void join_kernel(Launch launch, Kind kind) {
-  const std::int64_t series = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (series >= launch.series) return;
-  const auto* states = reinterpret_cast<const PieceStates*>(launch.scratch);
-  const cuda::Track track{launch.in[series], 0};
-  const Sink& sink = launch.out[series];
-  Walk<Kind> walk{kind, block_bars(launch.spec.length)};
+/// piece is walked again from that. Piece p is piece_at(p), its states states_of(p). Whether a value was not finite.
+template <class Kind, class PieceAt, class StatesOf>
+__device__ bool join(const Kind& kind, std::int64_t block, std::int64_t pieces, PieceAt piece_at, StatesOf states_of,
+                     const Far& series, const Sink& out, DType out_type) {
+  Walk<Kind> walk{kind, block};
   std::uint64_t reached[kStateWords];
-  for (std::int64_t p = 0; p < launch.pieces; ++p) {
-    const Piece piece = piece_of(launch, p * launch.series + series, 0);
+  bool suspect = false;
+  for (std::int64_t p = 0; p < pieces; ++p) {
+    Piece piece = piece_at(p);
     if (piece.begin >= piece.end) break;
-    const PieceStates& here = states[p * launch.series + series];
+    const PieceStates& here = states_of(p);
     bool same = true;
     for (std::size_t w = 0; p > 0 && w < kStateWords; ++w) same &= here.before[w] == reached[w];
     if (same) {
@@ -236,19 +256,146 @@ __global__ void join_kernel(Launch launch, Kind kind) {
       continue;
     }
     __builtin_memcpy(&walk.state, reached, sizeof walk.state);
-    walk.go_to(piece.begin);
-    for (std::int64_t bar = piece.begin; bar < piece.end; ++bar) {
-      const Far x{&track, launch.in_type, bar, 0.0};
-      cuda::store(sink.data + bar * sink.stride, launch.out_type, walk.step(x, x, bar, false));
-    }
-    if (walk.is_suspect()) launch.suspect[series] = 1;
+    piece.start = piece.begin;
+    walk_piece(walk, piece, series, out, out_type, nullptr);
+    suspect |= walk.is_suspect();
     save<Kind>(walk.state, reached);
+  }
+  return suspect;
+}
+
+/// A thread joins the pieces of a series.
+template <class Kind>
+__global__ void join_kernel(Launch launch, Kind kind) {
+  const std::int64_t series = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (series >= launch.series) return;
+  const auto unit = [&](std::int64_t p) { return p * launch.series + series; };
+  const auto piece_at = [&](std::int64_t p) { return piece_of(launch, unit(p), 0); };
+  const auto states_of = [&](std::int64_t p) -> const PieceStates& {
+    return reinterpret_cast<const PieceStates*>(launch.scratch)[unit(p)];
+  };
+  const cuda::Track track{launch.in[series], 0};
+  const Far x{&track, launch.in_type, 0, 0.0};
+  if (join(kind, block_bars(launch.spec.length), launch.pieces, piece_at, states_of, x, launch.out[series],
+           launch.out_type))
+    suspect(launch, series);
+}
+
+// ------------------------------------------------------------------------------------------------ missing values
+
+/// What a thread found in its part of a series.
+struct Found {
+  std::int64_t present;                 // values
+  std::int64_t first, last, last_hole;  // bars: present, present, missing; -1 if there is none
+  std::int64_t seen;                    // bars that the average sees
+};
+
+/// A sieve that has gone through the parts before a thread's, and the number of bars that the average saw there.
+struct Reached {
+  Sieve sieve;
+  std::int64_t seen;
+};
+
+/// Parts [0, part) lie before bar `begin`.
+__device__ inline Reached reach(const Found* found, int part, std::int64_t begin, const cuda::Track& series, DType type,
+                                Hole hole) {
+  Found before{0, -1, -1, -1, 0};
+  for (int p = 0; p < part; ++p) {
+    before.present += found[p].present;
+    if (before.first < 0) before.first = found[p].first;
+    if (found[p].last >= 0) before.last = found[p].last;
+    if (found[p].last_hole >= 0) before.last_hole = found[p].last_hole;
+  }
+  Reached reached{{hole}, 0};
+  if (before.first < 0) return reached;
+  const std::int64_t bars = begin - before.first;
+  reached.sieve.begun = true;
+  reached.sieve.ended = hole == Hole::end && before.present < bars;
+  if (hole == Hole::repeat && before.last_hole > before.first) reached.sieve.since_hole = begin - before.last_hole;
+  reached.sieve.last = series.at(before.last, type);
+  reached.seen = hole == Hole::skip ? before.present : bars;
+  return reached;
+}
+
+/// Series with missing values again, from copies without, and the averages to where their bars are: a block of threads
+/// for each, which first cut it into equal parts. Costs nothing where nothing is missing.
+template <class Kind>
+__global__ void mend_kernel(Launch launch, Kind kind, std::int64_t lead) {
+  if (launch.suspect[launch.series] == 0) return;
+  WQ_DYNAMIC_SHARED(Found, found);
+  const Mending& m = launch.mending;
+  const auto part = static_cast<int>(threadIdx.x), parts = static_cast<int>(blockDim.x);
+  const std::int64_t in_size = item_size(launch.in_type), out_size = item_size(launch.out_type);
+  std::byte* const copy = m.scratch + blockIdx.x * m.block_bytes;
+  std::byte* const result = copy + m.copy_bytes;
+  std::byte* const own = result + m.result_bytes;
+
+  for (std::int64_t series = blockIdx.x; series < launch.series; series += gridDim.x) {
+    if (launch.suspect[series] == 0) continue;
+    const cuda::Track whole{launch.in[series], 0};
+    const Sink& out = launch.out[series];
+    const std::int64_t bars = whole.series.bars, part_bars = (bars + parts - 1) / parts;
+    const std::int64_t begin = clamp(part * part_bars, 0, bars), end = clamp(begin + part_bars, 0, bars);
+
+    Found here{0, -1, -1, -1, 0};
+    for (std::int64_t bar = begin; bar < end; ++bar) {
+      const bool present = is_finite(whole.at(bar, launch.in_type));
+      here.present += present;
+      if (present && here.first < 0) here.first = bar;
+      (present ? here.last : here.last_hole) = bar;
+    }
+    found[part] = here;
+    __syncthreads();
+
+    const Reached start = reach(found, part, begin, whole, launch.in_type, m.hole);
+    Reached at = start;
+    for (std::int64_t bar = begin; bar < end; ++bar) {
+      double x = whole.at(bar, launch.in_type);
+      if (at.sieve.see(x)) cuda::store(copy + at.seen++ * in_size, launch.in_type, x);
+    }
+    found[part].seen = at.seen - start.seen;
+    __syncthreads();
+
+    std::int64_t seen = 0;
+    for (int p = 0; p < parts; ++p) seen += found[p].seen;
+    const cuda::Track track{{copy, in_size, seen}, 0};
+    const Far x{&track, launch.in_type, 0, 0.0};
+    const Sink to{result, out_size, seen};
+    const std::int64_t block = block_bars(launch.spec.length);
+    const std::int64_t cut = seen > 0 ? piece_bars(kind, block, lead, seen, parts) : 1;
+    const auto piece_at = [&](std::int64_t p) {
+      return Piece{series, p * cut, p * cut + cut < seen ? p * cut + cut : seen, p == 0 ? 0 : p * cut - lead};
+    };
+    const bool joins = Kind::info.recurrent && cut < seen;
+    auto* const states = reinterpret_cast<PieceStates*>(own);
+    if (part * cut < seen) {
+      Walk<Kind> walk{kind, block};
+      if constexpr (requires { walk.state.ring; })
+        walk.state.ring = reinterpret_cast<double*>(own) + part * kind.ring();
+      walk_piece(walk, piece_at(part), x, to, launch.out_type, joins ? states + part : nullptr);
+    }
+    __syncthreads();
+    if constexpr (Kind::info.recurrent) {
+      const auto states_of = [&](std::int64_t p) -> const PieceStates& { return states[p]; };
+      if (joins && part == 0) join(kind, block, parts, piece_at, states_of, x, to, launch.out_type);
+      __syncthreads();
+    }
+
+    at = start;
+    for (std::int64_t bar = begin; bar < end; ++bar) {
+      double value = whole.at(bar, launch.in_type);
+      const bool sees = at.sieve.see(value), knows = sees && at.sieve.whole(kind.warmup());
+      value = knows ? cuda::load(result + at.seen * out_size, launch.out_type) : __builtin_nan("");
+      at.seen += sees;
+      cuda::store(out.data + bar * out.stride, launch.out_type, value);
+    }
+    __syncthreads();
   }
 }
 
 }  // namespace
 
-/// Put one average into a stream.
+/// Put one average into a stream, and behind it what mends series with missing values.
 inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
   Fault fault = Fault::none;
   DeviceKinds::visit(launch.kind, launch.spec, [&]<class Kind>(const Kind& kind) {
@@ -268,6 +415,11 @@ inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
       if (fault == Fault::none && launch.pieces > 1)
         fault = cuda::launch(join_kernel<Kind>, dim3(static_cast<unsigned>((launch.series + kWarp - 1) / kWarp)),
                              dim3(kWarp), 0, queue, launch, kind);
+    const Mending& m = launch.mending;
+    if (fault == Fault::none && m.blocks > 0)
+      fault =
+          cuda::launch(mend_kernel<Kind>, dim3(static_cast<unsigned>(m.blocks)), dim3(static_cast<unsigned>(m.threads)),
+                       static_cast<std::size_t>(m.threads) * sizeof(Found), queue, launch, kind, lead);
   });
   return fault;
 }

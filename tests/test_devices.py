@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -335,21 +337,6 @@ def test_averages_of_device_arrays(there, kind, length):
             same_bits(got.to_numpy(), getattr(ma, kind)(x, length, axis=axis), f"{x.shape}, axis {axis}")
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("nan", ["window", "propagate"])
-def test_missing_values_on_a_device(there, nan, bad):
-    x = PANEL.copy()
-    x[3, :40] = x[5, 100:120] = x[7, -1] = x[9] = bad
-    for kind in ma.kinds():
-        same_bits(getattr(ma, kind)(there(x), 9, nan=nan).to_numpy(), getattr(ma, kind)(x, 9, nan=nan), kind)
-    with pytest.raises(errors.ParameterError, match="x: series 3 is missing"):
-        ma.ema(there(x), 9, nan="raise")
-    for policy in ("skip", "propagate"):
-        got, want = (atc.run(a, {"nan_policy": policy}) for a in (there(x), x))
-        for name in want:
-            same_bits(got[name].to_numpy(), want[name], name)
-
-
 @pytest.mark.parametrize("compat", ["pine", "sovereign"])
 def test_atc_of_device_arrays(there, compat):
     for x, src in ((PANEL[:11], None), (PANEL[3], None), (PANEL[:3], PANEL[3:6]), (PANEL[:9].astype(np.float32), None)):
@@ -401,7 +388,6 @@ def test_out_on_a_device(there):
         (lambda: ma.ema(x, 14, out=np.zeros_like(PANEL)), "same memory"),
         (lambda: ma.ema(PANEL, 14, out=out), "same memory"),
         (lambda: ma.ema(x, 14, out=x), "shares memory"),
-        (lambda: ma.ema(there(HOLES), 14, out=out), "missing values"),
         (lambda: ma.ema(there(PANEL[0]), 14, out=out), "shape"),
         (lambda: equity.curve(prices=x, signal=SIGNAL), "same memory"),
         (lambda: atc.run(x, src=PANEL), "same memory"),
@@ -564,6 +550,283 @@ def test_a_captured_stream_is_refused(emulator):
         assert emulator.counts()["calls"] == before + 1  # the question
 
 
+# ---------------------------------------------------------------------------------------------- missing values
+
+
+def with_holes(bars):
+    """A series for each place where values may be missing, and whole ones between."""
+    rng = np.random.default_rng(bars)
+    x = 100 + np.cumsum(rng.normal(size=(18, bars)), axis=1)
+    middle = bars // 2
+    x[1, : bars // 3] = np.nan  # at the start
+    x[2, -5:] = np.inf
+    x[3, middle : middle + 7] = np.nan
+    x[4] = np.nan
+    x[5, np.arange(bars) != middle] = -np.inf  # one is present
+    x[6, ::2] = np.nan
+    x[8, rng.random(bars) < 0.02] = np.inf
+    x[9, 0] = np.nan
+    x[10, -1] = np.nan
+    x[11, 63:66] = np.nan  # where parts of threads meet, and blocks of bars
+    x[11, 263:265] = np.nan
+    x[13, rng.random(bars) < 0.7] = np.nan
+    x[14, 1:2] = np.nan
+    x[15] = 1e308  # present, but sums are not finite
+    x[16, middle:] = np.nan
+    return x
+
+
+#: Bars: of one part, of several, of pieces of recurrences.
+HOLED = {bars: with_holes(bars) for bars in (1, 2, 40, 400, 3000)}
+
+
+@pytest.mark.parametrize("nan", ["window", "propagate"])
+@pytest.mark.parametrize("kind", ma.kinds())
+def test_averages_of_missing_values_on_a_device(there, kind, nan):
+    average = functools.partial(getattr(ma, kind), nan=nan)
+    for bars, doubles in HOLED.items():
+        singles = np.where(doubles == 1e308, 3e38, doubles).astype(np.float32)
+        for x, length in itertools.product((doubles, singles), (9, [1, 2, 3, 28], [110, 300])):
+            want = average(x, length)
+            same_bits(average(there(x), length).to_numpy(), want, f"{bars} bars, {x.dtype}, {length}")
+            got = average(there(np.ascontiguousarray(x.T)), length, axis=0).to_numpy()
+            same_bits(np.swapaxes(got, -1, -2), want, f"{bars} bars side by side, {x.dtype}, {length}")
+
+
+@pytest.mark.parametrize("kind", ["sma", "hma", "ema", "tema", "kama", "roc"])
+def test_missing_values_of_one_long_series(there, kind):
+    """As many threads as there can be."""
+    for start, share in ((0, 0.0001), (7000, 0.05), (19_999, 0), (20_000, 0)):
+        x = np.where(RNG.random(20_000) < share, np.nan, 100 + np.cumsum(RNG.normal(size=20_000)))
+        x[:start] = np.nan
+        for nan, length in itertools.product(("window", "propagate"), (3, 150)):
+            got = getattr(ma, kind)(there(x), length, nan=nan).to_numpy()
+            same_bits(got, getattr(ma, kind)(x, length, nan=nan), f"{start}, {share}, {nan}, {length}")
+
+
+#: In a quiet market KAMA does not forget how a piece began, so it is walked again.
+QUIET = np.concatenate([np.full(1500, 1.0), 2 + 1e-9 * np.cumsum(RNG.normal(size=30_000))])
+QUIET[[0, 700, 9000, 20_000]] = np.nan
+
+
+def test_pieces_of_series_with_holes_that_remember(there):
+    for how in ({"fast": 2, "slow": 9}, {}):
+        same_bits(ma.kama(there(QUIET), 5, **how).to_numpy(), ma.kama(QUIET, 5, **how), f"{how}")
+
+
+@pytest.mark.parametrize("policy", ["skip", "propagate"])
+@pytest.mark.parametrize("compat", ["pine", "sovereign"])
+def test_atc_of_missing_values_on_a_device(there, compat, policy):
+    hows = ({}, {"detail": True}, {"last_only": True}, {"precision": "float32"}, {"src": True})
+    for bars, how, axis in itertools.product((1, 2, 40, 300), hows, (1, 0)):
+        params = {"compat": compat, "nan_policy": policy}
+        if bars > 30:
+            params |= {"cutout": 30, "strategy_mode": "detail" in how}
+        x = np.where(HOLED[400] == 1e308, 1e290, HOLED[400])[:, :bars]
+        src = np.where(np.random.default_rng(bars).random(x.shape) < 0.02, np.nan, x + 1)
+        host = {**how, "src": src} if "src" in how else how
+        want = atc.run(x, params, outputs="all", **host)
+        put = lambda a: there(np.ascontiguousarray(a if axis else a.T))  # noqa: B023, E731
+        device = {**how, "src": put(src)} if "src" in how else how
+        got = atc.run(put(x), params, outputs="all", axis=axis, **device)
+        for name in want:
+            result = got[name].to_numpy()
+            result = result if axis or "last_only" in how else np.swapaxes(result, -1, -2)
+            same_bits(result, np.asarray(want[name]), f"{bars} bars, {how}, axis {axis}, {name}")
+
+
+def test_atc_of_float32_with_missing_values(there):
+    x = np.where(HOLED[400] == 1e308, 3e38, HOLED[400]).astype(np.float32)
+    for policy in ("skip", "propagate"):
+        got, want = (atc.run(a, {"nan_policy": policy}, outputs="all") for a in (there(x), x))
+        for name in want:
+            same_bits(got[name].to_numpy(), want[name], f"{policy}, {name}")
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(st.data())
+def test_any_values_may_be_missing(emulator, data):
+    series, bars = data.draw(st.integers(1, 10)), data.draw(st.integers(1, 700))
+    share = data.draw(st.sampled_from([0.0, 0.003, 0.1, 0.5, 0.98]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    x = 100 + np.cumsum(rng.normal(size=(series, bars)), axis=1)
+    x[rng.random(x.shape) < share] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    for row in x:
+        row[: rng.integers(0, bars + 1) if rng.random() < 0.3 else 0] = np.nan
+    x = x.astype(data.draw(st.sampled_from([np.float64, np.float32])))
+    kind, nan = data.draw(st.sampled_from(ma.kinds())), data.draw(st.sampled_from(["window", "propagate"]))
+    length = data.draw(st.integers(1, 130))
+    same_bits(getattr(ma, kind)(simulated(x), length, nan=nan).to_numpy(), getattr(ma, kind)(x, length, nan=nan))
+    params = {"nan_policy": data.draw(st.sampled_from(["skip", "propagate"]))}
+    x = np.ascontiguousarray(x[:, :60])
+    got, want = (atc.run(a, params, outputs="all") for a in (simulated(x), x))
+    for name in want:
+        same_bits(got[name].to_numpy(), want[name], name)
+
+
+#: What is computed of arrays on a device without anybody's waiting.
+RESIDENT = {
+    **{kind: functools.partial(getattr(ma, kind), length=[3, 150]) for kind in ("sma", "hma", "ema", "kama", "roc")},
+    "propagate": functools.partial(ma.tema, length=3, nan="propagate"),
+    "atc": lambda x: atc.run(x, outputs="average")["average"],
+    "atc, propagate": lambda x: atc.run(x, {"nan_policy": "propagate"}, outputs="average")["average"],
+    "equity": lambda x: equity.curve(prices=x, signal=x, growth_per_bar=1e-4),
+}
+NINE = np.ascontiguousarray(HOLED[400][:9, 100:])
+
+
+@pytest.fixture(params=RESIDENT)
+def resident(request):
+    return RESIDENT[request.param]
+
+
+@pytest.mark.parametrize("x", [PANEL[:9], NINE], ids=["whole", "holes"])
+def test_nobody_waits_for_a_device(emulator, resident, x):
+    """Not for values that may be missing either: all of it waits in the stream when the call is back."""
+    want = resident(x)
+    array = simulated(x)
+    emulator.configure()
+    result = resident(array)
+    counts = emulator.counts()
+    assert counts["waits"] == counts["launches"] == 0
+    assert counts["pending"] > 2
+    same_bits(result.to_numpy(), want)
+    assert emulator.counts()["waits"] > 0
+
+
+def test_missing_values_in_every_schedule(emulator, schedules, resident):
+    """Nor does anything use memory that is not filled yet, or used by others already."""
+    want = resident(NINE)
+    for seed in schedules():
+        result = resident(in_stream(emulator, NINE))
+        in_stream(emulator, np.full_like(NINE, 7))  # takes memory that is free
+        stream = emulator.make_stream()
+        capsule = result.__dlpack__(stream=stream)
+        later = emulator.read_later(capsule, stream, want.size)
+        del result, capsule
+        in_stream(emulator, np.full_like(NINE, 7))
+        same_bits(later().reshape(want.shape), want, f"seed {seed}")
+
+
+def test_missing_values_in_ten_orders_of_threads(emulator, resident):
+    want, pieces = resident(NINE), ma.kama(QUIET, 5, slow=9)
+    for seed in range(10 * SOAK):
+        emulator.configure(thread_seed=seed)
+        same_bits(resident(simulated(NINE)).to_numpy(), want, f"order {seed}")
+        same_bits(ma.kama(simulated(QUIET), 5, slow=9).to_numpy(), pieces, f"pieces, order {seed}")
+
+
+def test_results_with_missing_values_where_the_caller_wants_them(there):
+    out = there(np.zeros_like(HOLES))
+    assert ma.ema(there(HOLES), 14, out=out) is out
+    same_bits(out.to_numpy(), ma.ema(HOLES, 14))
+    out = there(np.zeros_like(HOLES[:9]))
+    assert atc.run(there(HOLES[:9]), outputs="average", out={"average": out})["average"] is out
+    same_bits(out.to_numpy(), atc.run(HOLES[:9], outputs="average")["average"])
+
+
+def test_refusing_missing_values_on_a_device(there):
+    """What the CPU says."""
+    places = ((5, 100), (7, 0), (2, 399))
+    calls = (
+        lambda a, b: ma.ema(a, [9, 3], nan="raise"),
+        lambda a, b: ma.sma(a, 9, nan="raise"),
+        lambda a, b: atc.run(a, {"nan_policy": "raise"}),
+        lambda a, b: atc.run(b, {"nan_policy": "raise"}, src=a),
+    )
+    for number in range(1, len(places) + 1):
+        for some, call in itertools.product(itertools.combinations(places, number), calls):
+            x = PANEL[:9].copy()
+            x[tuple(zip(*some, strict=True))] = np.nan
+            messages = []
+            for put in (np.asarray, there):
+                with pytest.raises(errors.ParameterError, match="is missing") as info:
+                    call(put(x), put(PANEL[:9]))
+                messages.append(str(info.value))
+            assert messages[0] == messages[1]
+    for x in (PANEL, HOLED[40][15]):  # sums of the latter are not finite
+        same_bits(ma.sma(there(x), 9, nan="raise").to_numpy(), ma.sma(x, 9, nan="raise"))
+    got = atc.run(there(PANEL[:9]), {"nan_policy": "raise"})
+    same_bits(got["average"].to_numpy(), atc.run(PANEL[:9])["average"])
+
+
+def test_prices_that_are_too_large_on_a_device(there):
+    """Their symbol has no results; only under 'raise', which waits, there is an exception."""
+    x = np.array(HOLED[400])
+    x[7, 20], x[15], x[3, -1] = 2.0**1000, -1e308, 2.0**1020
+    bad = [3, 7, 15]
+    good = np.setdiff1d(np.arange(len(x)), bad)
+    for policy, how in itertools.product(("skip", "propagate"), ({"detail": True}, {"last_only": True})):
+        got = atc.run(there(x), {"nan_policy": policy}, outputs="all", **how)
+        want = atc.run(x[good], {"nan_policy": policy}, outputs="all", **how)
+        for name in want:
+            result = got[name].to_numpy()
+            symbols = result.ndim - 2 if result.ndim > 1 else 0
+            same_bits(np.take(result, good, symbols), want[name], f"{policy}, {how}, {name}")
+            nothing = 0 if result.dtype == np.int8 else np.nan
+            assert np.array_equal(np.take(result, bad, symbols), np.take(0 * result + nothing, bad, symbols), True)
+        src = np.where(PANEL[:3] == PANEL[1, 20], -(2.0**1000), PANEL[:3])
+        got = atc.run(there(PANEL[:3]), {"nan_policy": policy}, src=there(src), **how)["average"].to_numpy()
+        assert list(np.isnan(got.reshape(3, -1)).all(axis=1)) == [False, True, False]
+    x = np.where(np.isfinite(x), x, 1)
+    for put in (there, np.asarray):
+        with pytest.raises(errors.ParameterError, match=r"prices: series 3 is too large at bar 20"):
+            atc.run(put(x[4:]), {"nan_policy": "raise"})
+        with pytest.raises(errors.ParameterError, match=r"src: series 0 is too large at bar 399"):
+            atc.run(put(PANEL[:1]), {"nan_policy": "raise"}, src=put(x[3:4]))
+
+
+def test_memory_for_mending(emulator):
+    """As much as a batch may take; less, down to one series at a time, where there is less."""
+    x = np.tile(HOLED[3000], (4, 1))
+    want = ma.kama(x, [9, 28])
+    before = emulator.counts()["memory_used"]  # by what tests have not let go of yet
+    fixed, peaks = before + x.nbytes + want.nbytes, []
+    for size in (2**20, 2**18, 1):
+        array = simulated(x)
+        emulator.configure()
+        with config.override(**{"batch.max_bytes": size}):
+            same_bits(ma.kama(array, [9, 28]).to_numpy(), want, f"{size} bytes")
+        peaks.append(emulator.counts()["memory_peak"] - fixed)
+        del array
+    copies = 2 * x[0].nbytes
+    assert 2**20 + 2**19 > peaks[0] > 2**19 > peaks[1] > peaks[2] > copies
+    for spare in (2**19, 2**17):
+        emulator.configure(memory=fixed + spare)
+        same_bits(ma.kama(simulated(x), [9, 28]).to_numpy(), want, f"{spare} bytes to spare")
+    emulator.configure(memory=fixed + copies)
+    with pytest.raises(errors.DeviceOutOfMemoryError):
+        ma.kama(simulated(x), [9, 28])
+    assert emulator.counts()["memory_used"] == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_call_for_an_array_on_a_device_may_fail(emulator, resident, fault):
+    want = resident(NINE)
+    array = simulated(NINE)
+    emulator.configure()
+    resident(array)
+    raised = 0
+    for number in range(1, emulator.counts()["calls"] + 1):
+        emulator.configure(fail_at=number, failure=fault)
+        try:
+            result = resident(array)
+            emulator.configure()
+            same_bits(result.to_numpy(), want, f"call {number} failed")
+            del result
+        except FAULTS[fault]:
+            raised += 1
+        emulator.configure()
+    assert raised > 0
+    same_bits(resident(array).to_numpy(), want, "after all faults")
+    del array
+    memory.trim("emulator")
+    emulator.forget()
+
+
+# ---------------------------------------------------------------------------------------------- the rest
+
+
 def test_integers_on_a_device(there):
     trend = atc.run(PANEL, outputs="trend")["trend"]
     assert trend.dtype == np.int8
@@ -623,8 +886,11 @@ OCCUPANCY = {
     "map_kernel": (32, 10),
     "result_kernel": (32, 10),
     "bar_kernel": (256, 32),
+    "mend_kernel": (32, 16),
     "survey_kernel": (256, 64),
     "atc_kernel": (72, 12),
+    "find_kernel": (256, 64),
+    "spread_kernel": (256, 64),
 }
 
 

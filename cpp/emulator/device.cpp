@@ -113,7 +113,9 @@ bool work_until(World& w, const std::function<bool()>& done) {
   return true;
 }
 
+/// The caller waits.
 Fault finish(World& w, const Stream& stream) {
+  ++w.counts.waits;
   if (work_until(w, [&] { return stream.queue.empty(); })) return Fault::none;
   return fail(Fault::invalid, "a stream waits for an event that never comes");
 }
@@ -327,7 +329,7 @@ void configure(const Settings& settings) {
   w.settings = settings;
   w.random.seed(settings.schedule_seed);
   w.used.resize(std::max(w.used.size(), static_cast<std::size_t>(settings.devices)), 0);
-  w.counts.calls = w.counts.launches = 0;
+  w.counts.calls = w.counts.launches = w.counts.waits = 0;
   w.counts.memory_peak = w.counts.memory_used;
 }
 
@@ -349,35 +351,35 @@ Counts counts() {
 }
 
 const BackendTable table = {
-    "emulator",
-    status,
-    device,
-    message,
-    allocate,
-    release,
-    trim,
-    allocate_pinned,
-    release_pinned,
-    copy,
-    fill,
-    create_stream,
-    destroy_stream,
-    synchronize,
-    create_event,
-    destroy_event,
-    record,
-    wait,
-    capturing,
-    [](int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream) {
-      return cuda::survey_on(series, count, type, flags, {device, stream});
-    },
-    [](int device, const ma::Launch& launch, Handle stream) { return ma::launch_on(launch, {device, stream}); },
-    [](int device, const equity::Launch& launch, Handle stream) { return equity::launch_on(launch, {device, stream}); },
-    [](int device, const atc::Launch& launch, Handle stream) { return atc::launch_on(launch, {device, stream}); },
-    [](int, const atc::Run& run) { return atc::scratch_on(run, kMostShared); },
-    [](int device, const signals::Launch& launch, Handle stream) {
-      return signals::launch_on(launch, {device, stream});
-    },
+    .name = "emulator",
+    .status = status,
+    .device = device,
+    .message = message,
+    .allocate = allocate,
+    .release = release,
+    .trim = trim,
+    .allocate_pinned = allocate_pinned,
+    .release_pinned = release_pinned,
+    .copy = copy,
+    .fill = fill,
+    .create_stream = create_stream,
+    .destroy_stream = destroy_stream,
+    .synchronize = synchronize,
+    .create_event = create_event,
+    .destroy_event = destroy_event,
+    .record = record,
+    .wait = wait,
+    .capturing = capturing,
+    .survey = [](int device, const Series* series, std::int64_t count, DType type, Flaws* flaws,
+                 Handle stream) { return cuda::survey_on(series, count, type, flaws, {device, stream}); },
+    .ma = [](int device, const ma::Launch& launch, Handle stream) { return ma::launch_on(launch, {device, stream}); },
+    .equity = [](int device, const equity::Launch& launch,
+                 Handle stream) { return equity::launch_on(launch, {device, stream}); },
+    .atc = [](int device, const atc::Launch& launch,
+              Handle stream) { return atc::launch_on(launch, {device, stream}); },
+    .atc_scratch = [](int, const atc::Run& run) { return atc::scratch_on(run, kMostShared); },
+    .signals = [](int device, const signals::Launch& launch,
+                  Handle stream) { return signals::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

@@ -30,7 +30,7 @@ void configure(const Settings& settings);
 void forget();
 
 struct Counts {
-  std::int64_t calls, launches, memory_used, memory_peak, allocations, pinned_used, streams, events, pending;
+  std::int64_t calls, launches, waits, memory_used, memory_peak, allocations, pinned_used, streams, events, pending;
 };
 Counts counts();
 

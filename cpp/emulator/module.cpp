@@ -66,6 +66,7 @@ PYBIND11_MODULE(_emulator, m) {
         py::dict counts;
         counts["calls"] = c.calls;
         counts["launches"] = c.launches;
+        counts["waits"] = c.waits;
         counts["memory_used"] = c.memory_used;
         counts["memory_peak"] = c.memory_peak;
         counts["allocations"] = c.allocations;

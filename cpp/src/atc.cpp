@@ -69,8 +69,6 @@ double first_above(double limit, Switches::Rounding rounding) {
   return value(yes);
 }
 
-bool is_class(int output) { return output == kTrend || output == kDirection; }
-
 class Computation {
  public:
   Computation(const Request& request, std::span<const Item> items, const Execution& execution)
@@ -91,26 +89,29 @@ class Computation {
     scratch_ = kernels_.scratch_bytes(run_);
   }
 
-  /// Of prices that lie on the device. Throws MissingOnDevice if a value is missing.
+  /// Of prices that lie on the device, all of the same number of bars. Nobody waits for it, except under
+  /// NanPolicy::raise.
   void run_resident() {
     const Device device = *execution_.device;
     Luggage luggage(device, execution_.stream);
-    survey(luggage, request_.close_type, [](const Item& item) { return item.close; });
-    if (request_.separate_src) survey(luggage, request_.src_type, [](const Item& item) { return item.src; });
+    if (request_.nan == NanPolicy::raise) refuse_on_device(luggage);
     const double* const growth = luggage.send(*growth_);
+    std::vector<const Item*> items;
+    for (const Item& item : items_) items.push_back(&item);
+    if (in_stages(longest_)) items = run_whole_in_stages(luggage, growth);
+    if (items.empty()) return;
     std::vector<Group> groups;
-    if (in_stages(longest_)) {  // symbols of an array are equally long
-      for (const Item& item : items_) run_in_stages(request_, item, growth, device, execution_.stream);
-      return;
-    }
-    for (std::int64_t first = 0; first < count(); first += kMaxLanes) {
-      Group group = empty_group(static_cast<int>(std::min<std::int64_t>(kMaxLanes, count() - first)));
-      for (int lane = 0; lane < group.symbols; ++lane) set_lane(group, lane, items_[first + lane]);
-      repeat_first(group);
+    for (std::size_t first = 0; first < items.size(); first += kMaxLanes) {
+      Group group = empty_group(static_cast<int>(std::min<std::size_t>(kMaxLanes, items.size() - first)));
+      for (int lane = 0; lane < group.symbols; ++lane) set_lane(group, lane, *items[first + lane]);
       groups.push_back(group);
     }
+    const Missing missing = request_.nan == NanPolicy::raise  ? Missing::known
+                            : request_.nan == NanPolicy::skip ? Missing::skip
+                                                              : Missing::gaps;
     const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
-    Launch launch{run_, std::ssize(groups), luggage.send(groups), scratch > 0 ? luggage.scratch(scratch) : nullptr};
+    Launch launch{run_, missing, std::ssize(groups), luggage.send(groups),
+                  scratch > 0 ? luggage.scratch(scratch) : nullptr};
     launch.run.growth = growth;
     device.check(device.table->atc(device.index, launch, execution_.stream), "starting a kernel");
   }
@@ -128,7 +129,7 @@ class Computation {
       if (whole[i]) continue;
       refuse_too_large(i, items_[i].close, request_.close_type, "prices: ");
       if (request_.separate_src) refuse_too_large(i, items_[i].src, request_.src_type, "src: ");
-      if (request_.nan == NanPolicy::raise) refuse(i);
+      if (request_.nan == NanPolicy::raise) refuse_missing(i);
     }
 
     std::vector<std::int64_t> clean, holes;
@@ -154,15 +155,40 @@ class Computation {
   }
 
  private:
-  template <class Which>
-  void survey(Luggage& luggage, DType type, Which which) const {
-    const Device device = *execution_.device;
-    std::vector<Series> series;
-    for (const Item& item : items_) series.push_back(which(item));
-    int* const flags = luggage.flags(count());
-    device.check(device.table->survey(device.index, luggage.send(series), count(), type, flags, execution_.stream),
-                 "starting a kernel");
-    if (luggage.any(flags, count())) throw MissingOnDevice();
+  /// What is wrong with prices on the device, and with what averages follow; waits.
+  std::pair<std::vector<Flaws>, std::vector<Flaws>> survey(Luggage& luggage) const {
+    const auto look = [&](Series Item::* which, DType type) {
+      std::vector<Series> series;
+      for (const Item& item : items_) series.push_back(item.*which);
+      return luggage.survey(luggage.send(series), count(), type);
+    };
+    std::vector<Flaws> close = look(&Item::close, request_.close_type);
+    return {close, request_.separate_src ? look(&Item::src, request_.src_type) : close};
+  }
+
+  /// Take symbols on the device in stages, if nothing is wrong with their prices; gives the others.
+  std::vector<const Item*> run_whole_in_stages(Luggage& luggage, const double* growth) const {
+    const auto [close, src] = survey(luggage);
+    const auto is_whole = [](const Flaws& f) { return f.too_large < 0 && f.missing < 0; };
+    std::vector<const Item*> others;
+    for (std::int64_t i = 0; i < count(); ++i) {
+      if (is_whole(close[i]) && is_whole(src[i]))
+        run_in_stages(request_, items_[i], growth, *execution_.device, execution_.stream);
+      else
+        others.push_back(&items_[i]);
+    }
+    return others;
+  }
+
+  /// Of prices on the device, what `run` refuses of others under NanPolicy::raise.
+  void refuse_on_device(Luggage& luggage) const {
+    const auto [close, src] = survey(luggage);
+    for (std::int64_t i = 0; i < count(); ++i) {
+      if (close[i].too_large >= 0) refuse_too_large(i, close[i].too_large, "prices: ");
+      if (src[i].too_large >= 0) refuse_too_large(i, src[i].too_large, "src: ");
+      const bool in_prices = close[i].missing >= 0 && (src[i].missing < 0 || close[i].missing <= src[i].missing);
+      if (in_prices || src[i].missing >= 0) refuse_missing(i, in_prices ? close[i].missing : src[i].missing, in_prices);
+    }
   }
 
   Group empty_group(int symbols) const {
@@ -185,14 +211,6 @@ class Computation {
       }
   }
 
-  /// On devices, lanes without a symbol repeat the first and have no results.
-  static void repeat_first(Group& group) {
-    for (int lane = group.symbols; lane < kMaxLanes; ++lane) {
-      group.close[lane] = group.close[0];
-      group.src[lane] = group.src[0];
-    }
-  }
-
   bool in_stages(std::int64_t bars) const { return !request_.exact && !request_.detail && bars >= kLongSeries; }
 
   static constexpr std::int64_t kScan = 64;  // symbols per task of the search for holes
@@ -203,19 +221,25 @@ class Computation {
   void refuse_too_large(std::int64_t symbol, const Series& series, DType type, const char* argument) const {
     for (std::int64_t bar = 0; bar < series.bars; ++bar) {
       const double x = read(series, type, bar);
-      if (std::isfinite(x) && std::abs(x) >= kTooLarge)
-        throw ParameterError(argument + request_.label(symbol) + " is too large at bar " + std::to_string(bar) +
-                             "; accepted are magnitudes below 2**1000");
+      if (std::isfinite(x) && std::abs(x) >= kTooLarge) refuse_too_large(symbol, bar, argument);
     }
   }
 
-  [[noreturn]] void refuse(std::int64_t symbol) const {
+  [[noreturn]] void refuse_too_large(std::int64_t symbol, std::int64_t bar, const char* argument) const {
+    throw ParameterError(argument + request_.label(symbol) + " is too large at bar " + std::to_string(bar) +
+                         "; accepted are magnitudes below 2**1000");
+  }
+
+  [[noreturn]] void refuse_missing(std::int64_t symbol) const {
     const Item& item = items_[symbol];
     std::int64_t bar = 0;
     while (bar + 1 < item.close.bars && std::isfinite(read(item.close, request_.close_type, bar)) &&
            (!request_.separate_src || std::isfinite(read(item.src, request_.src_type, bar))))
       ++bar;
-    const bool in_prices = !std::isfinite(read(item.close, request_.close_type, bar));
+    refuse_missing(symbol, bar, !std::isfinite(read(item.close, request_.close_type, bar)));
+  }
+
+  [[noreturn]] void refuse_missing(std::int64_t symbol, std::int64_t bar, bool in_prices) const {
     throw ParameterError((in_prices ? "prices: " : "src: ") + request_.label(symbol) +
                          " is missing (NaN or infinite) at bar " + std::to_string(bar) +
                          ", and nan_policy='raise' accepts present values only");
@@ -389,7 +413,7 @@ class Computation {
       });
     };
     freight.launch = [&](const Cargo& c) {
-      Launch launch{run_, c.to - c.from, reinterpret_cast<const Group*>(c.device_up + growth_bytes),
+      Launch launch{run_, Missing::known, c.to - c.from, reinterpret_cast<Group*>(c.device_up + growth_bytes),
                     scratch > 0 ? c.scratch : nullptr};
       launch.run.growth = reinterpret_cast<const double*>(c.device_up);
       if (in_stages(longest_)) return launch_in_stages(launch, reinterpret_cast<const Group*>(c.up + growth_bytes), c);
@@ -464,7 +488,6 @@ class Computation {
           group.detail[d][f][lane] = expect(item.detail[d][f].bars, request_.out_type, kLengths);
         }
     }
-    repeat_first(group);
     return group;
   }
 
@@ -503,17 +526,17 @@ void spread(const Sink& out, DType type, const std::vector<std::int64_t>& presen
     return;
   }
   const auto size = static_cast<std::size_t>(item_size(type));
-  auto value = static_cast<std::int64_t>(present.size());
+  const bool is_class = type == DType::i8;
+  auto before = static_cast<std::int64_t>(present.size());
   // Last first, so that nothing is overwritten before it has moved.
   for (std::int64_t bar = out.bars - 1; bar >= 0; --bar) {
-    if (value > 0 && present[value - 1] == bar)
-      std::memmove(out.data + bar * out.stride, out.data + --value * out.stride, size);
-    else if (type != DType::i8)
-      write(out, type, bar, kNaN);
-    else if (value == 0)
-      write(out, type, bar, 0);
+    const bool here = before > 0 && present[before - 1] == bar;
+    before -= here;
+    const std::int64_t place = place_of(here, is_class, before);
+    if (place < 0)
+      write(out, type, bar, is_class ? 0 : kNaN);
     else
-      std::memmove(out.data + bar * out.stride, out.data + (value - 1) * out.stride, size);
+      std::memmove(out.data + bar * out.stride, out.data + place * out.stride, size);
   }
 }
 

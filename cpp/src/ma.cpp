@@ -23,12 +23,23 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
+Hole hole_of(const Info& info, NanPolicy nan) {
+  if (info.ends_only) return Hole::keep;
+  if (nan == NanPolicy::propagate) return Hole::end;
+  return info.recurrent ? Hole::skip : Hole::repeat;
+}
+
+[[noreturn]] void refuse(const Request& request, std::int64_t series, std::int64_t bar) {
+  throw ParameterError("x: " + request.label(series) + " is missing (NaN or infinite) at bar " + std::to_string(bar) +
+                       ", and nan='raise' accepts present values only");
+}
+
 /// One call on its way: which series are ready, and which have holes.
 class Computation {
  public:
   Computation(const Request& request, std::span<const Item> items, const Execution& execution)
-      : request_(request), info_(kinds()[request.kind]), kernels_(kernels_at(execution.level)),
-        device_(execution.device), pipeline_(execution.pipeline),
+      : request_(request), info_(kinds()[request.kind]), hole_(hole_of(info_, request.nan)),
+        kernels_(kernels_at(execution.level)), device_(execution.device), pipeline_(execution.pipeline),
         threads_(execution.threads > 0 ? execution.threads : usable_processors()) {
     parts_.reserve(items.size());
     for (std::size_t i = 0; i < items.size(); ++i) add(items[i], static_cast<std::int64_t>(i));
@@ -53,7 +64,7 @@ class Computation {
   void add(const Item& item, std::int64_t index) {
     std::int64_t first = 0;
     while (first < item.in.bars && !std::isfinite(read(item.in, request_.in_type, first))) ++first;
-    if (first > 0 && request_.nan == NanPolicy::raise) refuse(index, 0);
+    if (first > 0 && request_.nan == NanPolicy::raise) refuse(request_, index, 0);
     for (std::size_t s = 0; s < request_.specs.size(); ++s)
       for (std::int64_t bar = 0; bar < first; ++bar) write(output(item, s), request_.out_type, bar, kNaN);
     if (first == item.in.bars) return;
@@ -65,11 +76,6 @@ class Computation {
     Sink sink = item.out;
     sink.data += static_cast<std::int64_t>(spec) * item.out_step;
     return sink;
-  }
-
-  [[noreturn]] void refuse(std::int64_t series, std::int64_t bar) const {
-    throw ParameterError("x: " + request_.label(series) + " is missing (NaN or infinite) at bar " +
-                         std::to_string(bar) + ", and nan='raise' accepts present values only");
   }
 
   // -------------------------------------------------------------- running kernels
@@ -150,8 +156,9 @@ class Computation {
     const std::int64_t in_size = item_size(in_type), out_size = item_size(request_.out_type);
     const auto spec = [&](int s) -> const Spec& { return request_.specs[specs.first + static_cast<std::size_t>(s)]; };
 
-    // Up: descriptions of series, descriptions of results (for each average), values. Down: a flag per series, results.
-    const auto flags_size = [](std::int64_t count) { return (count + 1) / 2 * 2 * sizeof(int); };
+    // Up: descriptions of series, descriptions of results (for each average), values. Down: a flag per series and one
+    // for any of them, results.
+    const auto flags_size = [](std::int64_t count) { return (count + 2) / 2 * 2 * sizeof(int); };
     const auto sinks_of = [&](std::byte* up, std::int64_t count, int s) {
       return reinterpret_cast<Sink*>(up + count * sizeof(Series)) + s * count;
     };
@@ -203,7 +210,8 @@ class Computation {
                             reinterpret_cast<int*>(c.device_down),
                             cut.pieces,
                             cut.piece_bars,
-                            c.scratch};
+                            c.scratch,
+                            {}};
         device_->check(device_->table->ma(device_->index, launch, c.stream), "starting a kernel");
       }
     };
@@ -368,7 +376,7 @@ class Computation {
     for (std::int64_t bar = 0; bar < part.item.in.bars; ++bar) {
       write(output(part.item, spec), request_.out_type, bar, kNaN);
       if (request_.nan == NanPolicy::raise && !std::isfinite(read(part.item.in, request_.in_type, bar)))
-        refuse(part.index, part.first + bar);
+        refuse(request_, part.index, part.first + bar);
     }
   }
 
@@ -401,37 +409,30 @@ class Computation {
     }
   }
 
-  /// The series as the kernels shall see it. Recurrences: the present values alone. Windows: holes repeat the value
-  /// before them (an average without memory keeps them). Under `propagate` it ends at the first hole.
+  /// The series as the kernels shall see it.
   void copy_without_holes(const Part& part, std::vector<double>& copy, std::vector<std::int64_t>& missing) const {
     const Series& in = part.item.in;
     copy.reserve(in.bars);
-    for (std::int64_t bar = 0; bar < in.bars; ++bar) {
-      const double x = read(in, request_.in_type, bar);
-      if (std::isfinite(x)) {
-        copy.push_back(x);
-        continue;
+    Sieve sieve{hole_};
+    for (std::int64_t bar = 0; bar < in.bars && !sieve.ended; ++bar) {
+      double x = read(in, request_.in_type, bar);
+      if (!std::isfinite(x)) {
+        if (request_.nan == NanPolicy::raise) refuse(request_, part.index, part.first + bar);
+        missing.push_back(bar);
       }
-      if (request_.nan == NanPolicy::raise) refuse(part.index, part.first + bar);
-      missing.push_back(bar);
-      if (info_.ends_only)
-        copy.push_back(kNaN);
-      else if (request_.nan == NanPolicy::propagate)
-        return;
-      else if (!info_.recurrent)
-        copy.push_back(copy.empty() ? 0.0 : copy.back());
+      if (sieve.see(x)) copy.push_back(x);
     }
   }
 
   /// Put the results of such a copy back where they belong.
   void punch_holes(const Part& part, const std::vector<std::int64_t>& missing, std::size_t spec) const {
-    if (info_.ends_only) return;  // the holes were in the copy
+    if (hole_ == Hole::keep) return;  // the holes were in the copy
     const Sink out = output(part.item, spec);
     const auto set_nan = [&](std::int64_t from, std::int64_t to) {
       for (std::int64_t bar = from; bar < std::min(to, out.bars); ++bar) write(out, request_.out_type, bar, kNaN);
     };
-    if (request_.nan == NanPolicy::propagate) return set_nan(missing.front(), out.bars);
-    if (!info_.recurrent) {
+    if (hole_ == Hole::end) return set_nan(missing.front(), out.bars);
+    if (hole_ == Hole::repeat) {
       for (const std::int64_t bar : missing) set_nan(bar, bar + warmup(spec) + 1);
       return;
     }
@@ -457,6 +458,7 @@ class Computation {
 
   const Request& request_;
   const Info& info_;
+  const Hole hole_;
   const Kernels& kernels_;
   const std::optional<Device> device_;
   const PipelineOptions pipeline_;
@@ -482,13 +484,15 @@ template <class Kind>
 class StreamOf final : public Stream {
  public:
   StreamOf(const Kind& kind, const Spec& spec, NanPolicy nan, std::int64_t series)
-      : kind_(kind), nan_(nan), block_(block_bars(spec.length)), reach_(reach_of(kind)) {
+      : kind_(kind), nan_(nan), hole_(hole_of(Kind::info, nan)), block_(block_bars(spec.length)),
+        reach_(reach_of(kind)) {
     constexpr std::int64_t kMost = std::int64_t{1} << 28;  // numbers
     WQ_EXPECT(spec.length < kMost && words() < kMost / series, ParameterError,
               "length: a stream of length " + std::to_string(spec.length) + " over " + std::to_string(series) +
                   " series would keep more than 2**28 numbers; accepted are shorter ones");
     lanes_.resize(static_cast<std::size_t>(series));
     for (Lane& lane : lanes_) {
+      lane.sieve.hole = hole_;
       lane.history.assign(static_cast<std::size_t>(2 * reach_), 0.0);
       lane.ring.assign(static_cast<std::size_t>(ring_size()), 0.0);
     }
@@ -508,8 +512,8 @@ class StreamOf final : public Stream {
   void save(std::uint64_t* words) const override {
     for (const Lane& lane : lanes_) {
       *words++ = static_cast<std::uint64_t>(lane.bars);
-      *words++ = static_cast<std::uint64_t>(lane.since_hole);
-      *words++ = lane.dead;
+      *words++ = static_cast<std::uint64_t>(lane.sieve.since_hole);
+      *words++ = lane.sieve.ended;
       *words++ = static_cast<std::uint64_t>(next_in_ring(lane));
       std::memcpy(words++, &lane.anchor, sizeof lane.anchor);
       std::memcpy(words, lane.history.data() + lane.newest + 1, sizeof(double) * reach_);
@@ -526,19 +530,18 @@ class StreamOf final : public Stream {
   void load(const std::uint64_t* words) override {
     std::vector<Lane> lanes(lanes_.size());
     for (Lane& lane : lanes) {
-      const std::uint64_t bars = *words++, since_hole = *words++, dead = *words++, next_in_ring = *words++;
+      const std::uint64_t bars = *words++, since_hole = *words++, ended = *words++, next_in_ring = *words++;
       constexpr std::uint64_t kMostBars = std::uint64_t{1} << 62;
-      if (bars > kMostBars || since_hole > bars || dead > 1 || next_in_ring > static_cast<std::uint64_t>(ring_size()))
+      if (bars > kMostBars || since_hole > bars || ended > 1 || next_in_ring > static_cast<std::uint64_t>(ring_size()))
         throw ParameterError("state: counters out of range; this is not the state of such a stream");
       lane.bars = static_cast<std::int64_t>(bars);
-      lane.since_hole = static_cast<std::int64_t>(since_hole);
-      lane.dead = dead != 0;
       std::memcpy(&lane.anchor, words++, sizeof lane.anchor);
       lane.history.assign(static_cast<std::size_t>(2 * reach_), 0.0);
       std::memcpy(lane.history.data(), words, sizeof(double) * reach_);
       std::memcpy(lane.history.data() + reach_, words, sizeof(double) * reach_);
       lane.newest = reach_ - 1;
       words += reach_;
+      lane.sieve = {hole_, bars > 0, ended != 0, static_cast<std::int64_t>(since_hole), lane.history[lane.newest]};
       lane.ring.assign(static_cast<std::size_t>(ring_size()), 0.0);
       if (ring_size() > 0) std::memcpy(lane.ring.data(), words, sizeof(double) * ring_size());
       words += ring_size();
@@ -556,9 +559,8 @@ class StreamOf final : public Stream {
   static constexpr std::int64_t kStateWords = (sizeof(State) + 7) / 8;
 
   struct Lane {
-    std::int64_t bars = 0;        // since the first present value; holes count for windows only
-    std::int64_t since_hole = 0;  // bars since the last hole, 0 if there was none
-    bool dead = false;            // `propagate` has met a hole
+    std::int64_t bars = 0;  // that the average has seen
+    Sieve sieve;
     double anchor = 0;            // of the block, for averages of windows
     std::int64_t newest = 0;      // place of the newest value in `history`
     std::vector<double> history;  // twice the same: the window is then contiguous wherever it ends
@@ -581,23 +583,17 @@ class StreamOf final : public Stream {
   }
 
   double next(Lane& lane, double x) {
-    const bool hole = !std::isfinite(x);
-    if (lane.dead || (hole && lane.bars == 0)) return kNaN;
-    if (hole && !Kind::info.ends_only) {
-      lane.dead = nan_ == NanPolicy::propagate;
-      if (lane.dead || Kind::info.recurrent) return kNaN;
-      x = lane.history[lane.newest];
-    }
+    if (!lane.sieve.see(x)) return kNaN;
     if (lane.bars == 0)
       std::fill(lane.history.begin(), lane.history.end(), x);
     else
-      push(lane, hole && Kind::info.ends_only ? kNaN : x);
+      push(lane, x);
     const Window<double> window{lane.history.data() + lane.newest + reach_};
     const std::int64_t bar = lane.bars++;
     if constexpr (Kind::info.recurrent)
       return recurrent(lane, window, bar);
     else
-      return windowed(lane, window, bar, hole);
+      return windowed(lane, window, bar);
   }
 
   double recurrent(Lane& lane, Window<double> window, std::int64_t bar) {
@@ -613,7 +609,7 @@ class StreamOf final : public Stream {
     return kind_.value(lane.state, odd);
   }
 
-  double windowed(Lane& lane, Window<double> window, std::int64_t bar, bool hole) {
+  double windowed(Lane& lane, Window<double> window, std::int64_t bar) {
     if constexpr (kHasRing) lane.state.ring = lane.ring.data();
     if (kAnchored && bar % block_ == 0) lane.anchor = window[1];
     const auto step = [&](const auto& x) {
@@ -630,12 +626,7 @@ class StreamOf final : public Stream {
       value = lane.anchor + step(Anchored{window.newest, lane.anchor});
     else
       value = step(window);
-    if (hole)
-      lane.since_hole = 1;
-    else if (lane.since_hole > 0)
-      ++lane.since_hole;
-    const bool sees_hole = lane.since_hole > 0 && lane.since_hole <= kind_.warmup() + 1;
-    return bar < kind_.warmup() || (sees_hole && !Kind::info.ends_only) ? kNaN : value;
+    return bar < kind_.warmup() || !lane.sieve.whole(kind_.warmup()) ? kNaN : value;
   }
 
   void push(Lane& lane, double x) {
@@ -645,6 +636,7 @@ class StreamOf final : public Stream {
 
   const Kind kind_;
   const NanPolicy nan_;
+  const Hole hole_;
   const std::int64_t block_, reach_;
   std::vector<Lane> lanes_;
 };
@@ -663,16 +655,12 @@ std::span<const Info> kinds() { return AllKinds::info; }
 Plan plan(int kind, const Spec& spec, std::int64_t series, std::int64_t longest) {
   // So many threads keep a large device busy.
   constexpr std::int64_t kEnough = 1 << 16;
-  const std::int64_t block = block_bars(spec.length), blocks = (longest + block - 1) / block;
   const std::int64_t wanted = std::max<std::int64_t>(kEnough / std::max<std::int64_t>(series, 1), 1);
   Plan plan{};
   DeviceKinds::visit(kind, spec, [&]<class Kind>(const Kind& k) {
-    std::int64_t pieces = std::min(wanted, blocks);
-    // A piece shorter than what a guess walks before it costs more than it brings.
-    if constexpr (Kind::info.recurrent)
-      pieces = std::min(wanted, longest / (2 * std::max(guess_bars(k, spec), k.warmup() + 1)));
-    plan.pieces = std::max<std::int64_t>(pieces, 1);
-    plan.piece_bars = ((blocks + plan.pieces - 1) / plan.pieces) * block;
+    std::int64_t lead = 0;
+    if constexpr (Kind::info.recurrent) lead = guess_bars(k, spec);
+    plan.piece_bars = piece_bars(k, block_bars(spec.length), lead, longest, wanted);
     plan.pieces = std::max<std::int64_t>((longest + plan.piece_bars - 1) / plan.piece_bars, 1);
     const auto units = static_cast<std::size_t>(series * plan.pieces);
     if constexpr (Kind::info.recurrent) plan.scratch_bytes = plan.pieces > 1 ? units * sizeof(PieceStates) : 0;
@@ -681,54 +669,127 @@ Plan plan(int kind, const Spec& spec, std::int64_t series, std::int64_t longest)
   return plan;
 }
 
+Mending mending(const Launch& launch, Hole hole, std::int64_t longest, std::size_t most_bytes) {
+  // A thread looks through so many bars at least.
+  constexpr std::int64_t kPart = 64;
+  const auto room = [&](DType type) { return static_cast<std::size_t>((longest * item_size(type) + 7) / 8 * 8); };
+  Mending m{};
+  m.hole = hole;
+  m.threads = power_of_2(std::min(longest / kPart, Mending::kMostThreads), 32);
+  m.copy_bytes = room(launch.in_type);
+  m.result_bytes = room(launch.out_type);
+  std::size_t own = 0;  // bytes of a thread
+  AllKinds::visit(launch.kind, launch.spec, [&]<class Kind>(const Kind& k) {
+    if constexpr (Kind::info.recurrent) own = sizeof(PieceStates);
+    if constexpr (requires { k.ring(); }) own = static_cast<std::size_t>(k.ring()) * sizeof(double);
+  });
+  m.block_bytes = m.copy_bytes + m.result_bytes + static_cast<std::size_t>(m.threads) * own;
+  m.blocks = std::clamp<std::int64_t>(static_cast<std::int64_t>(most_bytes / m.block_bytes), 1, launch.series);
+  return m;
+}
+
 namespace {
 
-/// Of series that lie on the device. Throws MissingOnDevice if a value may be missing.
-void compute_resident(const Request& request, std::span<const Item> items, const Execution& execution) {
-  const Device device = *execution.device;
-  const std::int64_t count = std::ssize(items);
-  std::int64_t longest = 0;
-  std::vector<Series> in;
-  for (const Item& item : items) {
-    in.push_back(item.in);
-    longest = std::max(longest, item.in.bars);
-  }
-  Luggage luggage(device, execution.stream);
-  const Series* const series = luggage.send(in);
-  int* const suspect = luggage.flags(count);
-  for (std::size_t s = 0; s < request.specs.size(); ++s) {
-    std::vector<Sink> out;
+/// Of series that lie on the device. Nobody waits for it, except under NanPolicy::raise.
+class Resident {
+ public:
+  Resident(const Request& request, std::span<const Item> items, const Execution& execution)
+      : request_(request), items_(items), execution_(execution), device_(*execution.device),
+        luggage_(device_, execution.stream) {
+    std::vector<Series> in;
     for (const Item& item : items) {
+      in.push_back(item.in);
+      longest_ = std::max(longest_, item.in.bars);
+    }
+    in_ = luggage_.send(in);
+    suspect_ = luggage_.flags(count() + 1);
+  }
+
+  void run() {
+    std::vector<Launch> launches;
+    for (std::size_t s = 0; s < request_.specs.size(); ++s) launches.push_back(launch(s));
+    if (request_.nan != NanPolicy::raise) make_room_for_mending(launches);
+    for (const Launch& launch : launches)
+      device_.check(device_.table->ma(device_.index, launch, execution_.stream), "starting a kernel");
+    if (request_.nan == NanPolicy::raise && luggage_.fetch(suspect_ + count(), 1)[0] != 0) refuse_missing();
+  }
+
+ private:
+  std::int64_t count() const { return std::ssize(items_); }
+
+  Launch launch(std::size_t s) {
+    std::vector<Sink> out;
+    for (const Item& item : items_) {
       out.push_back(item.out);
       out.back().data += static_cast<std::int64_t>(s) * item.out_step;
     }
     // A series is too short for a length that is too long by far: the shortest such length gives the same, sooner.
-    Spec spec = request.specs[s];
-    AllKinds::visit(request.kind, spec, [&](const auto& kind) {
-      if (kind.warmup() >= longest) spec.length = std::min(spec.length, longest + 1);
+    Spec spec = request_.specs[s];
+    AllKinds::visit(request_.kind, spec, [&](const auto& kind) {
+      if (kind.warmup() >= longest_) spec.length = std::min(spec.length, longest_ + 1);
     });
-    const Plan cut = plan(request.kind, spec, count, longest);
-    const Launch launch{request.kind,
-                        spec,
-                        request.in_type,
-                        request.out_type,
-                        count,
-                        series,
-                        luggage.send(out),
-                        suspect,
-                        cut.pieces,
-                        cut.piece_bars,
-                        luggage.scratch(cut.scratch_bytes)};
-    device.check(device.table->ma(device.index, launch, execution.stream), "starting a kernel");
+    const Plan cut = plan(request_.kind, spec, count(), longest_);
+    return {request_.kind,
+            spec,
+            request_.in_type,
+            request_.out_type,
+            count(),
+            in_,
+            luggage_.send(out),
+            suspect_,
+            cut.pieces,
+            cut.piece_bars,
+            luggage_.scratch(cut.scratch_bytes),
+            {}};
   }
-  if (luggage.any(suspect, count)) throw MissingOnDevice();
-}
+
+  /// Scratch that the averages use one after the other: as much as a batch may take, or as there is.
+  void make_room_for_mending(std::vector<Launch>& launches) {
+    const Hole hole = hole_of(kinds()[request_.kind], request_.nan);
+    for (std::size_t most = execution_.pipeline.batch_bytes;; most /= 2) {
+      std::size_t bytes = 0;
+      bool least = true;
+      for (Launch& launch : launches) {
+        launch.mending = mending(launch, hole, longest_, most);
+        bytes = std::max(bytes, static_cast<std::size_t>(launch.mending.blocks) * launch.mending.block_bytes);
+        least = least && launch.mending.blocks == 1;
+      }
+      try {
+        std::byte* const scratch = luggage_.scratch(bytes);
+        for (Launch& launch : launches) launch.mending.scratch = scratch;
+        return;
+      } catch (const DeviceOutOfMemoryError&) {
+        if (least) throw;
+      }
+    }
+  }
+
+  /// Names the series that the CPU names: the first whose first bar is missing, else the first with a hole.
+  void refuse_missing() {
+    std::int64_t series = -1;
+    const std::vector<Flaws> flaws = luggage_.survey(in_, count(), request_.in_type);
+    for (std::int64_t i = count() - 1; i >= 0; --i)
+      if (flaws[i].missing > 0) series = i;
+    for (std::int64_t i = count() - 1; i >= 0; --i)
+      if (flaws[i].missing == 0) series = i;
+    if (series >= 0) refuse(request_, series, flaws[series].missing);
+  }
+
+  const Request& request_;
+  const std::span<const Item> items_;
+  const Execution& execution_;
+  const Device device_;
+  Luggage luggage_;
+  std::int64_t longest_ = 0;
+  const Series* in_;
+  int* suspect_;
+};
 
 }  // namespace
 
 void compute(const Request& request, std::span<const Item> items, const Execution& execution) {
   if (request.specs.empty()) return;
-  if (execution.resident) return compute_resident(request, items, execution);
+  if (execution.resident) return Resident(request, items, execution).run();
   Computation(request, items, execution).run();
 }
 

@@ -29,6 +29,7 @@ WQ_HD void meet_block() {
 template <int W, class R>
 struct Lane {
   using Real = R;
+  static constexpr int kColumns = W;
   R v;
 
   Lane() = default;

@@ -25,7 +25,7 @@ Fault on_device(int device, F f) {
 
 const BackendTable& table();
 
-Fault survey(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream);
+Fault survey(int device, const Series* series, std::int64_t count, DType type, Flaws* flaws, Handle stream);
 
 // The domains' entries, each in its own file.
 Fault ma(int device, const ma::Launch& launch, Handle stream);

@@ -3,8 +3,8 @@
 
 namespace wq::cuda {
 
-Fault survey(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream) {
-  return on_device(device, [&] { return survey_on(series, count, type, flags, {device, stream}); });
+Fault survey(int device, const Series* series, std::int64_t count, DType type, Flaws* flaws, Handle stream) {
+  return on_device(device, [&] { return survey_on(series, count, type, flaws, {device, stream}); });
 }
 
 }  // namespace wq::cuda

@@ -11,7 +11,7 @@ namespace wq::cuda {
 inline constexpr int kTile = 32;        // bars
 inline constexpr int kRow = kWarp + 1;  // doubles from row to row: neither rows nor columns meet in one bank
 
-__device__ inline double load(const std::byte* p, DType type) {
+WQ_HD double load(const std::byte* p, DType type) {
   return type == DType::f64   ? *reinterpret_cast<const double*>(p)
          : type == DType::f32 ? static_cast<double>(*reinterpret_cast<const float*>(p))
                               : static_cast<double>(*reinterpret_cast<const std::int8_t*>(p));

@@ -203,12 +203,10 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   for (const Panel* panel : {&close, src ? &*src : nullptr})
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
-  try {
+  {
     const py::gil_scoped_release release;
     atc::run(request, items, how);
     streams.finish();
-  } catch (const MissingOnDevice&) {
-    return py::none();
   }
   return results;
 }
@@ -257,12 +255,10 @@ py::object sweep(const Panel& close, const std::optional<Panel>& src, const std:
   for (const Panel* panel : {&close, src ? &*src : nullptr})
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
-  try {
+  {
     const py::gil_scoped_release release;
     atc::run_sweep(request, variants, items, sinks, how);
     streams.finish();
-  } catch (const MissingOnDevice&) {
-    return py::none();
   }
   return results;
 }
@@ -291,7 +287,7 @@ void register_atc(py::module_& m) {
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("detail"),
       arg("float32"), arg("exact"), arg("single"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
-      "ATC of an array. None if it is on a device and values are missing.");
+      "ATC of an array.");
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,

@@ -281,12 +281,6 @@ void register_device_array(py::module_& m) {
         resources_of({backend(name), number}).limit->set_limit(bytes);
       },
       arg("backend"), arg("number"), arg("bytes"), "Most bytes of a device's memory; 0: no limit.");
-  m.def(
-      "to_host",
-      [](const py::object& object, const std::string& name) {
-        return copy_to_host(Borrowed::input(object, name, true));
-      },
-      arg("object"), arg("name"), "A copy of an array on a device; waits for its stream.");
 }
 
 }  // namespace wq

@@ -45,12 +45,10 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   for (std::int64_t i = 0; i < panel.size(); ++i)
     items.push_back({panel.series(i), result.sink(i), result.copy_step(i)});
   Streams streams(how, result.borrowed());
-  try {
+  {
     const py::gil_scoped_release release;
     ma::compute(request, items, how);
     streams.finish();
-  } catch (const MissingOnDevice&) {
-    return py::none();
   }
   return result.object();
 }
@@ -149,7 +147,7 @@ void register_ma(py::module_& m) {
   m.def("ma_kinds", kinds, "The averages, in the order of their indices.");
   m.def("ma_array", compute_array, arg("kind"), arg("x"), arg("lengths"), arg("several"), arg("seed_first"),
         arg("fast"), arg("slow"), arg("nan"), arg("axis"), arg("out"), arg("num_threads"), arg("simd"), arg("device"),
-        "Averages of an array. None if it is on a device and values are missing.");
+        "Averages of an array.");
   m.def("ma_columns", compute_columns, arg("kind"), arg("columns"), arg("labels"), arg("lengths"), arg("several"),
         arg("seed_first"), arg("fast"), arg("slow"), arg("nan"), arg("out"), arg("num_threads"), arg("simd"),
         arg("device"), "Averages of a list of one-dimensional arrays.");

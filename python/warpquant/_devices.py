@@ -229,13 +229,3 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
     if values.dtype not in (np.float64, np.float32, np.int8):
         raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and int8")
     return _core.to_device(values, *place)
-
-
-def again_on_host(compute: Any, arrays: tuple[Any, ...], device: str) -> Any:
-    """What `compute` makes of host copies of arrays on a device, moved there: for prices with missing values."""
-    return _moved(compute(*(None if a is None else _core.to_host(a, "array") for a in arrays)), device)
-
-
-def _moved(results: Any, device: str) -> Any:
-    """Results, or lists of them, on a device."""
-    return [_moved(r, device) for r in results] if isinstance(results, list) else to_device(results, device)

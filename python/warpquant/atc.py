@@ -23,9 +23,9 @@ import numpy as np
 
 from . import _core, config
 from ._containers import Unpacked, shape, unpack, unpack_like
-from ._devices import again_on_host, resolve
+from ._devices import resolve
 from .equity import _number, _whole
-from .errors import LayoutError, ParameterError, ShapeError
+from .errors import ParameterError, ShapeError
 
 __all__ = [
     "FAMILIES",
@@ -429,7 +429,8 @@ def run(
     ----------
     prices : array, shape (bars,) or (symbols, bars)
         Closes, of any array kind (see the moving averages), or a mapping of series of any lengths. NaN and infinite
-        values are missing bars; `params.nan_policy` says what they do.
+        values are missing bars; `params.nan_policy` says what they do. Magnitudes from 2**1000 on are refused; on a
+        device, unless ``nan_policy="raise"``, their symbol has no results instead (NaN, classes 0).
     params : Params or mapping, or a sequence of them, optional
         Parameters; a mapping goes through `Params.from_dict`. With a sequence the result is a list, one entry per set,
         and what sets have in common is computed once (docs/atc.md, "Many sets of parameters").
@@ -521,12 +522,7 @@ def run(
     flags = (precision == "float32", exact, arithmetic == "float32")
     how = (params._settings, wanted, bool(last_only), bool(detail), *flags, targets, *where)
     if source.labels is None:
-        pair = (source.data, None if other is None else other.data)
-        results = _core.atc_array(pair[0], pair[1], source.axis, *how)
-        if results is None and source.device:
-            if targets:
-                raise LayoutError("out: on a device takes no results of prices with missing values; leave it out")
-            results = again_on_host(lambda a, b: _core.atc_array(a, b, source.axis, *how), pair, source.device)
+        results = _core.atc_array(source.data, None if other is None else other.data, source.axis, *how)
     else:
         results = _core.atc_columns(source.data, None if other is None else other.data, source.labels, *how)
 
@@ -553,12 +549,7 @@ def _sweep(
     """The results of several sets."""
     how = ([p._settings for p in sets], wanted, last_only, float32, *where)
     if source.labels is None:
-        pair = (source.data, None if other is None else other.data)
-        results = _core.atc_sweep_array(*pair, source.axis, *how)
-        if results is None and source.device:
-            results = again_on_host(
-                lambda a, b: _core.atc_sweep_array(a, b, source.axis, *how), pair, source.device
-            )
+        results = _core.atc_sweep_array(source.data, None if other is None else other.data, source.axis, *how)
     else:
         results = _core.atc_sweep_columns(source.data, None if other is None else other.data, source.labels, *how)
     wrap = source.wrap_last if last_only else source.wrap

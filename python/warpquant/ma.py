@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from . import _core, config
 from ._containers import shape, unpack
-from ._devices import again_on_host, resolve
-from .errors import DTypeError, LayoutError, ParameterError
+from ._devices import resolve
+from .errors import DTypeError, ParameterError
 
 _NAN_POLICIES = ("window", "propagate", "raise")
 _SEEDS = ("sma", "first")
@@ -171,12 +171,6 @@ def _compute(
         raise ParameterError("warmup: 'null' goes with a new result; out has no null")
     if source.labels is None:
         result = _core.ma_array(index, source.data, *how, source.axis, out, *where)
-        if result is None and source.device:
-            if out is not None:
-                raise LayoutError("out: on a device takes no results of prices with missing values; leave it out")
-            result = again_on_host(
-                lambda host: _core.ma_array(index, host, *how, source.axis, None, *where), (source.data,), source.device
-            )
     else:
         result = _core.ma_columns(index, source.data, source.labels, *how, out, *where)
     if out is not None:

@@ -87,9 +87,15 @@ void DeviceMemory::swap(DeviceMemory& other) noexcept {
   std::swap(bytes_, other.bytes_);
 }
 
-const void* Luggage::send(const void* values, std::size_t bytes) {
+std::byte* Luggage::send(const void* values, std::size_t bytes) {
+  // The driver takes so much of pageable memory along with the call; for more at a time the caller would have to wait
+  // for the stream.
+  constexpr std::size_t kAtOnce = 64 * 1024;
   std::byte* const there = scratch(bytes);
-  device_.check(device_.table->copy(device_.index, there, values, bytes, stream_), "copying to the device");
+  for (std::size_t done = 0; done < bytes; done += kAtOnce)
+    device_.check(device_.table->copy(device_.index, there + done, static_cast<const std::byte*>(values) + done,
+                                      std::min(kAtOnce, bytes - done), stream_),
+                  "copying to the device");
   return there;
 }
 
@@ -100,12 +106,15 @@ int* Luggage::flags(std::int64_t count) {
   return reinterpret_cast<int*>(there);
 }
 
-bool Luggage::any(const int* flags, std::int64_t count) const {
-  std::vector<int> here(static_cast<std::size_t>(count));
-  device_.check(device_.table->copy(device_.index, here.data(), flags, here.size() * sizeof(int), stream_),
-                "copying from the device");
+void Luggage::fetch(void* here, const void* there, std::size_t bytes) const {
+  device_.check(device_.table->copy(device_.index, here, there, bytes, stream_), "copying from the device");
   device_.check(device_.table->synchronize(device_.index, stream_), "waiting for a stream");
-  return std::any_of(here.begin(), here.end(), [](int flag) { return flag != 0; });
+}
+
+std::vector<Flaws> Luggage::survey(const Series* series, std::int64_t count, DType type) {
+  auto* const flaws = reinterpret_cast<Flaws*>(scratch(static_cast<std::size_t>(count) * sizeof(Flaws)));
+  device_.check(device_.table->survey(device_.index, series, count, type, flaws, stream_), "starting a kernel");
+  return fetch(flaws, count);
 }
 
 // ------------------------------------------------------------------------------------------------ pipeline

@@ -8,9 +8,6 @@
 /// Missing bars, on the host.
 namespace wq::atc {
 
-/// Prices from here on could make a sum overflow, and the difference of two such sums has no value.
-inline constexpr double kTooLarge = 0x1p1000;
-
 /// Whether every value is finite and below `kTooLarge`.
 bool all_present(const Series& series, DType type);
 

@@ -21,6 +21,9 @@ enum Output {
   kOutputs = kEquity + kFamilies,
 };
 
+/// Classes are int8, the others floating-point numbers.
+WQ_HD constexpr bool is_class(int output) { return output == kTrend || output == kDirection; }
+
 /// Outputs that are one value per bar and length, in the order of `Group::detail`.
 enum Detail { kDetailAverage, kDetailSignal, kDetailEquity, kDetails };
 
@@ -74,6 +77,12 @@ struct Group {
   std::int64_t detail_step[kDetails][kFamilies][kMaxLanes];
   SignalWords* signals[kFamilies][kMaxLanes];  // of a pass that makes them: `words_of(bars)`
 };
+
+/// Results of the present bars alone stand at the front until they are spread. Where the one for a bar then is, with
+/// `before` present bars before it; -1: nowhere, it is NaN, or 0 for a class. At missing bars classes repeat.
+WQ_HD constexpr std::int64_t place_of(bool present, bool is_class, std::int64_t before) {
+  return present ? before : is_class ? before - 1 : -1;
+}
 
 /// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in
 /// the lanes: several times faster than a pass with one lane in use, and the same bits.

@@ -24,8 +24,8 @@ class Passage {
 
  public:
   WQ_HD_CALL Passage(const Run& run, const Group& group, std::byte* scratch)
-      : run_(run), params_(run.params), group_(group), close_(Shape::reader(group.close, group.close_type)),
-        src_(group.separate_src ? Shape::reader(group.src, group.src_type) : close_) {
+      : run_(run), params_(run.params), group_(group), close_(Shape::reader(group, group.close, group.close_type)),
+        src_(group.separate_src ? Shape::reader(group, group.src, group.src_type) : close_) {
     start_work(scratch);
     start_engines(scratch);
     start_layers(scratch);

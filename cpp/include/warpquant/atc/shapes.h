@@ -64,7 +64,7 @@ struct SymbolLanes : Alone<kWidth, kSignalsOnly> {
   WQ_HD static V per_length(const std::int64_t (&lengths)[kLengths], int block, int k, F f) {
     return V(f(static_cast<double>(lengths[block * kBlock + k])));
   }
-  static AnyReader<kWidth> reader(const Series (&symbols)[kMaxLanes], DType type) {
+  static AnyReader<kWidth> reader(const Group&, const Series (&symbols)[kMaxLanes], DType type) {
     Series lanes[kWidth];
     for (int j = 0; j < kWidth; ++j) lanes[j] = symbols[j];
     return {type, lanes};
@@ -89,7 +89,7 @@ struct LengthLanes : Alone<4, kSignalsOnly_> {
     for (int j = 0; j < 4; ++j) v.v[j] = f(static_cast<double>(lengths[block_of(j) * kBlock + k]));
     return v;
   }
-  static AnyReader<4> reader(const Series (&symbols)[kMaxLanes], DType type) {
+  static AnyReader<4> reader(const Group&, const Series (&symbols)[kMaxLanes], DType type) {
     const Series lanes[4] = {symbols[0], symbols[0], symbols[0], symbols[0]};
     return {type, lanes};
   }

@@ -17,7 +17,7 @@ namespace wq::atc::inline WQ_LEVEL {
 ///   kTile, span_of(history)   bars per tile, and between two shifts of the history
 ///   per_length(...)           a number for each lane, by its length; length_index(b, k, j): which of the nine it is
 ///   kSums, add_sum, total     rows of sums over lengths: columns, add to one, the sum
-///   Reader, write             prices into rows, rows into results
+///   Reader, write             prices into rows, one bar after the other; rows into results
 ///   kSignalsOnly, Bits        of a sweep's first half: what is left is the signals as bits (`SignalWords`)
 /// and who does what. On the CPU one thread does everything. A crew of threads shares a group of symbols:
 ///   leads(), is_first()       one thread for each symbol; one for all

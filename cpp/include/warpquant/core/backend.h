@@ -8,6 +8,7 @@
 /// symbol shared between the libraries, no CUDA type in sight. The capsule's name holds the version of this header.
 namespace wq {
 
+struct Flaws;
 struct Series;
 enum class DType : std::uint8_t;
 
@@ -25,8 +26,8 @@ namespace signals {
 struct Launch;
 }
 
-inline constexpr int kBackendAbi = 3;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.3";
+inline constexpr int kBackendAbi = 4;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.4";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -91,8 +92,8 @@ struct BackendTable {
   Fault (*wait)(int device, Handle stream, Handle event);   // the stream does, not the caller
   Fault (*capturing)(int device, Handle stream, int* out);  // whether a graph is being made of what is put into it
 
-  /// Set flags[i] if series i has a value that is not finite, or has a magnitude of 2**1000 or more.
-  Fault (*survey)(int device, const Series* series, std::int64_t count, DType type, int* flags, Handle stream);
+  /// What is wrong with each series.
+  Fault (*survey)(int device, const Series* series, std::int64_t count, DType type, Flaws* flaws, Handle stream);
 
   // Domains.
   Fault (*ma)(int device, const ma::Launch& launch, Handle stream);

@@ -83,25 +83,30 @@ class Luggage {
 
   /// A copy in device memory, which lives until the work put into the stream so far is done with it.
   template <class T>
-  const T* send(const std::vector<T>& values) {
-    return static_cast<const T*>(send(values.data(), values.size() * sizeof(T)));
+  T* send(const std::vector<T>& values) {
+    return reinterpret_cast<T*>(send(values.data(), values.size() * sizeof(T)));
   }
   std::byte* scratch(std::size_t bytes) { return memory_.emplace_back(device_, stream_, bytes).data(); }
   /// Flags, all 0.
   int* flags(std::int64_t count);
-  /// Waits for the stream; whether one of them was set.
-  bool any(const int* flags, std::int64_t count) const;
+  /// Values that the work put into the stream so far leaves there; waits for it.
+  template <class T>
+  std::vector<T> fetch(const T* there, std::int64_t count) const {
+    std::vector<T> here(static_cast<std::size_t>(count));
+    fetch(here.data(), there, here.size() * sizeof(T));
+    return here;
+  }
+  /// What is wrong with series that lie on the device, as their descriptions do; waits for the stream.
+  std::vector<Flaws> survey(const Series* series, std::int64_t count, DType type);
 
  private:
-  const void* send(const void* values, std::size_t bytes);
+  std::byte* send(const void* values, std::size_t bytes);
+  void fetch(void* here, const void* there, std::size_t bytes) const;
 
   Device device_;
   Handle stream_;
   std::vector<DeviceMemory> memory_;
 };
-
-/// What a resident computation throws when values are missing: that takes the host.
-struct MissingOnDevice {};
 
 // ------------------------------------------------------------------------------------------------ pipeline
 

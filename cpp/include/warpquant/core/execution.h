@@ -14,8 +14,8 @@ struct Execution {
   int threads = 0;                              // of the CPU; 0: as many as the process may use
   std::optional<Device> device = std::nullopt;  // none: the CPU
   PipelineOptions pipeline = {};
-  // Prices and results are on the device already: work goes into this stream, and nobody waits for it unless values
-  // might be missing.
+  // Prices and results are on the device already: work goes into this stream, and nobody waits for it, except to refuse
+  // missing values.
   bool resident = false;
   Handle stream = nullptr;
 };

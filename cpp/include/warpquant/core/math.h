@@ -19,6 +19,7 @@ namespace wq::inline WQ_LEVEL {
   WQ_HD bool eq(R a, R b) { return a == b; }                    \
   WQ_HD bool ne(R a, R b) { return a != b; }                    \
   WQ_HD bool is_nan(R a) { return a != a; }                     \
+  WQ_HD bool is_finite(R a) { return a - a == R(0); }           \
   WQ_HD R select(bool m, R yes, R no) { return m ? yes : no; }  \
   WQ_HD R keep_if(bool m, R a) { return m ? a : R(0); }         \
   WQ_HD R add_if(bool m, R a, R b) { return m ? a + b : a; }    \

@@ -30,6 +30,15 @@ struct Series {
   Series from(std::int64_t bar) const { return {data + bar * stride, stride, bars - bar, before + bar}; }
 };
 
+/// Prices from here on could make a sum overflow, and the difference of two such sums has no value.
+inline constexpr double kTooLarge = 0x1p1000;
+
+/// First bars of a series that are missing (NaN or infinite), or present and of a magnitude from `kTooLarge` on; -1:
+/// there is none.
+struct Flaws {
+  std::int64_t missing, too_large;
+};
+
 /// Where a result goes: as `Series`, but writable.
 struct Sink {
   std::byte* data = nullptr;

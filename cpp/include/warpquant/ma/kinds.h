@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "warpquant/core/values.h"
 #include "warpquant/ma/ema.h"
 #include "warpquant/ma/hma.h"
 #include "warpquant/ma/kama.h"
@@ -21,6 +22,18 @@ std::int64_t guess_bars(const Kind& kind, const Spec& spec) {
   const std::int64_t block = block_bars(spec.length);
   const auto bars = static_cast<std::int64_t>(kind.memory() < kMost ? kind.memory() : kMost);
   return (bars / block + 1) * block;
+}
+
+/// Bars of each piece of a series that is cut into so many at most. `lead`: bars that a guess walks first.
+template <class Kind>
+WQ_HD std::int64_t piece_bars(const Kind& kind, std::int64_t block, std::int64_t lead, std::int64_t bars,
+                              std::int64_t most) {
+  const std::int64_t blocks = (bars + block - 1) / block;
+  std::int64_t pieces = blocks;
+  // A piece shorter than what a guess walks before it costs more than it brings.
+  if constexpr (Kind::info.recurrent) pieces = bars / (2 * (lead > kind.warmup() ? lead : kind.warmup() + 1));
+  pieces = clamp(pieces, 1, most);
+  return (blocks + pieces - 1) / pieces * block;
 }
 
 template <class... K>
