@@ -169,6 +169,28 @@ class Plan {
     open_batch();
   }
 
+  /// Layers in an order in which neighbours share a market, or groups of neighbours the same markets: what a bar does to
+  /// equities is then there already.
+  static void arrange(OwnedBatch& batch) {
+    const auto layers = std::ssize(batch.layers);
+    const bool few = layers < 2 * kMaxLanes * std::ssize(batch.markets);
+    std::vector<std::int32_t> order(layers), place(layers);
+    std::iota(order.begin(), order.end(), 0);
+    const auto rank = [&](std::int32_t i) {
+      const Layer& l = batch.layers[i];
+      return std::tuple(few ? l.market / kMaxLanes : l.market, l.signals, l.market);
+    };
+    std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return rank(a) < rank(b); });
+    std::vector<Layer> sorted;
+    for (const std::int32_t i : order) {
+      place[i] = static_cast<std::int32_t>(sorted.size());
+      sorted.push_back(batch.layers[i]);
+    }
+    batch.layers = std::move(sorted);
+    for (Voter& voter : batch.voters)
+      for (std::int32_t& layer : voter.layer) layer = place[layer];
+  }
+
   void open_batch() {
     stretches_.back().batches.emplace_back();
     batch_markets_.clear();
@@ -225,13 +247,16 @@ class Plan {
     batch.variants.push_back(variant);
   }
 
-  void finish_stretch() { finish_context(); }
+  void finish_stretch() {
+    finish_context();
+    for (OwnedBatch& batch : stretches_.back().batches) arrange(batch);
+  }
 
   /// Passes for what the sets of a context need: families that can share an engine are in the same pass.
   void finish_context() {
     std::vector<Pass>& passes = stretches_.back().passes;
     const auto first = passes.size();
-    const auto arrange = [&](std::initializer_list<int> families) {
+    const auto put = [&](std::initializer_list<int> families) {
       std::map<std::array<std::int64_t, kLengths>, std::size_t> rows;
       for (const Need& need : needs_) {
         if (std::find(families.begin(), families.end(), need.family) == families.end()) continue;
@@ -245,9 +270,9 @@ class Plan {
         std::copy(lengths.begin(), lengths.end(), pass.run.params.length[need.family]);
       }
     };
-    arrange({kHma, kWma, kLsma});
-    arrange({kEma, kDema});
-    arrange({kKama});
+    put({kHma, kWma, kLsma});
+    put({kEma, kDema});
+    put({kKama});
     needs_.clear();
   }
 

@@ -95,11 +95,13 @@ struct PackBits {
   PackBits() = default;
   WQ_HD PackBits(I64 raw) : v(raw) {}
   WQ_HD PackBits(std::uint64_t bits) : v(I64{} + static_cast<std::int64_t>(bits)) {}
+  /// What the doubles are made of.
+  WQ_HD static PackBits of(Pack<W> x) { return (I64)x.v; }
   WQ_HD std::uint64_t lane(int j) const { return static_cast<std::uint64_t>(v[j]); }
 };
 template <int W>
-WQ_HD PackBits<W> operator|(PackBits<W> a, PackBits<W> b) {
-  return a.v | b.v;
+WQ_HD PackBits<W> operator&(PackBits<W> a, PackBits<W> b) {
+  return a.v & b.v;
 }
 template <int W>
 WQ_HD PackBits<W> next_mark(PackBits<W> mark) {
