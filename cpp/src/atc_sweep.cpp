@@ -14,6 +14,8 @@
 
 #include "warpquant/atc/atc.h"
 #include "warpquant/atc/missing.h"
+#include "warpquant/core/device.h"
+#include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
 #include "warpquant/core/parallel.h"
 #include "warpquant/equity/equity.h"
@@ -68,6 +70,81 @@ struct Parts {
   std::int32_t context, market, signals[kFamilies];
 };
 
+Reach reach_of(const Params& p) {
+  Reach reach{p.length[0][0], 1};
+  for (const auto& family : p.length)
+    for (const std::int64_t n : family) reach = {std::min(reach.shortest, n), std::max(reach.longest, n)};
+  return reach;
+}
+
+/// Finds what sets have in common.
+class Census {
+ public:
+  Parts operator()(const Params& p) {
+    const Reach reach = reach_of(p);
+    const Switches& s = p.switches;
+    const auto word = [](auto hma, auto dema, auto lsma, auto kama) {
+      return static_cast<std::int64_t>(hma) | static_cast<std::int64_t>(dema) << 8 |
+             static_cast<std::int64_t>(lsma) << 16 | static_cast<std::int64_t>(kama) << 24;
+    };
+    Parts parts{};
+    const auto rtol = bits_of(p.cross_rtol);
+    parts.context = context_({reach.shortest, reach.longest, word(s.hma, s.dema_seed, s.lsma, s.kama_seed), rtol});
+    parts.market = market_({bits_of(p.la_per_bar), bits_of(p.de_per_bar), p.cutout});
+    for (int f = 0; f < kFamilies; ++f) {
+      Key<kLengths + 5> key{f, 0, 0, 0, rtol};
+      if (f == kHma) key[3] = word(s.hma, 0, 0, 0);
+      if (f == kDema) key[3] = word(0, s.dema_seed, 0, 0);
+      if (f == kLsma) key[3] = word(0, 0, s.lsma, 0);
+      if (f == kKama) key[3] = word(0, 0, 0, s.kama_seed);
+      if (f != kEma && f != kDema) {  // which do without running sums
+        key[1] = reach.shortest;
+        key[2] = reach.longest;
+      }
+      std::copy(std::begin(p.length[f]), std::end(p.length[f]), key.begin() + 5);
+      parts.signals[f] = signals_(key);
+    }
+    return parts;
+  }
+
+  std::int32_t contexts() const { return context_.size(); }
+  std::int32_t markets() const { return market_.size(); }
+  std::int32_t signals() const { return signals_.size(); }
+
+ private:
+  Numbering<4> context_;
+  Numbering<3> market_;
+  Numbering<kLengths + 5> signals_;
+};
+
+/// What the parts of a sweep cost, as shares of a run with one set: the signals of its six families, its six layers,
+/// its vote. Measured with AVX-512 on 100 symbols x 2,000 bars, and on one of 5,000.
+struct Costs {
+  double signals, layers, vote;
+};
+constexpr Costs kSymbols{0.9, 0.45, 0.12}, kOneSymbol{0.85, 0.25, 0.05};
+
+/// Sets that share too little are quicker alone. Those of a context stay together.
+void divide(std::span<const Variant> variants, const Costs& costs, std::vector<std::int32_t>& alone,
+            std::vector<std::int32_t>& together) {
+  Census census;
+  Numbering<3> layers;
+  std::vector<Parts> parts;
+  std::vector<double> cost;
+  for (const Variant& v : variants) {
+    const std::int32_t signals = census.signals();
+    parts.push_back(census(v.params));
+    const Parts& p = parts.back();
+    const std::int32_t before = layers.size();
+    for (const std::int32_t s : p.signals) layers({s, p.market, p.context});
+    cost.resize(census.contexts());
+    cost[p.context] += costs.signals * (census.signals() - signals) / kFamilies +
+                       costs.layers * (layers.size() - before) / kFamilies + costs.vote - 1;
+  }
+  for (std::size_t v = 0; v < variants.size(); ++v)
+    (cost[parts[v].context] >= 0 ? alone : together).push_back(static_cast<std::int32_t>(v));
+}
+
 /// A pass of the engines, and whose signals it makes: -1 for a family that nobody wants from it.
 struct Pass {
   Run run;
@@ -97,7 +174,7 @@ class Plan {
        int threads)
       : variants_(variants) {
     parts_.reserve(chosen.size());
-    for (const std::int32_t v : chosen) parts_.push_back(parts_of(variants[v].params));
+    for (const std::int32_t v : chosen) parts_.push_back(census_(variants[v].params));
     std::vector<std::int32_t> order(chosen.size());
     std::iota(order.begin(), order.end(), 0);
     const auto rank = [&](std::int32_t i) {
@@ -129,44 +206,36 @@ class Plan {
   std::span<const Stretch> stretches() const { return stretches_; }
 
  private:
-  Parts parts_of(const Params& p) {
-    Reach reach{p.length[0][0], 1};
-    for (const auto& family : p.length)
-      for (const std::int64_t n : family)
-        reach = {std::min(reach.shortest, n), std::max(reach.longest, n)};
-    const Switches& s = p.switches;
-    const auto word = [](auto hma, auto dema, auto lsma, auto kama) {
-      return static_cast<std::int64_t>(hma) | static_cast<std::int64_t>(dema) << 8 |
-             static_cast<std::int64_t>(lsma) << 16 | static_cast<std::int64_t>(kama) << 24;
-    };
-    Parts parts{};
-    const auto rtol = bits_of(p.cross_rtol);
-    parts.context = context_({reach.shortest, reach.longest, word(s.hma, s.dema_seed, s.lsma, s.kama_seed), rtol});
-    parts.market = market_({bits_of(p.la_per_bar), bits_of(p.de_per_bar), p.cutout});
-    for (int f = 0; f < kFamilies; ++f) {
-      Key<kLengths + 5> key{f, 0, 0, 0, rtol};
-      if (f == kHma) key[3] = word(s.hma, 0, 0, 0);
-      if (f == kDema) key[3] = word(0, s.dema_seed, 0, 0);
-      if (f == kLsma) key[3] = word(0, 0, s.lsma, 0);
-      if (f == kKama) key[3] = word(0, 0, 0, s.kama_seed);
-      if (f != kEma && f != kDema) {  // which do without running sums
-        key[1] = reach.shortest;
-        key[2] = reach.longest;
-      }
-      std::copy(std::begin(p.length[f]), std::end(p.length[f]), key.begin() + 5);
-      parts.signals[f] = signals_(key);
-    }
-    return parts;
-  }
-
   void open_stretch() {
     if (!stretches_.empty()) finish_stretch();
     stretches_.emplace_back();
-    signal_places_.assign(signals_.size(), -1);
-    market_places_.assign(market_.size(), -1);
+    signal_places_.assign(census_.signals(), -1);
+    market_places_.assign(census_.markets(), -1);
     needs_.clear();
     context_now_ = -1;
     open_batch();
+  }
+
+  /// Layers in an order in which neighbours share a market, or groups of neighbours the same markets: what a bar does
+  /// to equities is then there already.
+  static void arrange(OwnedBatch& batch) {
+    const auto layers = std::ssize(batch.layers);
+    const bool few = layers < 2 * kMaxLanes * std::ssize(batch.markets);
+    std::vector<std::int32_t> order(layers), place(layers);
+    std::iota(order.begin(), order.end(), 0);
+    const auto rank = [&](std::int32_t i) {
+      const Layer& l = batch.layers[i];
+      return std::tuple(few ? l.market / kMaxLanes : l.market, l.signals, l.market);
+    };
+    std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return rank(a) < rank(b); });
+    std::vector<Layer> sorted;
+    for (const std::int32_t i : order) {
+      place[i] = static_cast<std::int32_t>(sorted.size());
+      sorted.push_back(batch.layers[i]);
+    }
+    batch.layers = std::move(sorted);
+    for (Voter& voter : batch.voters)
+      for (std::int32_t& layer : voter.layer) layer = place[layer];
   }
 
   void open_batch() {
@@ -225,13 +294,16 @@ class Plan {
     batch.variants.push_back(variant);
   }
 
-  void finish_stretch() { finish_context(); }
+  void finish_stretch() {
+    finish_context();
+    for (OwnedBatch& batch : stretches_.back().batches) arrange(batch);
+  }
 
   /// Passes for what the sets of a context need: families that can share an engine are in the same pass.
   void finish_context() {
     std::vector<Pass>& passes = stretches_.back().passes;
     const auto first = passes.size();
-    const auto arrange = [&](std::initializer_list<int> families) {
+    const auto put = [&](std::initializer_list<int> families) {
       std::map<std::array<std::int64_t, kLengths>, std::size_t> rows;
       for (const Need& need : needs_) {
         if (std::find(families.begin(), families.end(), need.family) == families.end()) continue;
@@ -245,19 +317,16 @@ class Plan {
         std::copy(lengths.begin(), lengths.end(), pass.run.params.length[need.family]);
       }
     };
-    arrange({kHma, kWma, kLsma});
-    arrange({kEma, kDema});
-    arrange({kKama});
+    put({kHma, kWma, kLsma});
+    put({kEma, kDema});
+    put({kKama});
     needs_.clear();
   }
 
   Pass empty_pass() const {
     Pass pass{};
     pass.run.params = *context_params_;
-    pass.run.reach = {context_params_->length[0][0], 1};
-    for (const auto& family : context_params_->length)
-      for (const std::int64_t n : family)
-        pass.run.reach = {std::min(pass.run.reach.shortest, n), std::max(pass.run.reach.longest, n)};
+    pass.run.reach = reach_of(*context_params_);
     std::fill(std::begin(pass.run.skips), std::end(pass.run.skips), true);
     std::fill(std::begin(pass.signals), std::end(pass.signals), -1);
     return pass;
@@ -271,9 +340,7 @@ class Plan {
 
   std::span<const Variant> variants_;
   std::vector<Parts> parts_;
-  Numbering<4> context_;
-  Numbering<3> market_;
-  Numbering<kLengths + 5> signals_;
+  Census census_;
   std::size_t most_voters_;
   std::vector<Stretch> stretches_;
 
@@ -307,11 +374,17 @@ class SweepComputation {
     outputs_.type = request.out_type;
     for (int o = 0; o < kOutputs; ++o)
       if (request.wants[o]) types_.push_back(o == kTrend || o == kDirection ? DType::i8 : request.out_type);
-    for (const Item& item : items) longest_ = std::max(longest_, item.close.bars);
   }
 
   void run() {
-    if (execution_.device || variants_.size() == 1) return one_by_one();
+    std::vector<std::int32_t> every(variants_.size());
+    std::iota(every.begin(), every.end(), 0);
+    if (execution_.device) return execution_.resident || !run_on_device() ? one_by_one(every) : void();
+    std::vector<std::int32_t> alone, together;
+    const bool one_symbol = 2 * std::ssize(items_) <= kernels_.lanes;
+    divide(variants_, one_symbol ? kOneSymbol : kSymbols, alone, together);
+    one_by_one(alone);
+    if (together.empty()) return;
     std::vector<char> whole(items_.size());
     parallel_for(execution_.threads, std::ssize(items_), [&](std::int64_t i, int) {
       whole[i] = all_present(items_[i].close, request_.close_type) &&
@@ -321,20 +394,19 @@ class SweepComputation {
     for (const std::int64_t i :
          longest_first(std::ssize(items_), [&](std::int64_t i) { return items_[i].close.bars; })) {
       if (items_[i].close.bars == 0)
-        for (std::int64_t v = 0; v < std::ssize(variants_); ++v) leave_empty(v, i);
+        for (const std::int32_t v : together) leave_empty(v, i);
       else
         (whole[i] ? clean : holes).push_back(i);
     }
     for (const std::int64_t i : holes) refuse(i);
 
-    std::vector<std::int32_t> all(variants_.size()), propagating, skipping;
-    std::iota(all.begin(), all.end(), 0);
-    for (const std::int32_t v : all)
+    std::vector<std::int32_t> propagating, skipping;
+    for (const std::int32_t v : together)
       (variants_[v].nan == NanPolicy::propagate ? propagating : skipping).push_back(v);
     const auto whole_subject = [&](std::int64_t i) {
       return Subject{i, items_[i].close, items_[i].src, request_.close_type, request_.src_type, {}, {}, {}};
     };
-    compute(all, clean, false, whole_subject);
+    compute(together, clean, false, whole_subject);
     if (holes.empty()) return;
     compute(propagating, holes, true, whole_subject);
     compute(skipping, holes, false, [&](std::int64_t i) { return without_holes(i); });
@@ -346,12 +418,88 @@ class SweepComputation {
   }
 
   /// Each set by itself.
-  void one_by_one() const {
+  void one_by_one(const std::vector<std::int32_t>& sets) const {
     std::vector<Item> items(items_.begin(), items_.end());
-    for (std::int64_t v = 0; v < std::ssize(variants_); ++v) run_alone(v, items);
+    for (const std::int32_t v : sets) run_alone(v, items);
+  }
+
+  /// Each set by itself, on prices that go to the device once. False if that is not possible: values are missing, or
+  /// the device has no room.
+  bool run_on_device() const {
+    const Device device = *execution_.device;
+    for (const Item& item : items_)
+      if (item.close.bars == 0 || !all_present(item.close, request_.close_type) ||
+          (request_.separate_src && !all_present(item.src, request_.src_type)))
+        return false;
+    try {
+      const DeviceStream stream(device);
+      std::vector<std::byte> host;
+      std::vector<Item> items(items_.begin(), items_.end());
+      const auto send = [&](Series Item::* which, DType type) {
+        host.clear();
+        for (const Item& item : items_) {
+          const std::size_t at = host.size();
+          host.resize(at + bytes_of((item.*which).bars, type));
+          gather(item.*which, type, host.data() + at);
+        }
+        DeviceMemory there(device, stream.handle(), host.size());
+        copy(stream, there.data(), host.data(), host.size());
+        std::byte* next = there.data();
+        for (Item& item : items) {
+          const std::int64_t bars = (item.*which).bars;
+          item.*which = {next, item_size(type), bars};
+          next += bytes_of(bars, type);
+        }
+        return there;
+      };
+      const DeviceMemory close = send(&Item::close, request_.close_type);
+      const DeviceMemory src =
+          request_.separate_src ? send(&Item::src, request_.src_type) : DeviceMemory(device, stream.handle(), 8);
+
+      std::size_t bytes = 0;
+      for (std::size_t w = 0; w < types_.size(); ++w)
+        for (const Sink& sink : sinks_of(0, w)) bytes += bytes_of(sink.bars, types_[w]);
+      const DeviceMemory results(device, stream.handle(), std::max<std::size_t>(bytes, 8));
+      host.resize(bytes);
+      Execution there = execution_;
+      there.resident = true;
+      there.stream = stream.handle();
+      for (std::int64_t v = 0; v < std::ssize(variants_); ++v) {
+        check_interrupt();
+        std::byte* next = results.data();
+        run_alone(v, items, there, [&](const Sink& sink, DType type) {
+          const Sink on_device{next, item_size(type), sink.bars};
+          next += bytes_of(sink.bars, type);
+          return on_device;
+        });
+        copy(stream, host.data(), results.data(), bytes);
+        const std::byte* from = host.data();
+        for (std::size_t w = 0; w < types_.size(); ++w)
+          for (const Sink& sink : sinks_of(v, w)) {
+            scatter(from, sink, types_[w]);
+            from += bytes_of(sink.bars, types_[w]);
+          }
+      }
+      return true;
+    } catch (const DeviceOutOfMemoryError&) {
+      return false;
+    }
+  }
+
+  static std::size_t bytes_of(std::int64_t count, DType type) {
+    return static_cast<std::size_t>((count * item_size(type) + 7) / 8 * 8);
+  }
+  static void copy(const DeviceStream& stream, void* to, const void* from, std::size_t bytes) {
+    const Device& device = stream.device();
+    device.check(device.table->copy(device.index, to, from, bytes, stream.handle()), "copying");
+    stream.synchronize();
   }
 
   void run_alone(std::int64_t v, std::vector<Item>& items) const {
+    run_alone(v, items, execution_, [](const Sink& sink, DType) { return sink; });
+  }
+  template <class F>
+  void run_alone(std::int64_t v, std::vector<Item>& items, const Execution& execution, F sink_for) const {
     Request request = request_;
     request.params = variants_[v].params;
     request.cuts = variants_[v].cuts;
@@ -359,10 +507,11 @@ class SweepComputation {
     std::size_t wanted = 0;
     for (int o = 0; o < kOutputs; ++o) {
       if (!request_.wants[o]) continue;
-      const std::span<const Sink> sinks = sinks_of(v, wanted++);
-      for (std::size_t i = 0; i < items.size(); ++i) items[i].out[o] = sinks[i];
+      const std::span<const Sink> sinks = sinks_of(v, wanted);
+      for (std::size_t i = 0; i < items.size(); ++i) items[i].out[o] = sink_for(sinks[i], types_[wanted]);
+      ++wanted;
     }
-    atc::run(request, items, execution_);
+    atc::run(request, items, execution);
   }
 
   /// Of a symbol that is not whole: values too large are refused by every set, missing ones by those that raise. A run
@@ -424,8 +573,8 @@ class SweepComputation {
     }
     const int threads = execution_.threads > 0 ? execution_.threads : usable_processors();
     const bool apart = std::ssize(groups) >= threads;
-    const Plan plan(variants_, chosen, items_[symbols[0]].close.bars,
-                    static_cast<int>(groups[0].size()), apart ? 1 : threads);
+    const Plan plan(variants_, chosen, items_[symbols[0]].close.bars, static_cast<int>(groups[0].size()),
+                    apart ? 1 : threads);
     const auto one_group = [&](std::int64_t g, int) {
       std::vector<Subject> subjects;
       for (const std::int64_t i : groups[g]) {
@@ -467,9 +616,8 @@ class SweepComputation {
       returns[j].resize(static_cast<std::size_t>(words_of(s.close.bars) * kWordBars));
       kernels_.returns(s.close, s.close_type, returns[j].data());
     }
-    parallel_for(threads, std::ssize(stretch.passes), [&](std::int64_t p, int) {
-      find_signals(stretch.passes[p], subjects, signals, gaps, bars);
-    });
+    parallel_for(threads, std::ssize(stretch.passes),
+                 [&](std::int64_t p, int) { find_signals(stretch.passes[p], subjects, signals, gaps, bars); });
 
     const std::int64_t batches = std::ssize(stretch.batches);
     parallel_for(threads, batches * std::ssize(subjects), [&](std::int64_t task, int) {
@@ -535,7 +683,6 @@ class SweepComputation {
   const sweep::Kernels& kernels_;
   sweep::Outputs outputs_{};
   std::vector<DType> types_;  // of the outputs wanted
-  std::int64_t longest_ = 0;
 };
 
 }  // namespace

@@ -327,7 +327,9 @@ def _check_short(params: Params, source: Unpacked, label: str) -> None:
         shortest = min(sizes, default=0)
         which = f"prices: {source.labels[sizes.index(shortest)]!r}" if sizes else "prices"
     if shortest < needed:
-        raise ShapeError(f"{label}{which}: {shortest} bars are fewer than the longest average, {needed}; on_short='raise'")
+        raise ShapeError(
+            f"{label}{which}: {shortest} bars are fewer than the longest average, {needed}; on_short='raise'"
+        )
 
 
 @functools.lru_cache(maxsize=64)
@@ -353,17 +355,12 @@ def _checked(params: Any) -> Params:
     return Params.from_dict(params)
 
 
-def _checked_sets(sets: Sequence[Any]) -> list[Params]:
-    """The same of several; a message names the set."""
-    if not sets:
-        raise ParameterError("params: is an empty list; at least one set of parameters is needed")
-    checked = []
-    for i, params in enumerate(sets):
-        try:
-            checked.append(_checked(params))
-        except ParameterError as error:
-            raise ParameterError(f"params[{i}]: {str(error).removeprefix('params: ')}") from None
-    return checked
+def _checked_one(i: int, params: Any) -> Params:
+    """The same of one of several sets; a message names it."""
+    try:
+        return _checked(params)
+    except ParameterError as error:
+        raise ParameterError(f"params[{i}]: {str(error).removeprefix('params: ')}") from None
 
 
 @overload
@@ -490,8 +487,12 @@ def run(
     >>> [round(float(r["average"]), 2) for r in warpquant.atc.run(prices, sets, last_only=True)]
     [-1.0, -1.0, -1.0, -1.0]
     """
-    several = isinstance(params, Sequence) and not isinstance(params, (str, bytes))
-    sets = _checked_sets(params) if several else [_checked(params)]
+    if isinstance(params, Sequence) and not isinstance(params, str):
+        several, sets = True, [_checked_one(i, p) for i, p in enumerate(params)]
+    else:
+        several, sets = False, [_checked(params)]
+    if not sets:
+        raise ParameterError("params: is an empty list; at least one set of parameters is needed")
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
     if precision not in ("float64", "float32"):
         raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")

@@ -44,29 +44,32 @@ enum class Mode {
   settled,     // every signal of the family is long or short for good
 };
 
-/// What a pass notes of its signals, if it is for a sweep.
-template <bool kSignalsOnly, int K, class Engine, class Shape>
+/// What a pass of less than `kWordBars` bars notes of its signals, if it is for a sweep.
+template <bool kSignalsOnly, Mode mode, int K, class Engine, class Shape>
 struct Notes {
-  WQ_HD Notes(const Work<Shape>&, Layer1<Shape>&, int, int, int) {}
+  WQ_HD Notes(const Work<Shape>&, Layer1<Shape>&, int, int, int, int) {}
   WQ_HD void note(int, int, typename Shape::M, typename Shape::M) {}
   WQ_HD void next() {}
   WQ_HD void keep(Layer1<Shape>&, int, int) const {}
 };
-template <int K, class Engine, class Shape>
-struct Notes<true, K, Engine, Shape> {
+template <Mode mode, int K, class Engine, class Shape>
+struct Notes<true, mode, K, Engine, Shape> {
   using Bits = typename Shape::Bits;
   Bits is_long[Engine::kCount][K], has_signal[Engine::kCount][K], mark;
 
-  WQ_HD Notes(const Work<Shape>& work, Layer1<Shape>& layer, int b, int k0, int begin)
+  WQ_HD Notes(const Work<Shape>& work, Layer1<Shape>& layer, int b, int k0, int begin, int end)
       : mark(std::uint64_t{1} << ((work.bar + begin) % kWordBars)) {
+    const Bits every(((std::uint64_t{1} << (end - begin)) - 1) << ((work.bar + begin) % kWordBars));
     each([&](int f, int k, Family family) {
       is_long[f][k] = layer.marks.is_long[family][b][k0 + k];
       has_signal[f][k] = layer.marks.has_signal[family][b][k0 + k];
+      if constexpr (mode == Mode::settled)
+        has_signal[f][k] = add_mark(has_signal[f][k], negate(typename Shape::M{}), every);
     });
   }
   WQ_HD void note(int f, int k, typename Shape::M long_now, typename Shape::M signal_now) {
     is_long[f][k] = add_mark(is_long[f][k], long_now, mark);
-    has_signal[f][k] = add_mark(has_signal[f][k], signal_now, mark);
+    if constexpr (mode != Mode::settled) has_signal[f][k] = add_mark(has_signal[f][k], signal_now, mark);
   }
   WQ_HD void next() { mark = next_mark(mark); }
   WQ_HD void keep(Layer1<Shape>& layer, int b, int k0) const {
@@ -112,7 +115,7 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
   const V floor(kFloor);
   const M every = negate(M{});
   constexpr bool kEquities = !Shape::kSignalsOnly;
-  Notes<Shape::kSignalsOnly, K, Engine, Shape> notes(work, layer, b, k0, begin);
+  Notes<Shape::kSignalsOnly, mode, K, Engine, Shape> notes(work, layer, b, k0, begin, end);
 
   for (int i = begin; i < end; ++i) {
     const V if_long = V::load(tile.if_long[i]), if_short = V::load(tile.if_short[i]);

@@ -68,6 +68,7 @@ class Tally {
   void run() {
     for (bar_ = 0; bar_ < symbol_.bars; bar_ += kTile) {
       count_ = static_cast<int>(symbol_.bars - bar_ < kTile ? symbol_.bars - bar_ : kTile);
+      for (std::int32_t& market : gathered_) market = -1;
       for (std::int32_t m = 0; m < batch_.markets; ++m) open_market(batch_.market[m], market_bars_[m]);
       for (std::int32_t g = 0; g < groups(batch_.layers); ++g) step_layers(g);
       for (int g = 0; g < voter_groups_; ++g) step_voters(voter_lanes_[g]);
@@ -152,16 +153,23 @@ class Tally {
 
   /// Call f with the bars of the market of each lane.
   template <class MarketOf, class F>
-  void with_markets(int count, MarketOf market_of, F f) const {
-    bool one = true;
-    for (int j = 1; j < count; ++j) one &= market_of(j) == market_of(0);
+  void with_markets(int count, MarketOf market_of, F f) {
+    bool one = true, same = true;
+    for (int j = 0; j < W; ++j) {
+      const std::int32_t market = market_of(j < count ? j : 0);
+      one &= market == market_of(0);
+      same &= market == gathered_[j];
+    }
     if (one) return f(Bars<true>{market_bars_ + market_of(0), work_});
-    const auto gather = [&](double (MarketBars::*bars)[kTile], Rows& rows) {
-      side_by_side(count, [&](int j) { return market_bars_[market_of(j)].*bars; }, rows);
-    };
-    gather(&MarketBars::if_long, work_->if_long);
-    gather(&MarketBars::if_short, work_->if_short);
-    gather(&MarketBars::if_flat, work_->if_flat);
+    if (!same) {
+      const auto gather = [&](double (MarketBars::*bars)[kTile], Rows& rows) {
+        side_by_side(count, [&](int j) { return market_bars_[market_of(j)].*bars; }, rows);
+      };
+      gather(&MarketBars::if_long, work_->if_long);
+      gather(&MarketBars::if_short, work_->if_short);
+      gather(&MarketBars::if_flat, work_->if_flat);
+      for (int j = 0; j < W; ++j) gathered_[j] = market_of(j < count ? j : 0);
+    }
     f(Bars<false>{nullptr, work_});
   }
 
@@ -192,20 +200,18 @@ class Tally {
     const Layer* layers = batch_.layer + g * W;
     const int count = batch_.layers - g * W < W ? batch_.layers - g * W : W;
     LayerLanes& lanes = layer_lanes_[g];
-    Bits is_long[kLengths], has_signal[kLengths];
-    const std::int64_t word = bar_ / kTile;
-    std::uint64_t all = ~std::uint64_t{0};
-    M before = negate(M{});
-    for (int k = 0; k < kLengths; ++k) {
-      for (int j = 0; j < W; ++j) {
-        const SignalWords& words = symbol_.signals[layers[j < count ? j : 0].signals][word];
-        is_long[k].v[j] = static_cast<std::int64_t>(words.is_long[k]);
-        has_signal[k].v[j] = static_cast<std::int64_t>(words.has_signal[k]);
-        all &= words.has_signal[k];
-      }
+    Bits words[2 * kLengths];
+    load_words(layers, count, words);
+    const Bits* const is_long = words;
+    const Bits* const has_signal = words + kLengths;
+    Bits every = has_signal[0];
+    M before = lanes.has_signal[0];
+    for (int k = 1; k < kLengths; ++k) {
+      every = every & has_signal[k];
       before = both(before, lanes.has_signal[k]);
     }
-    const bool settled = all == ~std::uint64_t{0} && wq::all(before);
+    bool settled = all(before);
+    for (int j = 0; j < W; ++j) settled &= every.lane(j) == ~std::uint64_t{0};
     with_markets(
         count, [&](int j) { return layers[j].market; },
         [&]<bool kOne>(const Bars<kOne>& bars) {
@@ -221,11 +227,31 @@ class Tally {
     }
   }
 
+  /// The signals of the tile, of each lane: words that it has in a row, side by side.
+  void load_words(const Layer* layers, int count, Bits (&words)[2 * kLengths]) const {
+    static_assert(sizeof(SignalWords) == sizeof(std::uint64_t[2 * kLengths]));
+    const double* of[W];  // as the bits that they are
+    for (int j = 0; j < W; ++j)
+      of[j] = reinterpret_cast<const double*>(symbol_.signals[layers[j < count ? j : 0].signals] + bar_ / kTile);
+    int k = 0;
+    for (; k + W <= 2 * kLengths; k += W) {
+      V m[W];
+      for (int j = 0; j < W; ++j) m[j] = V::load(of[j] + k);
+      transpose(m);
+      for (int j = 0; j < W; ++j) words[k + j] = Bits::of(m[j]);
+    }
+    for (; k < 2 * kLengths; ++k) {
+      V v;
+      for (int j = 0; j < W; ++j) v.v[j] = of[j][k];
+      words[k] = Bits::of(v);
+    }
+  }
+
   /// Lengths [k0, k0 + kTogether) of the layers in the lanes; sums in the order of `run_pass`. The last of them leave
   /// the weighted signals in the rows of `all`.
   template <bool kSettled, bool kOne>
-  WQ_HD_NOINLINE void step_equities(LayerLanes& lanes, const Bits (&long_words)[kLengths],
-                                    const Bits (&signal_words)[kLengths], const Bars<kOne>& bars, int k0) const {
+  WQ_HD_NOINLINE void step_equities(LayerLanes& lanes, const Bits* long_words, const Bits* signal_words,
+                                    const Bars<kOne>& bars, int k0) const {
     V equity[kTogether];
     M is_long[kTogether], has_signal[kTogether];
     Bits longs_of[kTogether], signals_of[kTogether];
@@ -408,6 +434,7 @@ class Tally {
   Workplace* work_;
   int voter_groups_ = 0, wanted_ = 0;
   bool wants_layers_ = false;
+  std::int32_t gathered_[W];  // markets whose bars are side by side in the workplace
   std::int64_t bar_ = 0;
   int count_ = 0;
 };

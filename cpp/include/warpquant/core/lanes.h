@@ -95,11 +95,13 @@ struct PackBits {
   PackBits() = default;
   WQ_HD PackBits(I64 raw) : v(raw) {}
   WQ_HD PackBits(std::uint64_t bits) : v(I64{} + static_cast<std::int64_t>(bits)) {}
+  /// What the doubles are made of.
+  WQ_HD static PackBits of(Pack<W> x) { return (I64)x.v; }
   WQ_HD std::uint64_t lane(int j) const { return static_cast<std::uint64_t>(v[j]); }
 };
 template <int W>
-WQ_HD PackBits<W> operator|(PackBits<W> a, PackBits<W> b) {
-  return a.v | b.v;
+WQ_HD PackBits<W> operator&(PackBits<W> a, PackBits<W> b) {
+  return a.v & b.v;
 }
 template <int W>
 WQ_HD PackBits<W> next_mark(PackBits<W> mark) {
@@ -148,7 +150,7 @@ WQ_HD bool lane(PackMask<W> a, int i) {
 
 #define WQ_COMPARE(W, prefix, name, predicate) \
   WQ_HD PackMask<W> name(Pack<W> a, Pack<W> b) { return {prefix##_cmp_pd_mask(a.v, b.v, predicate)}; }
-#define WQ_MASKED(W, prefix, Integers)                                                                                           \
+#define WQ_MASKED(W, prefix, Integers)                                                                                 \
   WQ_COMPARE(W, prefix, lt, _CMP_LT_OQ)                                                                                \
   WQ_COMPARE(W, prefix, le, _CMP_LE_OQ)                                                                                \
   WQ_COMPARE(W, prefix, gt, _CMP_GT_OQ)                                                                                \
@@ -161,11 +163,11 @@ WQ_HD bool lane(PackMask<W> a, int i) {
   WQ_HD Pack<W> add_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_mask_add_pd(a.v, m.bits, a.v, b.v); }    \
   WQ_HD Pack<W> sub_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_mask_sub_pd(a.v, m.bits, a.v, b.v); }    \
   WQ_HD Pack<W> div_if(PackMask<W> m, Pack<W> a, Pack<W> b) { return prefix##_maskz_div_pd(m.bits, a.v, b.v); }        \
-  WQ_HD PackMask<W> has_mark(PackBits<W> a, PackBits<W> mark) {                                                      \
-    return {prefix##_test_epi64_mask((Integers)a.v, (Integers)mark.v)};                                              \
-  }          \
+  WQ_HD PackMask<W> has_mark(PackBits<W> a, PackBits<W> mark) {                                                        \
+    return {prefix##_test_epi64_mask((Integers)a.v, (Integers)mark.v)};                                                \
+  }                                                                                                                    \
   WQ_HD PackBits<W> add_mark(PackBits<W> a, PackMask<W> m, PackBits<W> mark) {                                         \
-    return (typename PackBits<W>::I64)prefix##_mask_or_epi64((Integers)a.v, m.bits, (Integers)a.v, (Integers)mark.v);                                                                 \
+    return (typename PackBits<W>::I64)prefix##_mask_or_epi64((Integers)a.v, m.bits, (Integers)a.v, (Integers)mark.v);  \
   }
 WQ_MASKED(2, _mm, __m128i)
 WQ_MASKED(4, _mm256, __m256i)
