@@ -87,10 +87,19 @@ class Computation {
 
   /// Of prices that lie on the device. Throws MissingOnDevice if a value is missing.
   void run_resident() {
-    const Device device = *execution_.device;
-    Luggage luggage(device, execution_.stream);
-    survey(luggage, request_.close_type, [](const Item& item) { return item.close; });
-    if (request_.separate_src) survey(luggage, request_.src_type, [](const Item& item) { return item.src; });
+    if (execution_.prepared != nullptr) return prepare_resident(*execution_.prepared);
+    Prepared prepared(*execution_.device, execution_.stream);
+    prepare_resident(prepared);
+    prepared.put(execution_.stream);
+    const std::vector<bool> missing = prepared.flagged(count());
+    if (std::find(missing.begin(), missing.end(), true) != missing.end()) throw MissingOnDevice();
+  }
+
+  void prepare_resident(Prepared& prepared) {
+    const Device device = prepared.device();
+    Luggage& luggage = prepared.luggage();
+    survey(prepared, request_.close_type, [](const Item& item) { return item.close; });
+    if (request_.separate_src) survey(prepared, request_.src_type, [](const Item& item) { return item.src; });
     std::vector<Group> groups;
     for (std::int64_t first = 0; first < count(); first += kMaxLanes) {
       Group group = empty_group(static_cast<int>(std::min<std::int64_t>(kMaxLanes, count() - first)));
@@ -101,7 +110,9 @@ class Computation {
     const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
     Launch launch{run_, std::ssize(groups), luggage.send(groups), scratch > 0 ? luggage.scratch(scratch) : nullptr};
     launch.run.growth = luggage.send(*growth_);
-    device.check(device.table->atc(device.index, launch, execution_.stream), "starting a kernel");
+    prepared.add([device, launch](Handle stream) {
+      device.check(device.table->atc(device.index, launch, stream), "starting a kernel");
+    });
   }
 
   void run() {
@@ -144,14 +155,15 @@ class Computation {
 
  private:
   template <class Which>
-  void survey(Luggage& luggage, DType type, Which which) const {
-    const Device device = *execution_.device;
+  void survey(Prepared& prepared, DType type, Which which) const {
+    const Device device = prepared.device();
     std::vector<Series> series;
     for (const Item& item : items_) series.push_back(which(item));
-    int* const flags = luggage.flags(count());
-    device.check(device.table->survey(device.index, luggage.send(series), count(), type, flags, execution_.stream),
-                 "starting a kernel");
-    if (luggage.any(flags, count())) throw MissingOnDevice();
+    int* const flags = prepared.watch(count());
+    const Series* const there = prepared.luggage().send(series);
+    prepared.add([device, there, type, flags, count = count()](Handle stream) {
+      device.check(device.table->survey(device.index, there, count, type, flags, stream), "starting a kernel");
+    });
   }
 
   Group empty_group(int symbols) const {

@@ -83,9 +83,9 @@ void curve_on_device(const Request& request, std::span<const Item> items, const 
 }
 
 /// Of series that lie on the device.
-void curve_resident(const Request& request, std::span<const Item> items, const Execution& execution,
-                    const std::vector<double>& growth) {
-  const Device device = *execution.device;
+void prepare_resident(const Request& request, std::span<const Item> items, const std::vector<double>& growth,
+                      Prepared& prepared) {
+  const Device device = prepared.device();
   std::vector<Series> in, signal;
   std::vector<Sink> out;
   for (const Item& item : items) {
@@ -93,11 +93,21 @@ void curve_resident(const Request& request, std::span<const Item> items, const E
     signal.push_back(item.signal);
     out.push_back(item.out);
   }
-  Luggage luggage(device, execution.stream);
+  Luggage& luggage = prepared.luggage();
   const Launch launch{request.params,       request.in_type,   request.signal_type,
                       request.out_type,     std::ssize(items), luggage.send(in),
                       luggage.send(signal), luggage.send(out), luggage.send(growth)};
-  device.check(device.table->equity(device.index, launch, execution.stream), "starting a kernel");
+  prepared.add([device, launch](Handle stream) {
+    device.check(device.table->equity(device.index, launch, stream), "starting a kernel");
+  });
+}
+
+void curve_resident(const Request& request, std::span<const Item> items, const Execution& execution,
+                    const std::vector<double>& growth) {
+  if (execution.prepared != nullptr) return prepare_resident(request, items, growth, *execution.prepared);
+  Prepared prepared(*execution.device, execution.stream);
+  prepare_resident(request, items, growth, prepared);
+  prepared.put(execution.stream);
 }
 
 }  // namespace

@@ -683,9 +683,9 @@ Plan plan(int kind, const Spec& spec, std::int64_t series, std::int64_t longest)
 
 namespace {
 
-/// Of series that lie on the device. Throws MissingOnDevice if a value may be missing.
-void compute_resident(const Request& request, std::span<const Item> items, const Execution& execution) {
-  const Device device = *execution.device;
+/// Of series that lie on the device: one after the other what a call does.
+void prepare_resident(const Request& request, std::span<const Item> items, Prepared& prepared) {
+  const Device device = prepared.device();
   const std::int64_t count = std::ssize(items);
   std::int64_t longest = 0;
   std::vector<Series> in;
@@ -693,9 +693,8 @@ void compute_resident(const Request& request, std::span<const Item> items, const
     in.push_back(item.in);
     longest = std::max(longest, item.in.bars);
   }
-  Luggage luggage(device, execution.stream);
-  const Series* const series = luggage.send(in);
-  int* const suspect = luggage.flags(count);
+  const Series* const series = prepared.luggage().send(in);
+  int* const suspect = prepared.watch(count);
   for (std::size_t s = 0; s < request.specs.size(); ++s) {
     std::vector<Sink> out;
     for (const Item& item : items) {
@@ -714,14 +713,25 @@ void compute_resident(const Request& request, std::span<const Item> items, const
                         request.out_type,
                         count,
                         series,
-                        luggage.send(out),
+                        prepared.luggage().send(out),
                         suspect,
                         cut.pieces,
                         cut.piece_bars,
-                        luggage.scratch(cut.scratch_bytes)};
-    device.check(device.table->ma(device.index, launch, execution.stream), "starting a kernel");
+                        prepared.luggage().scratch(cut.scratch_bytes)};
+    prepared.add([device, launch](Handle stream) {
+      device.check(device.table->ma(device.index, launch, stream), "starting a kernel");
+    });
   }
-  if (luggage.any(suspect, count)) throw MissingOnDevice();
+}
+
+/// Throws MissingOnDevice if a value may be missing.
+void compute_resident(const Request& request, std::span<const Item> items, const Execution& execution) {
+  if (execution.prepared != nullptr) return prepare_resident(request, items, *execution.prepared);
+  Prepared prepared(*execution.device, execution.stream);
+  prepare_resident(request, items, prepared);
+  prepared.put(execution.stream);
+  const std::vector<bool> suspect = prepared.flagged(std::ssize(items));
+  if (std::find(suspect.begin(), suspect.end(), true) != suspect.end()) throw MissingOnDevice();
 }
 
 }  // namespace

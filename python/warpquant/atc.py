@@ -355,6 +355,7 @@ def run(
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Classify the trend of one symbol or of a panel.
 
@@ -390,6 +391,9 @@ def run(
         CPU threads; by default as many as the process may use. Results do not depend on it.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams"). By default the one that `prices`
+        bring.
 
     Returns
     -------
@@ -427,7 +431,7 @@ def run(
     source = unpack(prices, "prices", axis)
     where = (
         *config._execution(num_threads),
-        resolve(device, source.device, "prices", lambda: source.work("atc"), num_threads),
+        resolve(device, source.device, "prices", lambda: source.work("atc"), num_threads, stream),
     )
     other = None if src is None else unpack_like(src, "src", source, axis)
     if params.on_short == "raise":
@@ -440,7 +444,7 @@ def run(
         if results is None and source.device:
             if targets:
                 raise LayoutError("out: on a device takes no results of prices with missing values; leave it out")
-            results = again_on_host(lambda a, b: _core.atc_array(a, b, source.axis, *how), pair, source.device)
+            results = again_on_host(lambda a, b: _core.atc_array(a, b, source.axis, *how), pair, source.device, stream)
     else:
         results = _core.atc_columns(source.data, None if other is None else other.data, source.labels, *how)
 
@@ -504,6 +508,7 @@ def compute_atc_signals(
     axis: int | str | None = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
     hma: str = "",
     dema_seed: str = "",
     lsma: str = "",
@@ -546,7 +551,7 @@ kama_seed, rounding, cut, neutral, average_fill, nan_policy, length_rule, on_sho
     growth : bool, default False
         Also ``ExpMult``, the growth factor of each bar (an ndarray). Above 1.1 it is logged as a warning: late bars
         then outweigh early ones.
-    axis, num_threads, device
+    axis, num_threads, device, stream
         As in `warpquant.atc.run`.
     parallel_l1, parallel_l2, prefer_gpu, use_cache, fast_mode, use_rust_backend, use_cuda, use_cuda_kernels, \
 use_streams, num_streams, batch_size
@@ -603,6 +608,7 @@ use_streams, num_streams, batch_size
             axis=axis,
             num_threads=num_threads,
             device=device,
+            stream=stream,
         )
     if detail:
         for family in FAMILIES:
