@@ -448,6 +448,7 @@ def test_a_wait_that_takes_too_long(emulator, name):
                 call()
         assert time.monotonic() - begin < 5
         assert isinstance(info.value, (errors.DeviceTransientError, TimeoutError))
+        del info  # and with it the frames that hold results
         memory.trim("emulator")  # would free what nobody keeps
         emulator.configure()  # goes on
         assert emulator.counts()["strays"] == 0
@@ -507,7 +508,7 @@ def test_explicit_timeouts(emulator):
                 wait(timeout=seconds)
     emulator.configure()
     for wait in (stream.synchronize, event.synchronize, warpquant.Device("emulator").synchronize):
-        wait(timeout=0.0 if wait != warpquant.Device("emulator").synchronize else 5)
+        wait(timeout=5)
     assert stream.done
     assert event.query()
 
@@ -741,4 +742,4 @@ def test_every_call_of_the_table_may_fail(emulator, name, fault):
         left = [counts[c] - before[c] for c in ("memory_used", "pinned_used", "streams", "events")]
         assert sum(n > 0 for n in left) <= 1, (number, left)  # what could not be given back
         before = counts
-    assert raised > total / 2
+    assert raised > total / 4  # short memory is asked for a second time

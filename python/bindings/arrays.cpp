@@ -836,16 +836,10 @@ Streams::Streams(const Execution& how, std::vector<const Borrowed*> others) : ho
 
 Streams::~Streams() {
   if (finished_ || !how_.resident || how_.prepared != nullptr) return;
-  if (how_.ordered) order_others();
-  // Nobody is told in which stream the rest may be freed.
-  for (const Borrowed* other : others_)
-    if (!other->names_stream) keep_until_done(*how_.device, how_.stream, other->hold());
-}
-
-Fault Streams::order_others() const noexcept {
-  for (const Borrowed* other : others_)
-    if (const Fault fault = how_.device->order(how_.stream, other->stream); fault != Fault::none) return fault;
-  return Fault::none;
+  for (const Borrowed* other : others_) {
+    const Fault fault = how_.ordered ? how_.device->order(how_.stream, other->stream) : Fault::none;
+    if (fault != Fault::none || !other->names_stream) keep_until_done(*how_.device, how_.stream, other->hold());
+  }
 }
 
 void Streams::finish() {
@@ -853,9 +847,10 @@ void Streams::finish() {
   // What was sent for a call that is prepared must have come before it is used in any stream.
   bool wait = how_.prepared != nullptr;
   if (how_.ordered && !wait) {
-    how_.device->check(order_others(), "ordering streams");
-    // Whoever did not say in which stream the memory is used may free it in any.
-    for (const Borrowed* other : others_) wait |= !other->names_stream;
+    for (const Borrowed* other : others_) {
+      how_.device->check(how_.device->order(how_.stream, other->stream), "ordering streams");
+      wait |= !other->names_stream;  // whoever did not say in which stream the memory is used may free it in any
+    }
   }
   if (wait) how_.device->wait(how_.stream);
   finished_ = true;
@@ -869,6 +864,7 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
     how.stream = panel.stream();
     how.ordered = panel.rule().ordered();
     refuse_captured(*how.device, how.stream);
+    if (there->stream != how.stream) refuse_captured(*how.device, there->stream);
     if (PreparedCall* const call = device ? std::get<6>(*device) : nullptr) {
       call->work = std::make_unique<Prepared>(*how.device, how.stream);
       call->series = panel.size();

@@ -188,8 +188,6 @@ class Streams {
   void finish();
 
  private:
-  Fault order_others() const noexcept;
-
   const Execution& how_;
   std::vector<const Borrowed*> others_;
   bool finished_ = false;

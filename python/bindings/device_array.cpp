@@ -30,7 +30,7 @@ struct Export {
 
   /// What the consumer has put into its stream comes before the memory is free.
   ~Export() {
-    device.order(consumer, stream);  // nobody is left to hear of a fault
+    if (device.order(consumer, stream) != Fault::none) keep_until_done(device, consumer, memory);
   }
 };
 

@@ -134,15 +134,60 @@ void Device::synchronize(std::optional<double> seconds) const {
   if (answer->fault != Fault::none) raise(answer->fault, name() + ", waiting for the device: " + answer->message);
 }
 
+namespace {
+
+/// Pinned memory for a copy of so many bytes, which has as many pieces as it takes.
+class Staging {
+ public:
+  Staging(const Device& device, Handle stream, std::size_t bytes)
+      : device_(device), stream_(stream), memory_(std::make_shared<const DeviceMemory>(
+                                              device, stream, std::min(bytes, kPiece), DeviceMemory::Where::pinned)) {}
+
+  std::byte* data() const { return memory_->data(); }
+  /// Call f(offset, size) for each piece.
+  template <class F>
+  static void each(std::size_t bytes, F f) {
+    for (std::size_t offset = 0; offset < bytes; offset += kPiece) f(offset, std::min(bytes - offset, kPiece));
+  }
+  /// Wait for the piece that is under way.
+  void wait() const {
+    try {
+      device_.wait(stream_);
+    } catch (...) {
+      keep_until_done(device_, stream_, memory_);
+      throw;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kPiece = std::size_t{16} << 20;
+  const Device& device_;
+  Handle stream_;
+  std::shared_ptr<const DeviceMemory> memory_;
+};
+
+}  // namespace
+
 void Device::fetch(void* to, const void* from, std::size_t bytes, Handle stream) const {
-  wait(stream);
-  check(table->copy(index, to, from, bytes, stream), "copying from the device");
+  const Staging staging(*this, stream, bytes);
+  Staging::each(bytes, [&](std::size_t offset, std::size_t size) {
+    check(table->copy(index, staging.data(), static_cast<const std::byte*>(from) + offset, size, stream),
+          "copying from the device");
+    staging.wait();
+    std::memcpy(static_cast<std::byte*>(to) + offset, staging.data(), size);
+  });
 }
 
 void Device::send(void* to, const void* from, std::size_t bytes, Handle stream) const {
   constexpr std::size_t kTakenAtOnce = std::size_t{64} << 10;
-  if (bytes > kTakenAtOnce) wait(stream);
-  check(table->copy(index, to, from, bytes, stream), "copying to the device");
+  if (bytes <= kTakenAtOnce) return check(table->copy(index, to, from, bytes, stream), "copying to the device");
+  const Staging staging(*this, stream, bytes);
+  Staging::each(bytes, [&](std::size_t offset, std::size_t size) {
+    std::memcpy(staging.data(), static_cast<const std::byte*>(from) + offset, size);
+    check(table->copy(index, static_cast<std::byte*>(to) + offset, staging.data(), size, stream),
+          "copying to the device");
+    staging.wait();
+  });
 }
 
 namespace {
@@ -163,10 +208,12 @@ struct AllKept {
 void keep_until_done(const Device& device, Handle stream, std::shared_ptr<const void> things) noexcept {
   const BackendTable& table = *device.table;
   Handle event = nullptr;
-  Fault fault = table.create_event(device.index, &event);
-  if (fault == Fault::none) fault = table.record(device.index, event, stream);
-  if (fault != Fault::none && event != nullptr) table.destroy_event(device.index, std::exchange(event, nullptr));
-  if (fault == Fault::lost) return;  // a lost device does nothing any more
+  for (int attempt = 0; attempt < 2 && event == nullptr; ++attempt) {  // to give up costs the memory
+    Fault fault = table.create_event(device.index, &event);
+    if (fault == Fault::none) fault = table.record(device.index, event, stream);
+    if (fault != Fault::none && event != nullptr) table.destroy_event(device.index, std::exchange(event, nullptr));
+    if (fault == Fault::lost) return;  // a lost device does nothing any more
+  }
   {
     AllKept& all = immortal<AllKept>();
     const std::lock_guard lock(all.mutex);
@@ -352,8 +399,14 @@ void Prepared::run(Handle stream) const {
   if (device_.capturing(stream)) return put(stream);
   // Home is among them, so runs in several streams come one after the other.
   for (const Handle other : streams_) device_.check(device_.order(other, stream), "ordering streams");
-  put(stream);
-  for (const Handle other : streams_) device_.check(device_.order(stream, other), "ordering streams");
+  try {
+    put(stream);
+    for (const Handle other : streams_) device_.check(device_.order(stream, other), "ordering streams");
+  } catch (...) {
+    // What has begun goes on, and memory is freed in the order of the others.
+    for (const Handle other : streams_) device_.order(stream, other);
+    throw;
+  }
 }
 
 std::vector<bool> Prepared::flagged(std::int64_t series) const {

@@ -36,8 +36,8 @@ struct Device {
   void wait(Handle stream, std::optional<double> seconds = std::nullopt) const;
   void wait_event(Handle event, std::optional<double> seconds = std::nullopt) const;
   void synchronize(std::optional<double> seconds = std::nullopt) const;
-  /// Copy to and from memory of the host that is not pinned. A driver does such copies, but for small ones to the
-  /// device, before the call returns, and nothing can stop it from waiting for the stream; so this waits before.
+  /// Copy from the device to memory of the host, and wait for it; and to the device, without a wait if it is little. A
+  /// driver waits by itself where memory is not pinned, and nothing can stop it; so this goes through memory that is.
   void fetch(void* to, const void* from, std::size_t bytes, Handle stream) const;
   void send(void* to, const void* from, std::size_t bytes, Handle stream) const;
 
