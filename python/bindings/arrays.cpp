@@ -865,7 +865,7 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
     how.ordered = panel.rule().ordered();
     refuse_captured(*how.device, how.stream);
     if (there->stream != how.stream) refuse_captured(*how.device, there->stream);
-    if (PreparedCall* const call = device ? std::get<6>(*device) : nullptr) {
+    if (PreparedCall* const call = device ? std::get<6>(*device).value_or(nullptr) : nullptr) {
       call->work = std::make_unique<Prepared>(*how.device, how.stream);
       call->series = panel.size();
       how.prepared = call->work.get();

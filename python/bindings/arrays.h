@@ -28,7 +28,7 @@ struct PreparedCall {
 /// Backend, number of the device, streams of a pipeline, bytes of its batches; for arrays that are on the device the
 /// stream that was asked for, the one of the `with` block around, and what to prepare, if so. None: the CPU.
 using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t, std::optional<std::int64_t>,
-                                              std::optional<std::int64_t>, PreparedCall*>>;
+                                              std::optional<std::int64_t>, std::optional<PreparedCall*>>>;
 
 /// Streams as DLPack numbers them: 1 is the default one of the device, 2 that of the thread; others are handles.
 inline Handle stream_of(std::int64_t number) { return reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number)); }

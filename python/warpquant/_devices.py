@@ -147,7 +147,7 @@ def stream_number(stream: Any, device: str) -> int | None:
         found = found() if callable(found) else found
         if not isinstance(found, tuple) or len(found) != 2 or found[0] != 0:
             raise DTypeError(
-                f"stream: __cuda_stream__ of {type(stream).__name__} gave {found!r}; accepted are version 0 and a handle"
+                f"stream: __cuda_stream__ of {type(stream).__name__} gave {found!r}; accepted is (0, handle)"
             )
         return _handle(found[1])
     root = type(stream).__module__.partition(".")[0]
@@ -213,7 +213,7 @@ def _choice(backend: str, number: int, *resident: Any) -> Choice:
 
 
 def _resident(device: str, stream: Any) -> tuple[int | None, int | None, _core.PreparedCall | None]:
-    """How a call on arrays of a device is to run: stream asked for, stream of the block around, what it leaves work to."""
+    """Of a call on arrays of a device: stream asked for, stream of the block around, what it leaves its work to."""
     current = _current.get()
     around = current.handle if current is not None and current.device == device else None
     return stream_number(stream, device), around, _prepared.get()
@@ -254,8 +254,8 @@ def resolve(
         return _choice(*place, *_resident(name, stream))
     if stream is not None:
         raise ParameterError(
-            f"stream: goes with arrays that are on a device; {argument or 'the argument'} is in host memory, from where "
-            "batches take streams of their own, and the call waits for them"
+            f"stream: goes with arrays that are on a device; {argument or 'the argument'} is in host memory, from "
+            "where batches take streams of their own, and the call waits for them"
         )
     if _prepared.get() is not None:
         raise ParameterError(

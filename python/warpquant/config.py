@@ -15,8 +15,8 @@ key                       environment            meaning
 ``streams``               ``WQ_STREAMS``         batches under way on a device at once
 ``batch.max_bytes``       ``WQ_BATCH_BYTES``     memory of a batch on a device, for example ``64MiB``
 ``memory.buffer_pool``    ``WQ_BUFFER_POOL``     memory kept for the next large result, for example ``64MiB``
-``device.timeout``        ``WQ_DEVICE_TIMEOUT``  seconds that a call waits for a batch or a stream of a device; unset: as
-                                                 long as it takes. In the file its name stands in quotes
+``device.timeout``        ``WQ_DEVICE_TIMEOUT``  seconds that a call waits for a batch or a stream of a device;
+                                                 unset: as long as it takes. In the file, the name is quoted
 ========================  =====================  ==========================================================
 """
 

@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextvars import Token
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ import numpy.typing as npt
 from . import _core
 from ._devices import _current, _prepared, stream_number, with_memory
 from .errors import ParameterError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Device", "Event", "Prepared", "Stream", "prepare"]
 
@@ -79,8 +83,11 @@ class Device:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """``name`` of the model, ``uuid``, ``compute_capability`` (two numbers), ``multiprocessors``, and bytes of \
-memory, ``memory_total`` and ``memory_free``."""
+        """What there is to know about it.
+
+        ``name`` of the model, ``uuid``, ``compute_capability`` (two numbers), ``multiprocessors``, and bytes of memory,
+        ``memory_total`` and ``memory_free``.
+        """
         found = _core.device_info(*self._place, True)
         kept = ("name", "uuid", "compute_capability", "multiprocessors", "memory_total", "memory_free")
         return {key: found[key] for key in kept}
@@ -169,6 +176,7 @@ class Stream:
             raise ParameterError(f"priority: {priority!r} is not a priority; accepted are 0, 'low' and 'high'")
         self._place = _place(device)
         self._own = _core.OwnStream(*self._place, _core.HIGH_PRIORITY if priority == "high" else 0)
+        weakref.finalize(self, self._own.close)  # which also happens at exit
         self._handle = int(self._own.handle)
         self._kept: Any = None
         self._tokens: list[Token[Any]] = []
@@ -195,7 +203,6 @@ class Stream:
         number = stream_number(stream, _name(wrapped._place))
         if number is None or number == -1:
             raise ParameterError(f"stream: {stream!r} is not one stream, but a rule; accepted are streams")
-        wrapped._own = None
         wrapped._handle = number
         wrapped._kept = stream
         wrapped._tokens = []
@@ -254,7 +261,7 @@ class Stream:
         """Let all that is put into the stream from now on wait for an event. The host does not wait."""
         event.wait(self)
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         self._tokens.append(_current.set(self))
         return self
 

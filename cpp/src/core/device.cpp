@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -85,9 +86,13 @@ void poll(const Device& device, std::optional<double> seconds, Ask ask) {
       if (const double most = limit == nullptr ? 0.0 : limit(); most > 0) seconds = most;
     }
     lasts = true;
-    if (seconds && now - begin >= std::chrono::duration<double>(*seconds))
-      throw DeviceTimeoutError(device.name() + ": was not done after " + std::to_string(*seconds) +
-                               " s, the longest wait that was allowed (device.timeout); its work goes on");
+    if (seconds && now - begin >= std::chrono::duration<double>(*seconds)) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%g", *seconds);
+      throw DeviceTimeoutError(
+          device.name() + ": was not done after " + text +
+          " s, the longest wait that was allowed (device.timeout, or an argument); its work goes on");
+    }
     if (now - interrupts_asked >= kInterruptPeriod) {
       check_interrupt();
       interrupts_asked = now;
