@@ -521,14 +521,19 @@ def test_explicit_timeouts(emulator):
     assert event.query()
 
 
-def test_the_setting(monkeypatch):
+def test_the_setting(monkeypatch, tmp_path):
     assert config.get("device.timeout") is None
     for wrong in (0, -1, "soon", True, np.inf):
         with pytest.raises(errors.ParameterError, match="time to wait"), config.override(**{"device.timeout": wrong}):
             pass
-    monkeypatch.setenv("WQ_DEVICE_TIMEOUT", "2.5")
-    config.reload()
+    file = tmp_path / "config.toml"
+    file.write_text('device = "cpu"\n"device.timeout" = 3\n')
+    monkeypatch.setenv("WQ_CONFIG", str(file))
     try:
+        config.reload()
+        assert config.get("device.timeout") == 3.0
+        monkeypatch.setenv("WQ_DEVICE_TIMEOUT", "2.5")
+        config.reload()
         assert config.get("device.timeout") == 2.5
     finally:
         monkeypatch.undo()
