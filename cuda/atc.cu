@@ -13,6 +13,7 @@ std::size_t atc_scratch(int device, const atc::Run& run) {
 }
 
 Fault atc(int device, const atc::Launch& launch, Handle stream) {
+  WQ_RANGE("atc");
   return on_device(device, [&] { return wq::atc::launch_on(launch, {device, stream}); });
 }
 

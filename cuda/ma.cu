@@ -4,6 +4,7 @@
 namespace wq::cuda {
 
 Fault ma(int device, const ma::Launch& launch, Handle stream) {
+  WQ_RANGE("ma");
   return on_device(device, [&] { return wq::ma::launch_on(launch, {device, stream}); });
 }
 

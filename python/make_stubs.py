@@ -50,6 +50,7 @@ TYPES = {
     "exact": "bool",
     "num_threads": "int | None",
     "device": "str | None",
+    "stream": "Any",
 }
 
 

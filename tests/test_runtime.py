@@ -99,6 +99,7 @@ class TestConfig:
             "streams": (4, "default"),
             "batch.max_bytes": (64 * 2**20, "default"),
             "memory.buffer_pool": (64 * 2**20, "default"),
+            "device.timeout": (None, "default"),
         }
 
     @pytest.mark.parametrize("named", [True, False])

@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -11,6 +12,8 @@
 #include <mutex>
 #include <random>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "atc.cuh"
@@ -37,8 +40,14 @@ struct Work {
 
 struct Stream {
   int device;
-  std::deque<Work> queue;
+  int priority = 0;
+  std::deque<Work> queue = {};
+  bool destroyed = false;  // goes with the last of its work
+  bool captured = false;
+  std::vector<Work> graph = {};  // what was put into it meanwhile
 };
+
+using Clock = std::chrono::steady_clock;
 
 struct Block {
   int device;  // -1: pinned host memory
@@ -50,6 +59,10 @@ struct World {
   std::mutex mutex;
   Settings settings;
   Counts counts{};
+  std::map<std::string, std::int64_t> calls;
+  std::int64_t done = 0;  // pieces of work since the last settings
+  Clock::time_point busy_until;
+  std::vector<std::vector<Work>> graphs;
   std::mt19937_64 random{0};
   std::map<Handle, std::unique_ptr<Stream>> streams;
   std::map<Handle, std::shared_ptr<Event>> events;
@@ -71,10 +84,11 @@ Fault fail(Fault fault, std::string message) {
 
 /// Every entry goes through here: one lock, and the fault that a test has asked for.
 template <class F>
-Fault enter(F f) {
+Fault enter(F f, const char* entry = __builtin_FUNCTION()) {
   World& w = world();
   const std::lock_guard lock(w.mutex);
   const std::int64_t call = ++w.counts.calls;
+  ++w.calls[entry];
   const Settings& s = w.settings;
   if (s.fail_at > 0 && (s.lasting ? call >= s.fail_at : call == s.fail_at))
     return fail(s.failure, "asked for by a test, at call " + std::to_string(call));
@@ -92,37 +106,78 @@ Stream& stream_of(World& w, int device, Handle handle) {
   const auto number = reinterpret_cast<std::uintptr_t>(handle);
   if (number <= 2) handle = reinterpret_cast<Handle>(4 * static_cast<std::uintptr_t>(device) + (number == 2 ? 2 : 1));
   auto& stream = w.streams[handle];
-  if (!stream) stream = std::make_unique<Stream>(Stream{device, {}});
+  if (!stream) stream = std::make_unique<Stream>(Stream{device});
   return *stream;
 }
 
-/// Do work of all streams, one piece after the other from a stream picked at random, until `done`. False if what is
-/// left cannot begin.
-bool work_until(World& w, const std::function<bool()>& done) {
+/// How work for which somebody waits has come along.
+enum class Progress { done, later, never };
+
+bool is_stuck(const World& w) { return w.settings.stuck_after >= 0 && w.done >= w.settings.stuck_after; }
+
+/// Do work of all streams, one piece after the other from a stream picked at random, until `done`, or for as long as
+/// the device works.
+Progress work_until(World& w, const std::function<bool()>& done) {
   while (!done()) {
-    std::vector<Stream*> able;
+    std::vector<Handle> able;
     for (const auto& [handle, stream] : w.streams)
-      if (!stream->queue.empty() && stream->queue.front().ready()) able.push_back(stream.get());
-    if (able.empty()) return false;
-    Stream& stream = *able[w.settings.schedule_seed == 0 ? 0 : w.random() % able.size()];
+      if (!stream->queue.empty() && stream->queue.front().ready()) able.push_back(handle);
+    if (able.empty()) return Progress::never;
+    if (is_stuck(w) || Clock::now() < w.busy_until) return Progress::later;
+    const Handle handle = able[w.settings.schedule_seed == 0 ? 0 : w.random() % able.size()];
+    Stream& stream = *w.streams[handle];
     const Work work = std::move(stream.queue.front());
     stream.queue.pop_front();
     --w.counts.pending;
+    ++w.done;
+    if (w.settings.pace > 0)
+      w.busy_until =
+          Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(w.settings.pace));
     work.run();
+    if (stream.destroyed && stream.queue.empty()) w.streams.erase(handle);
   }
-  return true;
+  return Progress::done;
 }
 
-/// The caller waits.
-Fault finish(World& w, const Stream& stream) {
+/// Whether it is done by now; what nobody has made slow or stuck always is.
+Fault ask(World& w, const std::function<bool()>& done, int* answer) {
   ++w.counts.waits;
-  if (work_until(w, [&] { return stream.queue.empty(); })) return Fault::none;
+  const Progress progress = work_until(w, done);
+  *answer = progress == Progress::done;
+  if (progress != Progress::never) return Fault::none;
   return fail(Fault::invalid, "a stream waits for an event that never comes");
 }
 
-void put(World& w, Stream& stream, std::function<void()> run, std::function<bool()> ready = [] { return true; }) {
+/// For calls that return once it is done. On a device that is stuck they never would.
+Fault finish(World& w, const Stream& stream) {
+  for (;;) {
+    int done = 0;
+    const Fault fault = ask(w, [&] { return stream.queue.empty(); }, &done);
+    if (fault != Fault::none || done) return fault;
+    if (is_stuck(w)) return fail(Fault::invalid, "the call would never return, because the device is stuck");
+    std::this_thread::sleep_until(w.busy_until);
+  }
+}
+
+Fault put(World& w, Stream& stream, std::function<void()> run, std::function<bool()> ready = [] { return true; }) {
+  if (stream.captured) {
+    stream.graph.push_back({std::move(ready), std::move(run)});
+    return Fault::none;
+  }
   stream.queue.push_back({std::move(ready), std::move(run)});
   ++w.counts.pending;
+  return Fault::none;
+}
+
+Fault refuse_captured(const Stream& stream) {
+  return stream.captured ? fail(Fault::capture, "the stream is being captured") : Fault::none;
+}
+
+/// Allocation, by whichever thread, is not allowed while anything is captured.
+Fault refuse_captures(const World& w) {
+  for (const auto& [handle, stream] : w.streams)
+    if (stream->captured) return fail(Fault::capture, "a stream is being captured");
+  return Fault::none;
 }
 
 const std::pair<std::byte* const, Block>* block_of(const World& w, const void* p) {
@@ -177,6 +232,7 @@ const char* message() { return last_message.c_str(); }
 Fault allocate(int index, std::size_t bytes, Handle, void** out) {
   return enter([&](World& w) {
     if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
+    if (const Fault fault = refuse_captures(w); fault != Fault::none) return fault;
     if (static_cast<std::int64_t>(bytes) > w.settings.memory - w.used[index])
       return fail(Fault::out_of_memory, std::to_string(w.settings.memory - w.used[index]) + " are free");
     *out = new_block(w, index, bytes);
@@ -198,17 +254,21 @@ Fault release(int index, void* data, Handle handle) {
     w.used[index] -= bytes;
     w.counts.memory_used -= bytes;
     --w.counts.allocations;
-    put(w, stream_of(w, index, handle), [&w, block] { free_block(w, block); });
+    return put(w, stream_of(w, index, handle), [&w, block] { free_block(w, block); });
+  });
+}
+
+/// Takes a while, in which streams do what they can.
+Fault trim(int) {
+  return enter([](World& w) {
+    work_until(w, [&] { return w.counts.pending == 0; });
     return Fault::none;
   });
 }
 
-Fault trim(int) {
-  return enter([](World&) { return Fault::none; });
-}
-
 Fault allocate_pinned(int, std::size_t bytes, void** out) {
   return enter([&](World& w) {
+    if (const Fault fault = refuse_captures(w); fault != Fault::none) return fault;
     *out = new_block(w, -1, bytes);
     if (*out == nullptr) return fail(Fault::out_of_memory, "the host has no memory");
     w.counts.pinned_used += static_cast<std::int64_t>(bytes);
@@ -229,28 +289,42 @@ Fault release_pinned(int, void* data) {
 Fault copy(int index, void* to, const void* from, std::size_t bytes, Handle handle) {
   return enter([&](World& w) {
     Stream& stream = stream_of(w, index, handle);
-    if (block_of(w, from) == nullptr) {
+    const auto known = [&w](const void* p) { return block_of(w, p) != nullptr; };
+    const bool to_known = known(to);
+    if (!to_known)
+      if (const Fault fault = refuse_captured(stream); fault != Fault::none) return fault;
+    if (!known(from)) {
       // The caller may change pageable memory once the call is back.
       std::vector<std::byte> taken(static_cast<const std::byte*>(from), static_cast<const std::byte*>(from) + bytes);
-      put(w, stream, [to, taken = std::move(taken)] { std::memcpy(to, taken.data(), taken.size()); });
+      put(w, stream, [&w, to, known, taken = std::move(taken)] {
+        if (known(to))
+          std::memcpy(to, taken.data(), taken.size());
+        else
+          ++w.counts.strays;
+      });
     } else {
-      put(w, stream, [to, from, bytes] { std::memcpy(to, from, bytes); });
+      put(w, stream, [&w, to, from, bytes, known, to_known] {
+        const bool stray = !known(from) || (to_known && !known(to));
+        if (stray)
+          ++w.counts.strays;
+        else
+          std::memcpy(to, from, bytes);
+      });
     }
-    return block_of(w, to) == nullptr ? finish(w, stream) : Fault::none;
+    return to_known ? Fault::none : finish(w, stream);
   });
 }
 
 Fault fill(int index, void* to, int byte, std::size_t bytes, Handle handle) {
   return enter([&](World& w) {
-    put(w, stream_of(w, index, handle), [to, byte, bytes] { std::memset(to, byte, bytes); });
-    return Fault::none;
+    return put(w, stream_of(w, index, handle), [to, byte, bytes] { std::memset(to, byte, bytes); });
   });
 }
 
-Fault create_stream(int index, Handle* out) {
+Fault create_stream(int index, int priority, Handle* out) {
   return enter([&](World& w) {
     if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
-    auto stream = std::make_unique<Stream>(Stream{index, {}});
+    auto stream = std::make_unique<Stream>(Stream{index, priority});
     *out = stream.get();
     w.streams[*out] = std::move(stream);
     ++w.counts.streams;
@@ -262,16 +336,38 @@ Fault create_stream(int index, Handle* out) {
 Fault destroy_stream(int, Handle handle) {
   return enter([&](World& w) {
     const auto it = w.streams.find(handle);
-    if (it == w.streams.end()) return fail(Fault::invalid, "no such stream");
-    const Fault fault = finish(w, *it->second);
-    w.streams.erase(it);
+    if (it == w.streams.end() || it->second->destroyed) return fail(Fault::invalid, "no such stream");
+    it->second->destroyed = true;
+    if (it->second->queue.empty()) w.streams.erase(it);
     --w.counts.streams;
-    return fault;
+    return Fault::none;
   });
 }
 
-Fault synchronize(int index, Handle handle) {
-  return enter([&](World& w) { return finish(w, stream_of(w, index, handle)); });
+Fault query(int index, Handle handle, int* done) {
+  return enter([&](World& w) {
+    const Stream& stream = stream_of(w, index, handle);
+    if (const Fault fault = refuse_captured(stream); fault != Fault::none) return fault;
+    return ask(w, [&] { return stream.queue.empty(); }, done);
+  });
+}
+
+/// Without the lock while it lasts: others must be able to go on, and a test to end it.
+Fault synchronize(int index) {
+  for (;;) {
+    int done = 0;
+    const Fault fault = enter([&](World& w) {
+      if (const Fault refused = refuse_captures(w); refused != Fault::none) return refused;
+      const auto idle = [&] {
+        return std::all_of(w.streams.begin(), w.streams.end(), [&](const auto& entry) {
+          return entry.second->device != index || entry.second->queue.empty();
+        });
+      };
+      return ask(w, idle, &done);
+    });
+    if (fault != Fault::none || done) return fault;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 Fault create_event(int index, Handle* out) {
@@ -297,27 +393,46 @@ Fault destroy_event(int, Handle handle) {
 Fault record(int index, Handle event, Handle handle) {
   return enter([&](World& w) {
     if (!w.events.contains(event)) return fail(Fault::invalid, "no such event");
+    if (const Fault fault = refuse_captured(stream_of(w, index, handle)); fault != Fault::none) return fault;
     const std::shared_ptr<Event> e = w.events[event];
     const std::uint64_t number = ++e->recorded;
-    put(w, stream_of(w, index, handle), [e, number] { e->come = std::max(e->come, number); });
-    return Fault::none;
+    return put(w, stream_of(w, index, handle), [e, number] { e->come = std::max(e->come, number); });
+  });
+}
+
+Fault query_event(int, Handle event, int* come) {
+  return enter([&](World& w) {
+    if (!w.events.contains(event)) return fail(Fault::invalid, "no such event");
+    return ask(w, [e = w.events[event]] { return e->come >= e->recorded; }, come);
   });
 }
 
 Fault wait(int index, Handle handle, Handle event) {
   return enter([&](World& w) {
     if (!w.events.contains(event)) return fail(Fault::invalid, "no such event");
+    if (const Fault fault = refuse_captured(stream_of(w, index, handle)); fault != Fault::none) return fault;
     const std::shared_ptr<Event> e = w.events[event];
-    put(w, stream_of(w, index, handle), [] {}, [e, number = e->recorded] { return e->come >= number; });
+    return put(w, stream_of(w, index, handle), [] {}, [e, number = e->recorded] { return e->come >= number; });
+  });
+}
+
+Fault capturing(int index, Handle handle, int* out) {
+  return enter([&](World& w) {
+    *out = stream_of(w, index, handle).captured;
     return Fault::none;
   });
 }
 
-Fault capturing(int, Handle, int* out) {
-  return enter([&](World& w) {
-    *out = w.settings.capturing;
-    return Fault::none;
-  });
+}  // namespace
+
+namespace {
+
+/// At once, also on a device that was stuck or slow.
+void do_everything(World& w) {
+  w.settings.stuck_after = -1;
+  w.settings.pace = 0;
+  w.busy_until = {};
+  work_until(w, [&] { return w.counts.pending == 0; });
 }
 
 }  // namespace
@@ -325,8 +440,10 @@ Fault capturing(int, Handle, int* out) {
 void configure(const Settings& settings) {
   World& w = world();
   const std::lock_guard lock(w.mutex);
-  work_until(w, [&] { return w.counts.pending == 0; });
+  do_everything(w);
   w.settings = settings;
+  w.calls.clear();
+  w.done = 0;
   w.random.seed(settings.schedule_seed);
   w.used.resize(std::max(w.used.size(), static_cast<std::size_t>(settings.devices)), 0);
   w.counts.calls = w.counts.launches = w.counts.waits = 0;
@@ -336,8 +453,11 @@ void configure(const Settings& settings) {
 void forget() {
   World& w = world();
   const std::lock_guard lock(w.mutex);
-  work_until(w, [&] { return w.counts.pending == 0; });
+  do_everything(w);
   while (!w.blocks.empty()) free_block(w, w.blocks.begin()->first);
+  // Threads keep theirs. A handle must never come to mean another stream, so none is freed.
+  static auto* const gone = new std::vector<std::unique_ptr<Stream>>;
+  for (auto& [handle, stream] : w.streams) gone->push_back(std::move(stream));
   w.streams.clear();
   w.events.clear();
   std::fill(w.used.begin(), w.used.end(), 0);
@@ -348,6 +468,41 @@ Counts counts() {
   World& w = world();
   const std::lock_guard lock(w.mutex);
   return w.counts;
+}
+
+std::map<std::string, std::int64_t> calls() {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  return w.calls;
+}
+
+std::vector<int> priorities() {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  std::vector<int> all;
+  for (const auto& [handle, stream] : w.streams) all.push_back(stream->priority);
+  return all;
+}
+
+void begin_capture(int device, Handle handle) {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  stream_of(w, device, handle).captured = true;
+}
+
+std::size_t end_capture(int device, Handle handle) {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  Stream& stream = stream_of(w, device, handle);
+  stream.captured = false;
+  w.graphs.push_back(std::exchange(stream.graph, {}));
+  return w.graphs.size() - 1;
+}
+
+void replay(std::size_t graph, int device, Handle handle) {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  for (const Work& work : w.graphs.at(graph)) put(w, stream_of(w, device, handle), work.run, work.ready);
 }
 
 const BackendTable table = {
@@ -364,10 +519,12 @@ const BackendTable table = {
     .fill = fill,
     .create_stream = create_stream,
     .destroy_stream = destroy_stream,
+    .query = query,
     .synchronize = synchronize,
     .create_event = create_event,
     .destroy_event = destroy_event,
     .record = record,
+    .query_event = query_event,
     .wait = wait,
     .capturing = capturing,
     .survey = [](int device, const Series* series, std::int64_t count, DType type, Flaws* flaws,
@@ -390,11 +547,10 @@ Fault enqueue(Queue queue, void (*run)(const void*), const void* closure, std::s
   using namespace emulator;
   return enter([&](World& w) {
     std::vector<std::byte> copy(static_cast<const std::byte*>(closure), static_cast<const std::byte*>(closure) + bytes);
-    put(w, stream_of(w, queue.device, queue.stream), [run, copy = std::move(copy), &w] {
+    return put(w, stream_of(w, queue.device, queue.stream), [run, copy = std::move(copy), &w] {
       ++w.counts.launches;
       run(copy.data());
     });
-    return Fault::none;
   });
 }
 

@@ -92,14 +92,24 @@ class Computation {
   /// Of prices that lie on the device, all of the same number of bars. Nobody waits for it, except under
   /// NanPolicy::raise.
   void run_resident() {
-    const Device device = *execution_.device;
-    Luggage luggage(device, execution_.stream);
-    if (request_.nan == NanPolicy::raise) refuse_on_device(luggage);
-    const double* const growth = luggage.send(*growth_);
     std::vector<const Item*> items;
     for (const Item& item : items_) items.push_back(&item);
-    if (in_stages(longest_)) items = run_whole_in_stages(luggage, growth);
+    if (execution_.prepared != nullptr) {
+      WQ_EXPECT(request_.nan != NanPolicy::raise, ParameterError,
+                "nan_policy: 'raise' looks at the prices first, which a prepared call cannot; accepted are the others");
+      return prepare_resident(items, *execution_.prepared);
+    }
+    Prepared prepared(*execution_.device, execution_.stream);
+    if (request_.nan == NanPolicy::raise) refuse_on_device(prepared.luggage());
+    if (in_stages(longest_)) items = run_whole_in_stages(prepared.luggage());
+    prepare_resident(items, prepared);
+    prepared.put(execution_.stream);
+  }
+
+  void prepare_resident(const std::vector<const Item*>& items, Prepared& prepared) {
     if (items.empty()) return;
+    const Device device = prepared.device();
+    Luggage& luggage = prepared.luggage();
     std::vector<Group> groups;
     for (std::size_t first = 0; first < items.size(); first += kMaxLanes) {
       Group group = empty_group(static_cast<int>(std::min<std::size_t>(kMaxLanes, items.size() - first)));
@@ -112,8 +122,10 @@ class Computation {
     const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
     Launch launch{run_, missing, std::ssize(groups), luggage.send(groups),
                   scratch > 0 ? luggage.scratch(scratch) : nullptr};
-    launch.run.growth = growth;
-    device.check(device.table->atc(device.index, launch, execution_.stream), "starting a kernel");
+    launch.run.growth = luggage.send(*growth_);
+    prepared.add([device, launch](Handle stream) {
+      device.check(device.table->atc(device.index, launch, stream), "starting a kernel");
+    });
   }
 
   void run() {
@@ -167,7 +179,8 @@ class Computation {
   }
 
   /// Take symbols on the device in stages, if nothing is wrong with their prices; gives the others.
-  std::vector<const Item*> run_whole_in_stages(Luggage& luggage, const double* growth) const {
+  std::vector<const Item*> run_whole_in_stages(Luggage& luggage) const {
+    const double* const growth = luggage.send(*growth_);
     const auto [close, src] = survey(luggage);
     const auto is_whole = [](const Flaws& f) { return f.too_large < 0 && f.missing < 0; };
     std::vector<const Item*> others;

@@ -153,7 +153,7 @@ class Stages {
     const bool has_src = request_.separate_src;
     const Series* const src = luggage_.send(std::vector<Series>{has_src ? item_.src : item_.close});
     const Sink* const sinks = luggage_.send(averages_.all_sinks(kLengths));
-    int* const suspect = luggage_.flags(1);
+    auto* const suspect = reinterpret_cast<int*>(luggage_.scratch(sizeof(int)));  // nobody asks: no value is missing
     for (int k = 0; k < kLengths; ++k) {
       std::size_t bytes = 0;
       for (int f = 0; f < kFamilies; ++f)

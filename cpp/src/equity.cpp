@@ -27,8 +27,8 @@ void curve_on_device(const Request& request, std::span<const Item> items, const 
   t.by_bar = &growth;
   // Steps compose only where no equity is negative.
   t.cut = request.exact || !(request.params.floor >= 0) ? Cut::nowhere : Cut::always;
-  t.launch = [&](const Device& device, const Walks& walks, const double* by_bar, Handle stream) {
-    return device.table->equity(device.index, {request.params, by_bar, walks}, stream);
+  t.launch = [params = request.params](const Device& device, const Walks& walks, const double* by_bar, Handle stream) {
+    return device.table->equity(device.index, {params, by_bar, walks}, stream);
   };
   transform(t, execution);
 }

@@ -690,32 +690,36 @@ Mending mending(const Launch& launch, Hole hole, std::int64_t longest, std::size
 
 namespace {
 
-/// Of series that lie on the device. Nobody waits for it, except under NanPolicy::raise.
+/// Of series that lie on the device: one after the other what a call does. Nobody waits for it, except under
+/// NanPolicy::raise.
 class Resident {
  public:
-  Resident(const Request& request, std::span<const Item> items, const Execution& execution)
-      : request_(request), items_(items), execution_(execution), device_(*execution.device),
-        luggage_(device_, execution.stream) {
+  Resident(const Request& request, std::span<const Item> items, const Execution& execution, Prepared& prepared)
+      : request_(request), items_(items), execution_(execution), prepared_(prepared) {
     std::vector<Series> in;
-    for (const Item& item : items) {
+    for (const Item& item : items_) {
       in.push_back(item.in);
       longest_ = std::max(longest_, item.in.bars);
     }
-    in_ = luggage_.send(in);
-    suspect_ = luggage_.flags(count() + 1);
-  }
-
-  void run() {
+    in_ = luggage().send(in);
+    suspect_ = prepared.flags(count() + 1);
     std::vector<Launch> launches;
     for (std::size_t s = 0; s < request_.specs.size(); ++s) launches.push_back(launch(s));
     if (request_.nan != NanPolicy::raise) make_room_for_mending(launches);
     for (const Launch& launch : launches)
-      device_.check(device_.table->ma(device_.index, launch, execution_.stream), "starting a kernel");
-    if (request_.nan == NanPolicy::raise && luggage_.fetch(suspect_ + count(), 1)[0] != 0) refuse_missing();
+      prepared.add([device = prepared.device(), launch](Handle stream) {
+        device.check(device.table->ma(device.index, launch, stream), "starting a kernel");
+      });
+  }
+
+  /// After a run.
+  void refuse_missing() {
+    if (request_.nan == NanPolicy::raise && luggage().fetch(suspect_ + count(), 1)[0] != 0) name_missing();
   }
 
  private:
   std::int64_t count() const { return std::ssize(items_); }
+  Luggage& luggage() const { return prepared_.luggage(); }
 
   Launch launch(std::size_t s) {
     std::vector<Sink> out;
@@ -735,11 +739,11 @@ class Resident {
             request_.out_type,
             count(),
             in_,
-            luggage_.send(out),
+            luggage().send(out),
             suspect_,
             cut.pieces,
             cut.piece_bars,
-            luggage_.scratch(cut.scratch_bytes),
+            luggage().scratch(cut.scratch_bytes),
             {}};
   }
 
@@ -755,7 +759,7 @@ class Resident {
         least = least && launch.mending.blocks == 1;
       }
       try {
-        std::byte* const scratch = luggage_.scratch(bytes);
+        std::byte* const scratch = luggage().scratch(bytes);
         for (Launch& launch : launches) launch.mending.scratch = scratch;
         return;
       } catch (const DeviceOutOfMemoryError&) {
@@ -765,9 +769,9 @@ class Resident {
   }
 
   /// Names the series that the CPU names: the first whose first bar is missing, else the first with a hole.
-  void refuse_missing() {
+  void name_missing() {
     std::int64_t series = -1;
-    const std::vector<Flaws> flaws = luggage_.survey(in_, count(), request_.in_type);
+    const std::vector<Flaws> flaws = luggage().survey(in_, count(), request_.in_type);
     for (std::int64_t i = count() - 1; i >= 0; --i)
       if (flaws[i].missing > 0) series = i;
     for (std::int64_t i = count() - 1; i >= 0; --i)
@@ -778,18 +782,30 @@ class Resident {
   const Request& request_;
   const std::span<const Item> items_;
   const Execution& execution_;
-  const Device device_;
-  Luggage luggage_;
+  Prepared& prepared_;
   std::int64_t longest_ = 0;
   const Series* in_;
   int* suspect_;
 };
 
+void compute_resident(const Request& request, std::span<const Item> items, const Execution& execution) {
+  if (execution.prepared != nullptr) {
+    WQ_EXPECT(request.nan != NanPolicy::raise, ParameterError,
+              "nan: 'raise' looks at what was computed, which a prepared call does not; accepted are the others");
+    Resident(request, items, execution, *execution.prepared);
+    return;
+  }
+  Prepared prepared(*execution.device, execution.stream);
+  Resident resident(request, items, execution, prepared);
+  prepared.put(execution.stream);
+  resident.refuse_missing();
+}
+
 }  // namespace
 
 void compute(const Request& request, std::span<const Item> items, const Execution& execution) {
   if (request.specs.empty()) return;
-  if (execution.resident) return Resident(request, items, execution).run();
+  if (execution.resident) return compute_resident(request, items, execution);
   Computation(request, items, execution).run();
 }
 

@@ -22,7 +22,7 @@ void run(const Request& request, const Execution& execution) {
     t.in = request.in;
     t.out = request.out;
     t.cut = Cut::as_needed;
-    t.launch = [&](const Device& device, const Walks& walks, const double*, Handle stream) {
+    t.launch = [p](const Device& device, const Walks& walks, const double*, Handle stream) {
       return device.table->signals(device.index, {p, walks}, stream);
     };
     return transform(t, execution);

@@ -181,9 +181,11 @@ Fault fill(int index, void* to, int byte, std::size_t bytes, Handle stream) {
 
 // ------------------------------------------------------------------------------------------------ streams, events
 
-Fault create_stream(int index, Handle* out) {
+/// A priority that the device does not have counts as its nearest.
+Fault create_stream(int index, int priority, Handle* out) {
   return on_device(index, [&] {
-    return fault_of(cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(out), cudaStreamNonBlocking));
+    return fault_of(
+        cudaStreamCreateWithPriority(reinterpret_cast<cudaStream_t*>(out), cudaStreamNonBlocking, priority));
   });
 }
 
@@ -191,8 +193,20 @@ Fault destroy_stream(int index, Handle stream) {
   return on_device(index, [&] { return fault_of(cudaStreamDestroy(native(stream))); });
 }
 
-Fault synchronize(int index, Handle stream) {
-  return on_device(index, [&] { return fault_of(cudaStreamSynchronize(native(stream))); });
+/// "Not ready" is an answer and no fault.
+Fault answer_of(cudaError_t error, int* done) {
+  *done = error == cudaSuccess;
+  if (error != cudaErrorNotReady) return fault_of(error);
+  cudaGetLastError();
+  return Fault::none;
+}
+
+Fault query(int index, Handle stream, int* done) {
+  return on_device(index, [&] { return answer_of(cudaStreamQuery(native(stream)), done); });
+}
+
+Fault synchronize(int index) {
+  return on_device(index, [&] { return fault_of(cudaDeviceSynchronize()); });
 }
 
 Fault create_event(int index, Handle* out) {
@@ -207,6 +221,10 @@ Fault destroy_event(int index, Handle event) {
 
 Fault record(int index, Handle event, Handle stream) {
   return on_device(index, [&] { return fault_of(cudaEventRecord(static_cast<cudaEvent_t>(event), native(stream))); });
+}
+
+Fault query_event(int index, Handle event, int* done) {
+  return on_device(index, [&] { return answer_of(cudaEventQuery(static_cast<cudaEvent_t>(event)), done); });
 }
 
 Fault wait(int index, Handle stream, Handle event) {
@@ -315,10 +333,12 @@ const BackendTable& table() {
       .fill = fill,
       .create_stream = create_stream,
       .destroy_stream = destroy_stream,
+      .query = query,
       .synchronize = synchronize,
       .create_event = create_event,
       .destroy_event = destroy_event,
       .record = record,
+      .query_event = query_event,
       .wait = wait,
       .capturing = capturing,
       .survey = survey,

@@ -3,6 +3,10 @@
 
 #include <cuda_runtime.h>
 
+#if defined(WQ_NVTX)
+#include <nvtx3/nvtx3.hpp>
+#endif
+
 #include "warpquant/core/backend.h"
 
 /// The CUDA runtime behind the table's functions.
@@ -35,3 +39,16 @@ std::size_t atc_scratch(int device, const atc::Run& run);
 Fault signals(int device, const signals::Launch& launch, Handle stream);
 
 }  // namespace wq::cuda
+
+/// WQ_RANGE("ma"): a range of that name on the time line of a profiler, to the end of the block. Nothing at all unless
+/// built with WQ_NVTX=ON.
+#if defined(WQ_NVTX)
+namespace wq::cuda {
+struct NvtxDomain {
+  static constexpr const char* name = "warpquant";
+};
+}  // namespace wq::cuda
+#define WQ_RANGE(name) const nvtx3::scoped_range_in<wq::cuda::NvtxDomain> wq_range(name)
+#else
+#define WQ_RANGE(name) static_cast<void>(0)
+#endif

@@ -4,6 +4,7 @@
 namespace wq::cuda {
 
 Fault survey(int device, const Series* series, std::int64_t count, DType type, Flaws* flaws, Handle stream) {
+  WQ_RANGE("survey");
   return on_device(device, [&] { return survey_on(series, count, type, flaws, {device, stream}); });
 }
 

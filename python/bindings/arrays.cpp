@@ -67,8 +67,9 @@ std::shared_ptr<double[]> widen(const Borrowed& a, const std::string& name) {
 /// Finds the memory behind an object; the order of attempts is that of docs/core.md.
 class Resolver {
  public:
-  Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64, bool or_device = false)
-      : object_(object), name_(name), writable_(writable), wanted_(wanted), or_device_(or_device) {}
+  Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64, bool or_device = false,
+           const StreamRule& rule = {})
+      : object_(object), name_(name), writable_(writable), wanted_(wanted), or_device_(or_device), rule_(rule) {}
 
   Borrowed resolve() {
     if (py::isinstance<DeviceArray>(object_)) {
@@ -212,7 +213,7 @@ class Resolver {
       void* stream = nullptr;
       if (api->current_work_stream(managed->tensor.device.type, managed->tensor.device.id, &stream) != 0)
         throw_producer_error();
-      result_.stream = stream;
+      result_.stream = stream == nullptr ? stream_of(kDefaultStream) : stream;
       result_.names_stream = true;
     }
     return true;
@@ -231,9 +232,10 @@ class Resolver {
     const py::object method = object_.attr("__dlpack__");
     py::object capsule;
     const py::tuple version = py::make_tuple(dlpack::kMajor, dlpack::kMinor);
+    // The owner is told in which stream we go on.
+    if (result_.device) result_.stream = rule_.choose(*result_.device);
     try {
-      // 1: the default stream of the device, in which we go on.
-      capsule = result_.device ? method(py::arg("max_version") = version, py::arg("stream") = 1)
+      capsule = result_.device ? method(py::arg("max_version") = version, py::arg("stream") = consumer())
                                : method(py::arg("max_version") = version);
     } catch (py::error_already_set& error) {
       if (error.matches(PyExc_TypeError)) {
@@ -261,9 +263,11 @@ class Resolver {
     return true;
   }
 
+  std::int64_t consumer() const { return rule_.ordered() ? number_of(result_.stream) : kUnordered; }
+
   py::object call_legacy(const py::object& method) {
     try {
-      return result_.device ? method(py::arg("stream") = 1) : method();
+      return result_.device ? method(py::arg("stream") = consumer()) : method();
     } catch (py::error_already_set& error) {
       if (error.matches(PyExc_BufferError)) throw LayoutError(name_ + ": " + error.what());
       throw;
@@ -418,17 +422,48 @@ class Resolver {
   const bool writable_;
   const DType wanted_;  // of memory to write to
   const bool or_device_;
+  const StreamRule rule_;
   Borrowed result_;
 };
 
-// ------------------------------------------------------------------------------------------------ Borrowed
+// ------------------------------------------------------------------------------------------------ streams
 
-Borrowed Borrowed::input(py::handle object, const std::string& name, bool or_device) {
-  return Resolver(object, name, false, DType::f64, or_device).resolve();
+StreamRule::StreamRule(const DeviceChoice& choice) {
+  if (!choice) return;
+  asked_ = std::get<4>(*choice);
+  current_ = std::get<5>(*choice);
 }
 
-Borrowed Borrowed::output(py::handle object, const std::string& name, DType type) {
-  Borrowed a = Resolver(object, name, true, type, true).resolve();
+Handle StreamRule::choose(const Device& device, Handle theirs, bool framework) const {
+  if (asked_ && *asked_ != kUnordered) return stream_of(*asked_);
+  if (framework) return theirs;
+  if (current_) return stream_of(*current_);
+  return theirs != nullptr ? theirs : thread_stream(device);
+}
+
+void refuse_captured(const Device& device, Handle stream) {
+  if (device.capturing(stream))
+    throw CaptureUnsafeError(
+        "the stream is being captured, and this allocates memory, copies or waits; prepare the call before "
+        "(warpquant.prepare), and put that into the stream");
+}
+
+// ------------------------------------------------------------------------------------------------ Borrowed
+
+Borrowed Borrowed::input(py::handle object, const std::string& name, bool or_device, const StreamRule& rule) {
+  return Resolver(object, name, false, DType::f64, or_device, rule).resolve();
+}
+
+std::shared_ptr<const void> Borrowed::hold() const {
+  return {new Borrowed(*this), [](const Borrowed* b) {
+            if (!Py_IsInitialized()) return;  // nobody is left to free it for
+            const py::gil_scoped_acquire gil;
+            delete b;
+          }};
+}
+
+Borrowed Borrowed::output(py::handle object, const std::string& name, DType type, const StreamRule& rule) {
+  Borrowed a = Resolver(object, name, true, type, true, rule).resolve();
   if (!a.writable) throw LayoutError(name + ": is read-only, but the result is to be written to it");
   if (a.type != type)
     throw DTypeError(name + ": holds " + dtype_name(a.type) + " values, but the result is " + dtype_name(type));
@@ -505,10 +540,13 @@ py::dict copy_counts() {
 
 // ------------------------------------------------------------------------------------------------ Panel
 
-Panel Panel::of_array(py::handle object, const std::string& name, int time_axis, bool or_int8) {
+Panel Panel::of_array(py::handle object, const std::string& name, int time_axis, bool or_int8,
+                      const DeviceChoice& device) {
   Panel p;
-  p.arrays_.push_back(Borrowed::input(object, name, true));
+  p.rule_ = StreamRule(device);
+  p.arrays_.push_back(Borrowed::input(object, name, true, p.rule_));
   const Borrowed& a = p.arrays_[0];
+  if (a.device) p.stream_ = p.rule_.choose(*a.device, a.stream, a.names_stream && !py::isinstance<DeviceArray>(object));
   if (a.type == DType::i8 && !or_int8)
     throw DTypeError(name + ": holds integers on a device; accepted there are float64 and float32");
   if (a.ndim() != 1 && a.ndim() != 2)
@@ -643,7 +681,7 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies) {
     const bool swap = a->ndim() == 2 && (std::abs(a->strides[time]) <= std::abs(a->strides[1 - time])) == (time == 0);
     std::vector<std::int64_t> shape = a->shape;
     if (swap) std::swap(shape[0], shape[1]);
-    DeviceArray array(*a->device, a->stream, type, with_copies(shape));
+    DeviceArray array(*a->device, panel.stream(), type, with_copies(shape));
     if (swap) array = array.swapped();
     arrays_.push_back(array.borrow());
     object_ = py::cast(std::move(array));
@@ -698,11 +736,11 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
                        " series");
     for (std::int64_t i = 0; i < panel.size(); ++i) {
       const std::string what = name + ": " + panel.label(i);
-      arrays_.push_back(Borrowed::output(list[i], what, type));
+      arrays_.push_back(Borrowed::output(list[i], what, type, panel.rule()));
       expect(arrays_.back(), {panel.bars(i)}, what);
     }
   } else {
-    arrays_.push_back(Borrowed::output(out, name, type));
+    arrays_.push_back(Borrowed::output(out, name, type, panel.rule()));
     if (panel.is_columns()) {
       if (!panel.same_bars() || panel.size() == 0)
         throw ShapeError(name + ": series have different lengths, so one array cannot take them; pass a dict");
@@ -730,7 +768,7 @@ Result Result::last_values(const Panel& panel, DType type) {
   Result r;
   const bool single = !panel.is_columns() && panel.arrays()[0].ndim() == 1;
   if (const Borrowed* a = panel.on_device()) {
-    DeviceArray there(*a->device, a->stream, type,
+    DeviceArray there(*a->device, panel.stream(), type,
                       single ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{panel.size()});
     r.arrays_.push_back(there.borrow());
     r.object_ = py::cast(std::move(there));
@@ -778,7 +816,7 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
                          std::to_string(kMost) + ", or None for as many as the process may use");
   Execution how{parse_level(simd), num_threads};
   if (device) {
-    const auto& [name, index, streams, batch_bytes] = *device;
+    const auto& [name, index, streams, batch_bytes, stream, current, prepared] = *device;
     how.device = Device{backend(name), index};
     how.pipeline = {streams, static_cast<std::size_t>(batch_bytes)};
   }
@@ -787,20 +825,35 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
 
 Streams::Streams(const Execution& how, std::vector<const Borrowed*> others) : how_(how), others_(std::move(others)) {
   if (!how_.resident) return;
-  for (const Borrowed* other : others_)
+  if (how_.prepared != nullptr)
+    for (const Borrowed* other : others_) how_.prepared->use(other->hold(), how_.ordered ? other->stream : how_.stream);
+  if (!how_.ordered || how_.prepared != nullptr) return;
+  for (const Borrowed* other : others_) {
+    if (other->stream != how_.stream) refuse_captured(*how_.device, other->stream);
     how_.device->check(how_.device->order(other->stream, how_.stream), "ordering streams");
+  }
+}
+
+Streams::~Streams() {
+  if (finished_ || !how_.resident || how_.prepared != nullptr) return;
+  for (const Borrowed* other : others_) {
+    const Fault fault = how_.ordered ? how_.device->order(how_.stream, other->stream) : Fault::none;
+    if (fault != Fault::none || !other->names_stream) keep_until_done(*how_.device, how_.stream, other->hold());
+  }
 }
 
 void Streams::finish() {
   if (!how_.resident) return;
-  bool wait = false;
-  for (const Borrowed* other : others_) {
-    how_.device->check(how_.device->order(how_.stream, other->stream), "ordering streams");
-    wait |= !other->names_stream;
+  // What was sent for a call that is prepared must have come before it is used in any stream.
+  bool wait = how_.prepared != nullptr;
+  if (how_.ordered && !wait) {
+    for (const Borrowed* other : others_) {
+      how_.device->check(how_.device->order(how_.stream, other->stream), "ordering streams");
+      wait |= !other->names_stream;  // whoever did not say in which stream the memory is used may free it in any
+    }
   }
-  // Whoever did not say in which stream the memory is used may free it in any.
-  if (wait)
-    how_.device->check(how_.device->table->synchronize(how_.device->index, how_.stream), "waiting for a stream");
+  if (wait) how_.device->wait(how_.stream);
+  finished_ = true;
 }
 
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device) {
@@ -808,11 +861,14 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
   if (const Borrowed* there = panel.on_device()) {
     how.resident = true;
     how.device = there->device;
-    how.stream = there->stream;
-    int capturing = 0;
-    how.device->check(how.device->table->capturing(how.device->index, how.stream, &capturing), "asking a stream");
-    if (capturing != 0)
-      throw CaptureUnsafeError("the stream of the arrays is being captured, and this call allocates memory and copies");
+    how.stream = panel.stream();
+    how.ordered = panel.rule().ordered();
+    refuse_captured(*how.device, how.stream);
+    if (there->stream != how.stream) refuse_captured(*how.device, there->stream);
+    if (PreparedCall* const call = device ? std::get<6>(*device).value_or(nullptr) : nullptr) {
+      call->work = std::make_unique<Prepared>(*how.device, how.stream);
+      how.prepared = call->work.get();
+    }
   }
   return how;
 }
@@ -823,9 +879,8 @@ py::array copy_to_host(const Borrowed& there) {
   auto bytes = std::make_unique<std::vector<std::byte>>(static_cast<std::size_t>(high - low));
   if (!bytes->empty()) {
     const py::gil_scoped_release release;
-    const Device& d = *there.device;
-    d.check(d.table->copy(d.index, bytes->data(), low, bytes->size(), there.stream), "copying from the device");
-    d.check(d.table->synchronize(d.index, there.stream), "waiting for a stream");
+    refuse_captured(*there.device, there.stream);
+    there.device->fetch(bytes->data(), low, bytes->size(), there.stream);
   }
   const void* data = bytes->data() + (there.data - low);
   const py::capsule base(bytes.release(), [](void* p) { delete static_cast<std::vector<std::byte>*>(p); });

@@ -19,16 +19,55 @@ namespace wq {
 
 namespace py = pybind11;
 
+/// A call on arrays of a device, put off: what `warpquant.prepare` makes.
+struct PreparedCall {
+  std::unique_ptr<Prepared> work;  // none before a call has been prepared
+};
+
+/// Backend, number of the device, streams of a pipeline, bytes of its batches; for arrays that are on the device the
+/// stream that was asked for, the one of the `with` block around, and what to prepare, if so. None: the CPU.
+using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t, std::optional<std::int64_t>,
+                                              std::optional<std::int64_t>, std::optional<PreparedCall*>>>;
+
+/// Streams as DLPack numbers them: 1 is the default one of the device, 2 that of the thread; others are handles.
+inline Handle stream_of(std::int64_t number) { return reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number)); }
+inline std::int64_t number_of(Handle stream) {
+  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(stream));
+}
+inline constexpr std::int64_t kDefaultStream = 1, kUnordered = -1;
+
+/// The stream for work on arrays of a device, of which nobody else says one.
+class StreamRule {
+ public:
+  StreamRule() = default;
+  explicit StreamRule(const DeviceChoice& choice);
+
+  /// Whether other streams wait for it, and it for them.
+  bool ordered() const { return asked_ != kUnordered; }
+  /// `theirs`: the stream in which an argument is used, which the call follows if it is that of a framework.
+  Handle choose(const Device& device, Handle theirs = nullptr, bool framework = false) const;
+
+ private:
+  std::optional<std::int64_t> asked_, current_;
+};
+
+/// Throws CaptureUnsafeError if a stream is being captured into a graph.
+void refuse_captured(const Device& device, Handle stream);
+
 /// Memory of an argument, borrowed until destroyed (which needs the GIL): of the host, or of a device.
 class Borrowed {
  public:
   /// Anything with the buffer protocol, the DLPack exchange table, `__dlpack__` or `__array__`, or a list. Numbers are
   /// float64 or float32 afterwards; integers are widened. Throws DTypeError, ShapeError, LayoutError naming `name`.
   /// Memory of a device is refused unless `or_device`.
-  static Borrowed input(py::handle object, const std::string& name, bool or_device = false);
+  static Borrowed input(py::handle object, const std::string& name, bool or_device = false,
+                        const StreamRule& rule = {});
 
   /// Memory to write to: the same, but writable and of exactly this type.
-  static Borrowed output(py::handle object, const std::string& name, DType type);
+  static Borrowed output(py::handle object, const std::string& name, DType type, const StreamRule& rule = {});
+
+  /// A copy that may be destroyed without the GIL.
+  std::shared_ptr<const void> hold() const;
 
   const std::byte* data = nullptr;
   std::vector<std::int64_t> shape, strides;  // strides in bytes
@@ -70,7 +109,8 @@ py::dict copy_counts();
 class Panel {
  public:
   /// `or_int8`: on a device, int8 is accepted, too.
-  static Panel of_array(py::handle object, const std::string& name, int time_axis, bool or_int8 = false);
+  static Panel of_array(py::handle object, const std::string& name, int time_axis, bool or_int8 = false,
+                        const DeviceChoice& device = std::nullopt);
   static Panel of_columns(const py::list& columns, const std::string& name, const std::vector<std::string>& labels);
 
   std::int64_t size() const { return count_; }
@@ -81,6 +121,9 @@ class Panel {
   DType type() const { return type_; }
   /// Memory of the panel, whose device and stream are those of the whole.
   const Borrowed* on_device() const { return !columns_ && arrays_[0].device ? &arrays_[0] : nullptr; }
+  /// Where a call goes whose first argument this is, and where its results come from.
+  Handle stream() const { return stream_; }
+  const StreamRule& rule() const { return rule_; }
   bool is_columns() const { return columns_; }
   int time_axis() const { return time_axis_; }
   const std::vector<Borrowed>& arrays() const { return arrays_; }
@@ -94,6 +137,8 @@ class Panel {
   int time_axis_ = 0;
   bool columns_ = false;
   DType type_ = DType::f64;
+  StreamRule rule_;
+  Handle stream_ = nullptr;
 };
 
 /// A result with the structure of a panel: an array of the same shape and memory order; for columns of equal length
@@ -134,18 +179,18 @@ class Result {
 /// Around a computation on arrays of a device that are not all used in the same stream.
 class Streams {
  public:
-  /// Lets the computation's stream wait for those of the arrays.
+  /// Lets the computation's stream wait for those of the arrays. A call that is prepared gets the arrays.
   Streams(const Execution& how, std::vector<const Borrowed*> arrays);
+  /// Arrays that an unfinished computation uses stay until the device is done.
+  ~Streams();
   /// Lets their streams wait for the computation.
   void finish();
 
  private:
   const Execution& how_;
   std::vector<const Borrowed*> others_;
+  bool finished_ = false;
 };
-
-/// Backend, number of the device, streams, bytes of a batch; none: the CPU.
-using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t>>;
 
 Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
 /// The same, where the panel is if it is on a device. Throws CaptureUnsafeError if its stream is being captured.

@@ -105,11 +105,12 @@ void check_prices(const Panel& close, const std::optional<Panel>& src) {
   if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
 }
 
-std::pair<Panel, std::optional<Panel>> panels_of(const py::object& prices, const py::object& src, int axis) {
-  const Panel close = Panel::of_array(prices, "prices", axis);
+std::pair<Panel, std::optional<Panel>> panels_of(const py::object& prices, const py::object& src, int axis,
+                                                 const DeviceChoice& device) {
+  const Panel close = Panel::of_array(prices, "prices", axis, false, device);
   std::optional<Panel> source;
   if (!src.is_none()) {
-    source = Panel::of_array(src, "src", axis);
+    source = Panel::of_array(src, "src", axis, false, device);
     if (source->arrays()[0].shape != close.arrays()[0].shape)
       throw ShapeError("src: has shape " + source->arrays()[0].shape_text() + ", but prices have " +
                        close.arrays()[0].shape_text());
@@ -163,7 +164,9 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   std::vector<atc::Item> items = items_of(close, src);
   py::list results;
   std::vector<std::pair<std::string, Result>> given;  // results that go to memory of the caller's
+  std::vector<Borrowed> arrays;                       // of a device, all that are used
   const auto note = [&](const Result& result, const std::string& name) {
+    if (how.resident) arrays.push_back(result.arrays()[0]);
     if (!out.contains(name)) return;
     for (const Borrowed& target : result.arrays())
       for (std::int64_t i = 0; src && i < static_cast<std::int64_t>(src->arrays().size()); ++i)
@@ -198,8 +201,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
     for (const Borrowed& array : result.arrays()) targets.emplace_back(name, &array);
   check_apart(std::move(targets));
   std::vector<const Borrowed*> others;
-  for (const auto& [name, result] : given)
-    for (const Borrowed* array : result.borrowed()) others.push_back(array);
+  for (const Borrowed& array : arrays) others.push_back(&array);
   for (const Panel* panel : {&close, src ? &*src : nullptr})
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
@@ -281,7 +283,7 @@ void register_atc(py::module_& m) {
       [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
          const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, bool single,
          const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
-        const auto [close, source] = panels_of(prices, src, axis);
+        const auto [close, source] = panels_of(prices, src, axis, device);
         return run(close, source, settings, outputs, last_only, detail, float32, exact, single, out, num_threads, simd,
                    device);
       },
@@ -308,7 +310,7 @@ void register_atc(py::module_& m) {
       [](const py::object& prices, const py::object& src, int axis, const std::vector<const Settings*>& settings,
          const std::vector<int>& outputs, bool last_only, bool float32, int num_threads, const std::string& simd,
          const DeviceChoice& device) {
-        const auto [close, source] = panels_of(prices, src, axis);
+        const auto [close, source] = panels_of(prices, src, axis, device);
         return sweep(close, source, settings, outputs, last_only, float32, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("float32"),

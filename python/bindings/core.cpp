@@ -8,6 +8,7 @@
 #include "register.h"
 #include "warpquant/core/backend.h"
 #include "warpquant/core/buffer_pool.h"
+#include "warpquant/core/device.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
 #include "warpquant/core/parallel.h"
@@ -41,6 +42,7 @@ void translate_errors(std::exception_ptr pointer) {
       translate<DeviceUnavailableError>(pointer, "DeviceUnavailableError") ||
       translate<DeviceOutOfMemoryError>(pointer, "DeviceOutOfMemoryError") ||
       translate<DeviceTransientError>(pointer, "DeviceTransientError") ||
+      translate<DeviceTimeoutError>(pointer, "DeviceTimeoutError") ||
       translate<DeviceLostError>(pointer, "DeviceLostError") || translate<KernelError>(pointer, "KernelError") ||
       translate<CaptureUnsafeError>(pointer, "CaptureUnsafeError") ||
       translate<InternalError>(pointer, "InternalError"))
@@ -58,6 +60,13 @@ bool interrupted() {
   if (PyErr_CheckSignals() == 0) return false;
   PyErr_Clear();
   return true;
+}
+
+/// The setting for the thread that asks.
+double wait_limit() {
+  const py::gil_scoped_acquire gil;
+  const py::object seconds = py::module_::import("warpquant.config").attr("get")("device.timeout");
+  return seconds.is_none() ? 0.0 : py::cast<double>(seconds);
 }
 
 /// Device modules that have been loaded, by name.
@@ -133,6 +142,7 @@ const BackendTable* backend(const std::string& name) {
 void register_core(py::module_& m) {
   py::register_exception_translator(translate_errors);
   set_interrupt_check(interrupted);
+  set_wait_limit(wait_limit);
   m.attr("__version__") = WQ_VERSION;
   m.def("build_info", build_info, "What this module was built from and for.");
   m.def(

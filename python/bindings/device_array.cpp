@@ -30,7 +30,7 @@ struct Export {
 
   /// What the consumer has put into its stream comes before the memory is free.
   ~Export() {
-    device.order(consumer, stream);  // nobody is left to hear of a fault
+    if (device.order(consumer, stream) != Fault::none) keep_until_done(device, consumer, memory);
   }
 };
 
@@ -74,7 +74,14 @@ DeviceArray::DeviceArray(const Device& device, Handle stream, DType type, std::v
   }
   // Strides of an array without elements mean nothing, but consumers want them positive.
   for (std::int64_t& stride : strides_) stride = stride > 0 ? stride : item_size(type);
-  memory_ = std::make_shared<DeviceMemory>(device, stream, static_cast<std::size_t>(bytes_));
+  /// The stream in whose order memory is freed must be there until then.
+  struct Owned {
+    std::shared_ptr<const DeviceStream> stream;
+    DeviceMemory memory;
+  };
+  const auto owned = std::make_shared<Owned>(
+      Owned{DeviceStream::owner(device, stream), DeviceMemory(device, stream, static_cast<std::size_t>(bytes_))});
+  memory_ = {owned, &owned->memory};
 }
 
 DeviceArray DeviceArray::swapped() const {
@@ -103,21 +110,19 @@ void DeviceArray::fill_from(const py::array& values) {
   if (bytes_ == 0) return;
   const void* const from = values.data();
   const py::gil_scoped_release release;
-  device_.check(device_.table->copy(device_.index, data(), from, static_cast<std::size_t>(bytes_), stream_),
-                "copying to the device");
+  device_.send(data(), from, static_cast<std::size_t>(bytes_), stream_);
 }
 
 Handle DeviceArray::order_after(const py::object& consumer) const {
   if (!consumer.is_none() && !py::isinstance<py::int_>(consumer))
     throw py::type_error("stream: is a " + std::string(Py_TYPE(consumer.ptr())->tp_name) +
                          "; accepted are whole numbers and None");
-  const std::int64_t number = consumer.is_none() ? 1 : py::cast<std::int64_t>(consumer);
-  if (number == -1) return stream_;  // takes care itself
+  const std::int64_t number = consumer.is_none() ? kDefaultStream : py::cast<std::int64_t>(consumer);
+  if (number == kUnordered) return stream_;  // takes care itself
   if (number <= 0)
     throw ParameterError("stream: " + std::to_string(number) +
                          " is no stream; accepted are 1 (legacy default), 2 (per thread), handles, -1 and None");
-  const auto theirs = reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number));
-  if (theirs == stream_ || (number == 1 && stream_ == nullptr)) return stream_;
+  const Handle theirs = stream_of(number);
   device_.check(device_.order(stream_, theirs), "ordering streams");
   return theirs;
 }
@@ -175,8 +180,7 @@ py::dict DeviceArray::cuda_array_interface() const {
   d["strides"] = py::tuple(py::cast(strides_));
   d["typestr"] = numpy_type(type_).attr("str");
   d["data"] = py::make_tuple(bytes_ == 0 ? 0 : reinterpret_cast<std::uintptr_t>(data()), false);
-  // Null is written 1: in this protocol 0 would be no stream at all.
-  d["stream"] = stream_ == nullptr ? 1 : reinterpret_cast<std::uintptr_t>(stream_);
+  d["stream"] = number_of(stream_);
   return d;
 }
 
@@ -193,8 +197,8 @@ void register_device_array(py::module_& m) {
       .def_property_readonly(
           "device", [](const DeviceArray& a) { return a.device().name(); }, "Where it is, such as 'cuda:0'.")
       .def_property_readonly(
-          "stream", [](const DeviceArray& a) { return reinterpret_cast<std::uintptr_t>(a.stream()); },
-          "Handle of the stream whose work fills it; 0 is the default stream.")
+          "stream", [](const DeviceArray& a) { return number_of(a.stream()); },
+          "The stream whose work fills it, as DLPack numbers streams: 1 is the default stream, others are handles.")
       .def(
           "to_numpy", [](const DeviceArray& a) { return copy_to_host(a.borrow()); },
           "A copy in host memory; waits for the array's stream.")
@@ -202,7 +206,8 @@ void register_device_array(py::module_& m) {
           "wait",
           [](const DeviceArray& a) {
             const py::gil_scoped_release release;
-            a.device().check(a.device().table->synchronize(a.device().index, a.stream()), "waiting for a stream");
+            refuse_captured(a.device(), a.stream());
+            a.device().wait(a.stream());
           },
           "Wait until the work that fills it is done.")
       .def("__dlpack__", &DeviceArray::dlpack, py::kw_only(), arg("stream") = py::none(),
@@ -228,18 +233,21 @@ void register_device_array(py::module_& m) {
       });
   m.def(
       "to_device",
-      [](const py::array& values, const std::string& name, int number, std::uintptr_t stream) {
+      [](const py::array& values, const std::string& name, int number, std::optional<std::int64_t> stream) {
         const char kind = values.dtype().kind();
         const std::int64_t size = values.itemsize();
         const DType type = kind == 'i' ? DType::i8 : size == 4 ? DType::f32 : DType::f64;
         WQ_EXPECT((kind == 'f' && (size == 4 || size == 8)) || (kind == 'i' && size == 1), DTypeError,
                   "array: holds neither float64, float32 nor int8");
-        DeviceArray there({backend(name), number}, reinterpret_cast<Handle>(stream), type,
+        const Device device{backend(name), number};
+        const Handle handle = stream ? stream_of(*stream) : thread_stream(device);
+        refuse_captured(device, handle);
+        DeviceArray there(device, handle, type,
                           std::vector<std::int64_t>(values.shape(), values.shape() + values.ndim()));
         there.fill_from(values);
         return there;
       },
-      arg("array"), arg("backend"), arg("number"), arg("stream") = 0, "A copy of a contiguous array.");
+      arg("array"), arg("backend"), arg("number"), arg("stream") = py::none(), "A copy of a contiguous array.");
   m.def(
       "memory_stats",
       [](const std::string& name, int number) {
@@ -271,6 +279,7 @@ void register_device_array(py::module_& m) {
       "trim",
       [](const std::string& name, int number) {
         const py::gil_scoped_release release;
+        release_kept();
         resources_of({backend(name), number}).device->trim();
         resources_of({backend(name), number}).pinned->trim();
       },

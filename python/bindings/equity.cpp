@@ -60,9 +60,9 @@ void register_equity(py::module_& m) {
       [](const py::object& x, const py::object& signal, int axis, bool from_prices, double starting,
          double decay_per_bar, double growth_per_bar, double floor, std::int64_t cutout, bool sticky, bool exact,
          const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
-        return curve(Panel::of_array(x, name_of(from_prices), axis), Panel::of_array(signal, "signal", axis, true),
-                     from_prices, starting, decay_per_bar, growth_per_bar, floor, cutout, sticky, exact, out,
-                     num_threads, simd, device);
+        return curve(Panel::of_array(x, name_of(from_prices), axis, false, device),
+                     Panel::of_array(signal, "signal", axis, true, device), from_prices, starting, decay_per_bar,
+                     growth_per_bar, floor, cutout, sticky, exact, out, num_threads, simd, device);
       },
       arg("x"), arg("signal"), arg("axis"), arg("from_prices"), arg("starting"), arg("decay_per_bar"),
       arg("growth_per_bar"), arg("floor"), arg("cutout"), arg("sticky"), arg("exact"), arg("out"), arg("num_threads"),

@@ -44,7 +44,9 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   std::vector<ma::Item> items;
   for (std::int64_t i = 0; i < panel.size(); ++i)
     items.push_back({panel.series(i), result.sink(i), result.copy_step(i)});
-  Streams streams(how, result.borrowed());
+  std::vector<const Borrowed*> arrays = result.borrowed();
+  if (panel.on_device()) arrays.push_back(panel.on_device());
+  Streams streams(how, std::move(arrays));
   {
     const py::gil_scoped_release release;
     ma::compute(request, items, how);
@@ -56,8 +58,8 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
 py::object compute_array(int kind, const py::object& x, const std::vector<std::int64_t>& lengths, bool several,
                          bool seed_first, double fast, double slow, const std::string& nan, int axis,
                          const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
-  return compute(kind, Panel::of_array(x, "x", axis), lengths, several, seed_first, fast, slow, nan, out, num_threads,
-                 simd, device);
+  return compute(kind, Panel::of_array(x, "x", axis, false, device), lengths, several, seed_first, fast, slow, nan, out,
+                 num_threads, simd, device);
 }
 
 py::object compute_columns(int kind, const py::list& columns, const std::vector<std::string>& labels,

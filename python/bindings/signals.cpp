@@ -98,7 +98,7 @@ void register_signals(py::module_& m) {
          int num_threads, const std::string& simd, const DeviceChoice& device) {
         std::vector<Panel> panels;
         for (std::size_t k = 0; k < names.size(); ++k)
-          panels.push_back(Panel::of_array(inputs[k], names[k], axis, k < names.size() / 2));
+          panels.push_back(Panel::of_array(inputs[k], names[k], axis, k < names.size() / 2, device));
         return run(op, panels, names, numbers, rounding, out, num_threads, simd, device);
       },
       arg("op"), arg("inputs"), arg("names"), arg("axis"), arg("numbers"), arg("rounding"), arg("out"),

@@ -21,6 +21,7 @@ from .errors import (
     CaptureUnsafeError,
     DeviceLostError,
     DeviceOutOfMemoryError,
+    DeviceTimeoutError,
     DeviceTransientError,
     DeviceUnavailableError,
     DTypeError,
@@ -32,6 +33,7 @@ from .errors import (
     ShapeError,
     WarpquantError,
 )
+from .streams import Device, Event, Prepared, Stream, prepare
 
 __version__: str = _core.__version__
 
@@ -48,16 +50,21 @@ __all__ = [
     "Array",
     "CaptureUnsafeError",
     "DTypeError",
+    "Device",
     "DeviceLostError",
     "DeviceOutOfMemoryError",
+    "DeviceTimeoutError",
     "DeviceTransientError",
     "DeviceUnavailableError",
+    "Event",
     "ForkedContextError",
     "InternalError",
     "KernelError",
     "LayoutError",
     "ParameterError",
+    "Prepared",
     "ShapeError",
+    "Stream",
     "WarpquantError",
     "__version__",
     "atc",
@@ -68,6 +75,7 @@ __all__ = [
     "equity",
     "errors",
     "ma",
+    "prepare",
     "signals",
     "to_device",
 ]

@@ -68,7 +68,73 @@ class Array:
     @property
     def stream(self) -> int:
         """
-        Handle of the stream whose work fills it; 0 is the default stream.
+        The stream whose work fills it, as DLPack numbers streams: 1 is the default stream, others are handles.
+        """
+class OwnStream:
+    """
+    A stream of a device, beside all others.
+    """
+    def __init__(self, backend: str, number: typing.SupportsInt | typing.SupportsIndex, priority: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def close(self) -> None:
+        """
+        Let go of it; it ends with the arrays that were made in it.
+        """
+    @property
+    def handle(self) -> int:
+        """
+        As DLPack numbers streams.
+        """
+class Event:
+    """
+    A mark in a stream.
+    """
+    def __init__(self, backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def hold_up(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Let a stream wait for the mark.
+        """
+    def query(self) -> bool:
+        """
+        Whether the stream has come to the mark.
+        """
+    def record(self, stream: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Put the mark into a stream.
+        """
+    def synchronize(self, timeout: typing.SupportsFloat | typing.SupportsIndex | None) -> None:
+        """
+        Wait until it has.
+        """
+class PreparedCall:
+    """
+    A call on arrays of a device, put off.
+    """
+    def __init__(self) -> None:
+        ...
+    def missing(self) -> numpy.typing.NDArray[numpy.bool]:
+        """
+        Which series had missing values in the last run; waits for it.
+        """
+    def run(self, stream: typing.SupportsInt | typing.SupportsIndex | None) -> None:
+        """
+        Put it into a stream.
+        """
+    @property
+    def device(self) -> str:
+        """
+        Where it runs.
+        """
+    @property
+    def ready(self) -> bool:
+        """
+        Whether there is a call.
+        """
+    @property
+    def stream(self) -> int:
+        """
+        Where it goes if nothing else is said.
         """
 class MaStream:
     """
@@ -150,11 +216,11 @@ def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collec
     """
     Equity curves of lists of one-dimensional arrays.
     """
-def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Averages of an array.
     """
-def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Averages of a list[typing.Any] of one-dimensional arrays.
     """
@@ -204,4 +270,5 @@ def usable_processors() -> int:
     """
 ATC_DETAILS: tuple[str, ...] = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_ma', 'kama_ma', 'ema_sig', 'hma_sig', 'wma_sig', 'dema_sig', 'lsma_sig', 'kama_sig', 'ema_eq', 'hma_eq', 'wma_eq', 'dema_eq', 'lsma_eq', 'kama_eq')
 ATC_OUTPUTS: tuple[str, ...] = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
+HIGH_PRIORITY: int = -100
 __version__: str

@@ -6,9 +6,11 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import operator
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +18,15 @@ from . import _core, _cost, config
 from ._containers import unpack
 from .errors import DeviceUnavailableError, DTypeError, ForkedContextError, LayoutError, ParameterError
 
+if TYPE_CHECKING:
+    from .streams import Stream
+
 _log = logging.getLogger("warpquant")
+
+#: The stream of the `with` block around a call.
+_current: ContextVar[Stream | None] = ContextVar("warpquant_stream", default=None)
+#: What a call is to leave its work to, instead of doing it.
+_prepared: ContextVar[_core.PreparedCall | None] = ContextVar("warpquant_prepared", default=None)
 
 
 #: The process in which each device module was first asked for its devices.
@@ -111,6 +121,59 @@ def with_memory(device: str) -> tuple[str, int]:
     return usable(name)
 
 
+_STREAMS = (
+    "accepted are 1 (default stream), 2 (that of the thread), handles, -1 (no ordering), objects with __cuda_stream__, "
+    "and streams of PyTorch and CuPy"
+)
+
+
+def stream_number(stream: Any, device: str) -> int | None:
+    """A stream as DLPack numbers them; -1 and None are rules of the callers.
+
+    Raises
+    ------
+    ParameterError
+        If it is a number that means no stream, or a stream of another device.
+    DTypeError
+        If it is nothing of the kind.
+    """
+    if stream is None:
+        return None
+    if hasattr(stream, "__cuda_stream__"):
+        theirs = getattr(stream, "device", None)
+        if type(stream).__module__ == "warpquant.streams" and theirs != device:
+            raise ParameterError(f"stream: is a stream of {theirs!r}, but the work is on {device!r}")
+        found = stream.__cuda_stream__
+        found = found() if callable(found) else found
+        if not isinstance(found, tuple) or len(found) != 2 or found[0] != 0:
+            raise DTypeError(
+                f"stream: __cuda_stream__ of {type(stream).__name__} gave {found!r}; accepted is (0, handle)"
+            )
+        return _handle(found[1])
+    root = type(stream).__module__.partition(".")[0]
+    if root == "torch" and hasattr(stream, "cuda_stream"):
+        return _handle(stream.cuda_stream)
+    if root == "cupy" and hasattr(stream, "ptr"):
+        return _handle(stream.ptr)
+    try:
+        number = operator.index(stream)
+    except TypeError:
+        number = None
+    if number is None or isinstance(stream, (bool, np.bool_)):
+        raise DTypeError(f"stream: {type(stream).__name__} is no stream; {_STREAMS}")
+    if not (number == -1 or 1 <= number < 2**63):
+        raise ParameterError(f"stream: {number} is no stream; {_STREAMS}")
+    return number
+
+
+def _handle(value: Any) -> int:
+    """A handle of CUDA's, whose null is the default stream."""
+    number = operator.index(value)
+    if not 0 <= number < 2**63:
+        raise ParameterError(f"stream: {number} is no handle")
+    return number or 1
+
+
 class Choice(NamedTuple):
     """A device, and how work gets there."""
 
@@ -118,6 +181,9 @@ class Choice(NamedTuple):
     number: int
     streams: int
     batch_bytes: int
+    stream: int | None = None
+    current: int | None = None
+    prepared: _core.PreparedCall | None = None
 
 
 @functools.cache
@@ -142,8 +208,15 @@ def _auto(work: _cost.Work | None, num_threads: int | None) -> Choice | None:
     return None
 
 
-def _choice(backend: str, number: int) -> Choice:
-    return Choice(backend, number, config._value("streams"), config._value("batch.max_bytes"))
+def _choice(backend: str, number: int, *resident: Any) -> Choice:
+    return Choice(backend, number, config._value("streams"), config._value("batch.max_bytes"), *resident)
+
+
+def _resident(device: str, stream: Any) -> tuple[int | None, int | None, _core.PreparedCall | None]:
+    """Of a call on arrays of a device: stream asked for, stream of the block around, what it leaves its work to."""
+    current = _current.get()
+    around = current.handle if current is not None and current.device == device else None
+    return stream_number(stream, device), around, _prepared.get()
 
 
 def resolve(
@@ -152,8 +225,9 @@ def resolve(
     argument: str = "",
     work: Callable[[], _cost.Work | None] | None = None,
     num_threads: int | None = None,
+    stream: Any = None,
 ) -> Choice | None:
-    """The device for a call; None is the CPU. Arrays on a device are computed where they live.
+    """The device for a call; None is the CPU. Arrays on a device are computed where they live, in `stream` if given.
 
     'auto', for arrays in host memory, is the first CUDA device if the prediction for `work` there is clearly the lower
     one, else the CPU.
@@ -161,7 +235,8 @@ def resolve(
     Raises
     ------
     ParameterError
-        If `device` is no device name, or another one than where the arrays live.
+        If `device` is no device name, or another one than where the arrays live, or if `stream` is no stream, or goes
+        with arrays in host memory.
     DeviceUnavailableError
         If a device was asked for by name and cannot be used: an explicit choice never falls back.
     """
@@ -173,9 +248,20 @@ def resolve(
             )
         name = lives_on
         try:
-            usable(name)
+            place = usable(name)
         except DeviceUnavailableError as why:
             raise DeviceUnavailableError(f"{argument}: lives on {name!r}, but {why}", reason=why.reason) from None
+        return _choice(*place, *_resident(name, stream))
+    if stream is not None:
+        raise ParameterError(
+            f"stream: goes with arrays that are on a device; {argument or 'the argument'} is in host memory, from "
+            "where batches take streams of their own, and the call waits for them"
+        )
+    if _prepared.get() is not None:
+        raise ParameterError(
+            f"prepare: {argument or 'the argument'} is in host memory; accepted are arrays on a device, such as "
+            "warpquant.to_device makes"
+        )
     if name == "cpu":
         return None
     if name == "auto":
@@ -184,7 +270,7 @@ def resolve(
     return _choice(backend, index)
 
 
-def to_device(array: Any, device: str = "cuda") -> _core.Array:
+def to_device(array: Any, device: str = "cuda", *, stream: Any = None) -> _core.Array:
     """Copy an array to a device.
 
     Parameters
@@ -193,6 +279,9 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
         Of float64, float32 or int8.
     device : str, default 'cuda'
         A device by name.
+    stream : int or object, optional
+        The stream that copies, and whose work fills the array: a `Stream`, a number with DLPack's meaning, a stream of
+        PyTorch or CuPy. By default the current `Stream`, else one that the thread has for itself.
 
     Returns
     -------
@@ -206,8 +295,12 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
         If it has values of another type, or is a frame or a mapping.
     LayoutError
         If it is on a device already.
+    ParameterError
+        If `stream` is no stream.
     DeviceUnavailableError
         If the device cannot be used.
+    CaptureUnsafeError
+        If the stream is being captured.
 
     Examples
     --------
@@ -228,4 +321,5 @@ def to_device(array: Any, device: str = "cuda") -> _core.Array:
     values = np.asarray(source.data, order="C")
     if values.dtype not in (np.float64, np.float32, np.int8):
         raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and int8")
-    return _core.to_device(values, *place)
+    asked, current, _ = _resident(f"{place[0]}:{place[1]}", stream)
+    return _core.to_device(values, *place, current if asked in (None, -1) else asked)

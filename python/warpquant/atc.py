@@ -379,6 +379,7 @@ def run(
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]: ...
 
 
@@ -398,6 +399,7 @@ def run(
     out: None = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> list[dict[str, Any]]: ...
 
 
@@ -416,6 +418,7 @@ def run(
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Classify the trend of one symbol or of a panel.
 
@@ -462,6 +465,9 @@ def run(
         CPU threads; by default as many as the process may use. Results do not depend on it.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams"). By default the one that `prices`
+        bring.
 
     Returns
     -------
@@ -510,7 +516,7 @@ def run(
     source = unpack(prices, "prices", axis)
     where = (
         *config._execution(num_threads),
-        resolve(device, source.device, "prices", lambda: source.work("atc"), num_threads),
+        resolve(device, source.device, "prices", lambda: source.work("atc"), num_threads, stream),
     )
     other = None if src is None else unpack_like(src, "src", source, axis)
     for i, one in enumerate(sets):
@@ -607,6 +613,7 @@ def compute_atc_signals(
     axis: int | str | None = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
     hma: str = "",
     dema_seed: str = "",
     lsma: str = "",
@@ -649,7 +656,7 @@ kama_seed, rounding, cut, neutral, average_fill, nan_policy, length_rule, on_sho
     growth : bool, default False
         Also ``ExpMult``, the growth factor of each bar (an ndarray). Above 1.1 it is logged as a warning: late bars
         then outweigh early ones.
-    axis, num_threads, device
+    axis, num_threads, device, stream
         As in `warpquant.atc.run`.
     parallel_l1, parallel_l2, prefer_gpu, use_cache, fast_mode, use_rust_backend, use_cuda, use_cuda_kernels, \
 use_streams, num_streams, batch_size
@@ -706,6 +713,7 @@ use_streams, num_streams, batch_size
             axis=axis,
             num_threads=num_threads,
             device=device,
+            stream=stream,
         )
     if detail:
         for family in FAMILIES:

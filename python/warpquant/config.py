@@ -4,18 +4,20 @@
 The nearest wins: the argument of a call, then `override` around it, then the environment, then the configuration file
 (TOML, named by ``WQ_CONFIG`` or ``warpquant/config.toml`` in the user's configuration directory), then the default.
 
-========================  ==================  ==========================================================
-key                       environment         meaning
-========================  ==================  ==========================================================
-``device``                ``WQ_DEVICE``       ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
-``num_threads``           ``WQ_NUM_THREADS``  CPU threads per call; unset: as many as the process may use
-``simd``                  ``WQ_SIMD``         highest instruction level: ``best``, ``avx512``, ``avx2``,
-                                              ``baseline``; it lowers the choice and never changes a result
-``fallback``              ``WQ_FALLBACK``     what ``auto`` does without a usable device: ``cpu``, ``error``
-``streams``               ``WQ_STREAMS``      batches under way on a device at once
-``batch.max_bytes``       ``WQ_BATCH_BYTES``  memory of a batch on a device, for example ``64MiB``
-``memory.buffer_pool``    ``WQ_BUFFER_POOL``  memory kept for the next large result, for example ``64MiB``
-========================  ==================  ==========================================================
+========================  =====================  ==========================================================
+key                       environment            meaning
+========================  =====================  ==========================================================
+``device``                ``WQ_DEVICE``          ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+``num_threads``           ``WQ_NUM_THREADS``     CPU threads per call; unset: as many as the process may use
+``simd``                  ``WQ_SIMD``            highest instruction level: ``best``, ``avx512``, ``avx2``,
+                                                 ``baseline``; it lowers the choice and never changes a result
+``fallback``              ``WQ_FALLBACK``        what ``auto`` does without a usable device: ``cpu``, ``error``
+``streams``               ``WQ_STREAMS``         batches under way on a device at once
+``batch.max_bytes``       ``WQ_BATCH_BYTES``     memory of a batch on a device, for example ``64MiB``
+``memory.buffer_pool``    ``WQ_BUFFER_POOL``     memory kept for the next large result, for example ``64MiB``
+``device.timeout``        ``WQ_DEVICE_TIMEOUT``  seconds that a call waits for a batch or a stream of a device;
+                                                 unset: as long as it takes. In the file, the name is quoted
+========================  =====================  ==========================================================
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import math
 import operator
 import os
 import pathlib
@@ -95,6 +98,18 @@ def _streams(source: str, value: Any) -> int:
     return count
 
 
+def _seconds(source: str, value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        seconds = float(value) if isinstance(value, str) else value
+    except ValueError:
+        seconds = None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise ParameterError(f"{source}: {value!r} is no time to wait; accepted are seconds above 0")
+    return float(seconds)
+
+
 def _bytes(source: str, value: Any) -> int:
     size = -1
     if isinstance(value, int) and not isinstance(value, bool):
@@ -121,6 +136,7 @@ _KEYS: dict[str, _Key] = {
     "streams": _Key("WQ_STREAMS", 4, _streams),
     "batch.max_bytes": _Key("WQ_BATCH_BYTES", 64 * 2**20, _bytes),
     "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
+    "device.timeout": _Key("WQ_DEVICE_TIMEOUT", None, _seconds),
 }
 
 _overrides: ContextVar[Mapping[str, Any]] = ContextVar("warpquant_config", default=MappingProxyType({}))

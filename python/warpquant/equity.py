@@ -63,6 +63,7 @@ def curve(
     out: Any = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Equity of a position that follows a signal with one bar's delay.
 
@@ -105,6 +106,9 @@ def curve(
         CPU threads; by default as many as the process may use.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams"). By default the one that `returns` or
+        `prices` bring.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def curve(
     source = unpack(x, name, axis)
     where = (
         *config._execution(num_threads),
-        resolve(device, source.device, name, lambda: source.work("equity", inputs=2), num_threads),
+        resolve(device, source.device, name, lambda: source.work("equity", inputs=2), num_threads, stream),
     )
     follows = unpack_like(signal, "signal", source, axis)
     target = out

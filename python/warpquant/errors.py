@@ -8,6 +8,7 @@ __all__ = [
     "DTypeError",
     "DeviceLostError",
     "DeviceOutOfMemoryError",
+    "DeviceTimeoutError",
     "DeviceTransientError",
     "DeviceUnavailableError",
     "ForkedContextError",
@@ -61,6 +62,10 @@ class DeviceOutOfMemoryError(WarpquantError, MemoryError):
 
 class DeviceTransientError(WarpquantError, RuntimeError):
     """A device failed in a way that may be gone at the next try."""
+
+
+class DeviceTimeoutError(DeviceTransientError, TimeoutError):
+    """A wait for a device took longer than the setting ``device.timeout``, or the call, allows; its work goes on."""
 
 
 class DeviceLostError(WarpquantError, RuntimeError):

@@ -150,6 +150,7 @@ def _compute(
     warmup: str,
     num_threads: int | None,
     device: str | None,
+    stream: Any,
     exact: bool = False,
     **given: Any,
 ) -> Any:
@@ -163,7 +164,7 @@ def _compute(
     source = unpack(x, "x", axis)
     where = (
         *config._execution(num_threads),
-        resolve(device, source.device, "x", lambda: source.work("average", len(lengths)), num_threads),
+        resolve(device, source.device, "x", lambda: source.work("average", len(lengths)), num_threads, stream),
     )
     if warmup == "null" and not source.has_null:
         raise DTypeError(f"warmup: 'null' goes with Polars and Arrow; {type(x).__name__} has no null")
@@ -214,6 +215,8 @@ _DOC = """{title}.
         CPU threads; by default as many as the process may use. The result does not depend on it.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams"). By default the one that `x` brings.
 
     Returns
     -------
@@ -277,7 +280,7 @@ def _make(name: str) -> Callable[..., Any]:
     defaults = {**kind.options, "nan": "window", "axis": None, "out": None, "warmup": "nan"}
     if kind.recurrent:
         defaults["exact"] = False
-    defaults.update(num_threads=None, device=None)
+    defaults.update(num_threads=None, device=None, stream=None)
 
     def average(x: Any, length: Any, **keywords: Any) -> Any:
         unknown = keywords.keys() - defaults.keys()

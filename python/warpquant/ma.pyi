@@ -36,6 +36,7 @@ def sma(
     warmup: Literal['nan', 'null'] = 'nan',
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Simple moving average."""
 
@@ -51,6 +52,7 @@ def ema(
     exact: bool = False,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Exponential moving average."""
 
@@ -64,6 +66,7 @@ def wma(
     warmup: Literal['nan', 'null'] = 'nan',
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Linearly weighted moving average."""
 
@@ -77,6 +80,7 @@ def hma(
     warmup: Literal['nan', 'null'] = 'nan',
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Hull moving average."""
 
@@ -92,6 +96,7 @@ def dema(
     exact: bool = False,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Double exponential moving average."""
 
@@ -107,6 +112,7 @@ def tema(
     exact: bool = False,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Triple exponential moving average."""
 
@@ -123,6 +129,7 @@ def kama(
     exact: bool = False,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Kaufman's adaptive moving average."""
 
@@ -136,6 +143,7 @@ def lsma(
     warmup: Literal['nan', 'null'] = 'nan',
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Least-squares moving average (linear regression end point)."""
 
@@ -151,6 +159,7 @@ def rma(
     exact: bool = False,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Wilder's moving average."""
 
@@ -164,6 +173,7 @@ def roc(
     warmup: Literal['nan', 'null'] = 'nan',
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Rate of change, in percent."""
 

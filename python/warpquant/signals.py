@@ -40,6 +40,7 @@ def _run(
     out: Any,
     num_threads: int | None,
     device: str | None,
+    stream: Any,
     numbers: Mapping[str, float] | None = None,
     rounding: str = "none",
 ) -> Any:
@@ -50,7 +51,7 @@ def _run(
     members[name] = source
     where = (
         *config._execution(num_threads),
-        resolve(device, source.device, name, lambda: source.work("signals", inputs=len(members)), num_threads),
+        resolve(device, source.device, name, lambda: source.work("signals", inputs=len(members)), num_threads, stream),
     )
     target = out
     if out is not None and isinstance(x, Mapping):
@@ -106,6 +107,7 @@ def crosses(
     out: Any = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Whether the price last crossed above or below an average.
 
@@ -128,6 +130,8 @@ def crosses(
         CPU threads; by default as many as the process may use.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -149,7 +153,9 @@ def crosses(
     """
     rtol = _number("cross_rtol", cross_rtol, 0.0, math.inf)
     # The core takes the input that the result is like last.
-    return _run("crosses", ("prices", prices), {"average": average}, axis, out, num_threads, device, {"rtol": rtol})
+    return _run(
+        "crosses", ("prices", prices), {"average": average}, axis, out, num_threads, device, stream, {"rtol": rtol}
+    )
 
 
 def family(
@@ -161,6 +167,7 @@ def family(
     out: Any = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Layer 1: the mean signal of the averages of a family, weighted by their equities.
 
@@ -183,6 +190,8 @@ def family(
         CPU threads; by default as many as the process may use.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -204,7 +213,7 @@ def family(
     """
     if rounding not in ("away", "even", "none"):
         raise ParameterError(f"rounding: {rounding!r} is unknown; accepted are 'even', 'away' and 'none'")
-    return _votes("family", signals, equities, axis, out, num_threads, device, rounding=rounding)
+    return _votes("family", signals, equities, axis, out, num_threads, device, stream, rounding=rounding)
 
 
 def average(
@@ -218,6 +227,7 @@ def average(
     out: Any = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Layer 2: the average vote of the families, weighted by their equities.
 
@@ -240,6 +250,8 @@ def average(
         CPU threads; by default as many as the process may use.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -266,7 +278,7 @@ def average(
     }
     if numbers["upper"] < numbers["lower"]:
         raise ParameterError(f"upper: {upper!r} is below lower {lower!r}")
-    return _votes("average", signals, equities, axis, out, num_threads, device, numbers)
+    return _votes("average", signals, equities, axis, out, num_threads, device, stream, numbers)
 
 
 def trend(
@@ -276,6 +288,7 @@ def trend(
     out: Any = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Sign of the average signal.
 
@@ -291,6 +304,8 @@ def trend(
         CPU threads; by default as many as the process may use.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -310,7 +325,7 @@ def trend(
     >>> warpquant.signals.trend([0.4, -0.2, 0.0]).tolist()
     [1, -1, 0]
     """
-    return _run("trend", ("average", average), {}, axis, out, num_threads, device)
+    return _run("trend", ("average", average), {}, axis, out, num_threads, device, stream)
 
 
 def direction(
@@ -322,6 +337,7 @@ def direction(
     out: Any = None,
     num_threads: int | None = None,
     device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Direction that the average signal latches where it crosses a threshold.
 
@@ -339,6 +355,8 @@ def direction(
         CPU threads; by default as many as the process may use.
     device : str, optional
         'auto', 'cpu', 'cuda' or 'cuda:N'.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -361,7 +379,7 @@ def direction(
     numbers = {"upper": _number("long_threshold", long_threshold), "lower": _number("short_threshold", short_threshold)}
     if numbers["upper"] <= numbers["lower"]:
         raise ParameterError(f"long_threshold: {long_threshold!r} is not above short_threshold {short_threshold!r}")
-    return _run("direction", ("average", average), {}, axis, out, num_threads, device, numbers)
+    return _run("direction", ("average", average), {}, axis, out, num_threads, device, stream, numbers)
 
 
 def _is_nan(value: Any) -> bool:

@@ -26,10 +26,6 @@ std::size_t scratch_of(const Walks& walks) {
   return walks.pieces > 1 ? static_cast<std::size_t>(walks.series * walks.pieces) * kSlotBytes : 0;
 }
 
-void start(const Transform& t, const Device& device, const Walks& walks, const double* by_bar, Handle stream) {
-  device.check(t.launch(device, walks, by_bar, stream), "starting a kernel");
-}
-
 /// Where a batch has what goes up: numbers by bar, descriptions, then values, each input from a multiple of 8 on.
 struct Layout {
   std::int64_t in, out, values, end;
@@ -88,7 +84,7 @@ void transform_shipped(const Transform& t, const Execution& execution) {
     walks.in = reinterpret_cast<const Series*>(c.device_up + l.in);
     walks.out = reinterpret_cast<const Sink*>(c.device_up + l.out);
     walks.scratch = c.scratch;
-    start(t, device, walks, reinterpret_cast<const double*>(c.device_up), c.stream);
+    device.check(t.launch(device, walks, reinterpret_cast<const double*>(c.device_up), c.stream), "starting a kernel");
   };
   freight.unpack = [&](const Cargo& c) {
     packing.each(execution.threads, c, [&](std::int64_t i, std::int64_t offset) {
@@ -98,16 +94,25 @@ void transform_shipped(const Transform& t, const Execution& execution) {
   ship(device, execution.pipeline, freight);
 }
 
-void transform_resident(const Transform& t, const Execution& execution) {
-  const Device device = *execution.device;
+void prepare_resident(const Transform& t, Prepared& prepared) {
   std::int64_t longest = 0;
   for (const Sink& out : t.out) longest = std::max(longest, out.bars);
-  Luggage luggage(device, execution.stream);
+  Luggage& luggage = prepared.luggage();
   Walks walks = walks_of(t, std::ssize(t.out), longest);
   walks.in = luggage.send(t.in);
   walks.out = luggage.send(t.out);
   walks.scratch = luggage.scratch(scratch_of(walks));
-  start(t, device, walks, t.by_bar == nullptr ? nullptr : luggage.send(*t.by_bar), execution.stream);
+  const double* const by_bar = t.by_bar == nullptr ? nullptr : luggage.send(*t.by_bar);
+  prepared.add([launch = t.launch, device = prepared.device(), walks, by_bar](Handle stream) {
+    device.check(launch(device, walks, by_bar, stream), "starting a kernel");
+  });
+}
+
+void transform_resident(const Transform& t, const Execution& execution) {
+  if (execution.prepared != nullptr) return prepare_resident(t, *execution.prepared);
+  Prepared prepared(*execution.device, execution.stream);
+  prepare_resident(t, prepared);
+  prepared.put(execution.stream);
 }
 
 }  // namespace

@@ -59,8 +59,11 @@ enum class Fault : std::int32_t {
   invalid,      // an argument was wrong, which is a mistake of ours
 };
 
-/// A stream or an event of a device; null is the default stream.
+/// A stream or an event of a device. Of streams null and 1 are the default one, and 2 is that of the calling thread.
 using Handle = void*;
+
+/// Priorities of streams: kernels of a lower number go first, as far as a device tells the numbers apart.
+inline constexpr int kUsualPriority = 0, kHighPriority = -100;
 
 /// Everything that takes a stream only puts work into it, unless it says otherwise.
 struct BackendTable {
@@ -83,12 +86,14 @@ struct BackendTable {
   Fault (*copy)(int device, void* to, const void* from, std::size_t bytes, Handle stream);
   Fault (*fill)(int device, void* to, int byte, std::size_t bytes, Handle stream);
 
-  Fault (*create_stream)(int device, Handle* out);
-  Fault (*destroy_stream)(int device, Handle stream);
-  Fault (*synchronize)(int device, Handle stream);  // waits
+  Fault (*create_stream)(int device, int priority, Handle* out);
+  Fault (*destroy_stream)(int device, Handle stream);    // what is in it is still done
+  Fault (*query)(int device, Handle stream, int* done);  // whether all that was put into it is done
+  Fault (*synchronize)(int device);                      // waits for all streams, however long that takes
   Fault (*create_event)(int device, Handle* out);
   Fault (*destroy_event)(int device, Handle event);
   Fault (*record)(int device, Handle event, Handle stream);
+  Fault (*query_event)(int device, Handle event, int* done);
   Fault (*wait)(int device, Handle stream, Handle event);   // the stream does, not the caller
   Fault (*capturing)(int device, Handle stream, int* out);  // whether a graph is being made of what is put into it
 

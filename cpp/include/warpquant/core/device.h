@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,21 +28,72 @@ struct Device {
   std::string name() const;
   /// What is put into `later` from now on waits for what is in `earlier`. Nobody waits here.
   Fault order(Handle earlier, Handle later) const noexcept;
+  bool capturing(Handle stream) const;
+
+  /// Wait until all that was put into a stream is done, or until an event has come, or for all streams. Throws
+  /// DeviceTimeoutError after `seconds` (none: what `set_wait_limit` says), and Interrupted: what is under way goes on
+  /// then, in memory that must stay.
+  void wait(Handle stream, std::optional<double> seconds = std::nullopt) const;
+  void wait_event(Handle event, std::optional<double> seconds = std::nullopt) const;
+  void synchronize(std::optional<double> seconds = std::nullopt) const;
+  /// Copy from the device to memory of the host, and wait for it; and to the device, without a wait if it is little. A
+  /// driver waits by itself where memory is not pinned, and nothing can stop it; so this goes through memory that is.
+  void fetch(void* to, const void* from, std::size_t bytes, Handle stream) const;
+  void send(void* to, const void* from, std::size_t bytes, Handle stream) const;
+
+ private:
+  [[noreturn]] void raise(Fault fault, const std::string& what) const;
 };
 
-/// Work in order, on a device.
+/// Asked by a wait that lasts: how many seconds it may, 0 for as long as it takes. Set once, by whoever owns settings.
+void set_wait_limit(double (*limit)());
+
+/// Hold on to things until a device is done with what is in a stream now: somebody has stopped waiting for it. For good
+/// if the device does not say.
+void keep_until_done(const Device& device, Handle stream, std::shared_ptr<const void> things) noexcept;
+/// Let go of those that devices are done with; called where memory is wanted.
+void release_kept() noexcept;
+
+/// The stream for work of the calling thread that asks for no other. It outlives the thread, because arrays may; then
+/// another thread gets it.
+Handle thread_stream(const Device& device);
+/// How many such streams there are on a device.
+std::int64_t thread_streams(const Device& device);
+
+/// Work in order, on a device, beside all other streams.
 class DeviceStream {
  public:
-  explicit DeviceStream(Device device);
+  explicit DeviceStream(Device device, int priority = kUsualPriority);
   ~DeviceStream();
+  /// One that memory allocated in it can keep alive.
+  static std::shared_ptr<const DeviceStream> make_shared(Device device, int priority);
+  /// The owner of such a stream; null for any other.
+  static std::shared_ptr<const DeviceStream> owner(const Device& device, Handle stream);
   DeviceStream(const DeviceStream&) = delete;
   DeviceStream& operator=(const DeviceStream&) = delete;
 
   Handle handle() const { return handle_; }
   const Device& device() const { return device_; }
-  void synchronize() const {
-    device_.check(device_.table->synchronize(device_.index, handle_), "waiting for a stream");
+
+ private:
+  Device device_;
+  Handle handle_ = nullptr;
+};
+
+/// A mark in a stream that others can wait for.
+class DeviceEvent {
+ public:
+  explicit DeviceEvent(Device device) : device_(device) {
+    device_.check(device_.table->create_event(device_.index, &handle_), "making an event");
   }
+  ~DeviceEvent() {
+    if (handle_ != nullptr) device_.table->destroy_event(device_.index, handle_);
+  }
+  DeviceEvent(const DeviceEvent&) = delete;
+  DeviceEvent& operator=(const DeviceEvent&) = delete;
+
+  Handle handle() const { return handle_; }
+  const Device& device() const { return device_; }
 
  private:
   Device device_;
@@ -76,7 +129,7 @@ class DeviceMemory {
   std::size_t bytes_ = 0;
 };
 
-/// Small things that a call puts next to data on a device: descriptions of series, flags.
+/// Small things that a call puts next to data on a device: descriptions of series, scratch memory.
 class Luggage {
  public:
   Luggage(const Device& device, Handle stream) : device_(device), stream_(stream) {}
@@ -87,13 +140,11 @@ class Luggage {
     return reinterpret_cast<T*>(send(values.data(), values.size() * sizeof(T)));
   }
   std::byte* scratch(std::size_t bytes) { return memory_.emplace_back(device_, stream_, bytes).data(); }
-  /// Flags, all 0.
-  int* flags(std::int64_t count);
   /// Values that the work put into the stream so far leaves there; waits for it.
   template <class T>
   std::vector<T> fetch(const T* there, std::int64_t count) const {
     std::vector<T> here(static_cast<std::size_t>(count));
-    fetch(here.data(), there, here.size() * sizeof(T));
+    device_.fetch(here.data(), there, here.size() * sizeof(T), stream_);
     return here;
   }
   /// What is wrong with series that lie on the device, as their descriptions do; waits for the stream.
@@ -101,11 +152,44 @@ class Luggage {
 
  private:
   std::byte* send(const void* values, std::size_t bytes);
-  void fetch(void* here, const void* there, std::size_t bytes) const;
 
   Device device_;
   Handle stream_;
   std::vector<DeviceMemory> memory_;
+};
+
+/// A computation on arrays of a device, ready to be put into streams, as often as wanted. All that it needs is in
+/// memory of the device by then: putting it there allocates nothing and waits for nothing, so a stream may be captured.
+class Prepared {
+ public:
+  /// `home`: the stream that its memory belongs to.
+  Prepared(const Device& device, Handle home);
+  /// What it uses stays until the device is done with it.
+  ~Prepared();
+  Prepared(const Prepared&) = delete;
+  Prepared& operator=(const Prepared&) = delete;
+
+  Luggage& luggage() { return luggage_; }
+  void add(std::function<void(Handle stream)> work) { work_.push_back(std::move(work)); }
+  /// Flags, cleared by every run before what is added from now on.
+  int* flags(std::int64_t count);
+  /// An array that it uses, and the stream in which others do.
+  void use(std::shared_ptr<const void> array, Handle stream);
+
+  const Device& device() const { return device_; }
+  Handle home() const { return home_; }
+  void put(Handle stream) const;
+  /// The same, between what is in the streams of its arrays and what will be, unless the stream is being captured.
+  void run(Handle stream) const;
+
+ private:
+  std::shared_ptr<const DeviceStream> owner_;  // of the home stream, in whose order the rest is freed
+  Device device_;
+  Handle home_;
+  Luggage luggage_;
+  std::vector<std::function<void(Handle)>> work_;
+  std::vector<std::shared_ptr<const void>> arrays_;
+  std::vector<Handle> streams_;  // home, and where else its arrays are used
 };
 
 // ------------------------------------------------------------------------------------------------ pipeline

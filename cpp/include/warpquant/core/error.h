@@ -41,6 +41,10 @@ struct [[gnu::visibility("default")]] DeviceOutOfMemoryError : Error {
 struct [[gnu::visibility("default")]] DeviceTransientError : Error {
   using Error::Error;
 };
+/// A wait for a device took longer than was allowed.
+struct [[gnu::visibility("default")]] DeviceTimeoutError : Error {
+  using Error::Error;
+};
 /// The device takes no more work from this process.
 struct [[gnu::visibility("default")]] DeviceLostError : Error {
   using Error::Error;

@@ -18,6 +18,8 @@ struct Execution {
   // missing values.
   bool resident = false;
   Handle stream = nullptr;
+  bool ordered = true;           // before and after what else is done with the arrays, in other streams
+  Prepared* prepared = nullptr;  // gets the work, which is for later
 };
 
 }  // namespace wq

@@ -18,7 +18,7 @@ struct Transform {
   std::vector<Sink> out;
   const std::vector<double>* by_bar = nullptr;  // one number per bar that is the same for every series
   Cut cut = Cut::nowhere;
-  /// `by_bar` on the device.
+  /// `by_bar` on the device. A prepared call keeps it.
   std::function<Fault(const Device&, const Walks&, const double* by_bar, Handle stream)> launch;
 };
 
