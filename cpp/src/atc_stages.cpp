@@ -64,9 +64,9 @@ class Stages {
   Stages(const Stages&) = delete;
   Stages& operator=(const Stages&) = delete;
   ~Stages() {
-    // After a fault nobody waits for the averages, and they must not go on in memory that is freed.
+    // After a fault nothing waits for the averages yet, and they must not go on in memory that is freed.
     for (const auto& side : sides_)
-      if (astray_) device_.table->synchronize(device_.index, side->handle());
+      if (astray_) device_.order(side->handle(), stream_);
   }
 
   void run() {
