@@ -5,14 +5,18 @@
 namespace wq::atc::inline WQ_LEVEL {
 namespace {
 
+// Types of this file alone: what is made for them is then inlined where it is called.
+struct Symbols : SymbolLanes<kLanes> {};
+struct Lengths : LengthLanes<> {};
+
 template <class Shape>
 void run_group(const Run& run, const Group& group, std::byte* scratch) {
   Passage<Shape>(run, group, scratch).run();
 }
 
 std::size_t scratch_bytes(const Run& run) {
-  const std::size_t symbols = Passage<SymbolLanes<kLanes>>::scratch_bytes(run);
-  const std::size_t single = Passage<LengthLanes<>>::scratch_bytes(run);
+  const std::size_t symbols = Passage<Symbols>::scratch_bytes(run);
+  const std::size_t single = Passage<Lengths>::scratch_bytes(run);
   return symbols > single ? symbols : single;
 }
 
@@ -20,7 +24,7 @@ std::size_t scratch_bytes(const Run& run) {
 
 extern const Kernels kernels;
 // Registers of two lanes gain nothing from spreading the lengths of one symbol over four.
-const Kernels kernels = {kLanes, scratch_bytes, run_group<SymbolLanes<kLanes>>,
-                         kLanes < 4 ? run_group<SymbolLanes<kLanes>> : run_group<LengthLanes<>>};
+const Kernels kernels = {kLanes, scratch_bytes, run_group<Symbols>,
+                         kLanes < 4 ? run_group<Symbols> : run_group<Lengths>};
 
 }  // namespace wq::atc::inline WQ_LEVEL

@@ -6,8 +6,10 @@
 namespace wq::atc::sweep::inline WQ_LEVEL {
 namespace {
 
-using SymbolSignals = SymbolLanes<kLanes, true>;
-using LengthSignals = LengthLanes<true>;
+// Types of this file alone: what is made for them is then inlined where it is called.
+struct SymbolSignals : SymbolLanes<kLanes, true> {};
+struct LengthSignals : LengthLanes<true> {};
+struct Sets : SymbolLanes<kLanes> {};
 
 template <class Shape>
 void signals_of(const Run& run, const Group& group, std::byte* scratch) {
@@ -31,10 +33,10 @@ void returns(const Series& close, DType type, double* out) {
   out[0] = __builtin_nan("");
 }
 
-std::size_t tally_scratch(const Batch& batch) { return Tally<SymbolLanes<kLanes>>::scratch_bytes(batch); }
+std::size_t tally_scratch(const Batch& batch) { return Tally<Sets>::scratch_bytes(batch); }
 
 void tally(const Outputs& outputs, const Batch& batch, const Symbol& symbol, const Sink* sinks, std::byte* scratch) {
-  Tally<SymbolLanes<kLanes>>(outputs, batch, symbol, sinks, scratch).run();
+  Tally<Sets>(outputs, batch, symbol, sinks, scratch).run();
 }
 
 }  // namespace

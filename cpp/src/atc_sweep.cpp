@@ -424,13 +424,20 @@ class SweepComputation {
   }
 
   /// Each set by itself, on prices that go to the device once. False if that is not possible: values are missing, or
-  /// the device has no room.
+  /// prices and the results of a set take more room than there is, or than the batches of a call may have.
   bool run_on_device() const {
     const Device device = *execution_.device;
     for (const Item& item : items_)
       if (item.close.bars == 0 || !all_present(item.close, request_.close_type) ||
           (request_.separate_src && !all_present(item.src, request_.src_type)))
         return false;
+    std::size_t bytes = 0, all_bytes = 0;
+    for (std::size_t w = 0; w < types_.size(); ++w)
+      for (const Sink& sink : sinks_of(0, w)) bytes += bytes_of(sink.bars, types_[w]);
+    for (const Item& item : items_)
+      all_bytes += bytes_of(item.close.bars, request_.close_type) + bytes_of(item.src.bars, request_.src_type);
+    const auto batches = static_cast<std::size_t>(execution_.pipeline.streams);
+    if (bytes + all_bytes > execution_.pipeline.batch_bytes * batches) return false;
     try {
       const DeviceStream stream(device);
       std::vector<std::byte> host;
@@ -456,9 +463,6 @@ class SweepComputation {
       const DeviceMemory src =
           request_.separate_src ? send(&Item::src, request_.src_type) : DeviceMemory(device, stream.handle(), 8);
 
-      std::size_t bytes = 0;
-      for (std::size_t w = 0; w < types_.size(); ++w)
-        for (const Sink& sink : sinks_of(0, w)) bytes += bytes_of(sink.bars, types_[w]);
       const DeviceMemory results(device, stream.handle(), std::max<std::size_t>(bytes, 8));
       host.resize(bytes);
       Execution there = execution_;

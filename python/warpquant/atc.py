@@ -136,6 +136,15 @@ def lengths(base: int, robustness: str = "Medium", *, rule: str = "raise", famil
     >>> warpquant.atc.lengths(28)
     (28, 29, 30, 32, 34, 27, 26, 24, 22)
     """
+    try:
+        return _lengths(base, robustness, rule, family)
+    except TypeError:  # something that cannot be hashed; let the checks say what
+        return _lengths.__wrapped__(base, robustness, rule, family)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _lengths(base: int, robustness: str, rule: str, family: str) -> tuple[int, ...]:
+    """The same, once for all sets of a sweep that have them."""
     _choice("robustness", robustness, tuple(_OFFSETS))
     _choice("length_rule", rule, _SWITCHES["length_rule"])
     offsets = _OFFSETS[robustness]

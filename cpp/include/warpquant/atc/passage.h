@@ -439,7 +439,7 @@ class Passage {
   /// The same for one symbol, with families in the lanes; then bars in the lanes for the sums over families, whose
   /// order is that of `vote_by_symbol`.
   template <bool kWantsLayers, bool kSticky>
-  WQ_HD_CALL void vote_by_family(int begin, int end) {
+  WQ_HD void vote_by_family(int begin, int end) {
     constexpr int kFours = 2;  // families 0 to 3; 4, 5 and two lanes without meaning
     const V zero(0.0), one(1.0), fill(average_fill());
     const Cuts<V> cuts = this->cuts<V>();
