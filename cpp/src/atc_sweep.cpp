@@ -423,12 +423,13 @@ class SweepComputation {
     for (const std::int32_t v : sets) run_alone(v, items);
   }
 
-  /// Each set by itself, on prices that go to the device once. False if that is not possible: values are missing, or
-  /// prices and the results of a set take more room than there is, or than the batches of a call may have.
+  /// Each set by itself, on prices that go to the device once. False if that is not possible: symbols are not equally
+  /// long, values are missing, or prices and the results of a set take more room than there is, or than the batches of
+  /// a call may have.
   bool run_on_device() const {
     const Device device = *execution_.device;
     for (const Item& item : items_)
-      if (item.close.bars == 0 || !all_present(item.close, request_.close_type) ||
+      if (item.close.bars != items_[0].close.bars || !all_present(item.close, request_.close_type) ||
           (request_.separate_src && !all_present(item.src, request_.src_type)))
         return false;
     std::size_t bytes = 0, all_bytes = 0;
@@ -450,7 +451,7 @@ class SweepComputation {
           gather(item.*which, type, host.data() + at);
         }
         DeviceMemory there(device, stream.handle(), host.size());
-        copy(stream, there.data(), host.data(), host.size());
+        device.send(there.data(), host.data(), host.size(), stream.handle());
         std::byte* next = there.data();
         for (Item& item : items) {
           const std::int64_t bars = (item.*which).bars;
@@ -476,7 +477,7 @@ class SweepComputation {
           next += bytes_of(sink.bars, type);
           return on_device;
         });
-        copy(stream, host.data(), results.data(), bytes);
+        device.fetch(host.data(), results.data(), bytes, stream.handle());
         const std::byte* from = host.data();
         for (std::size_t w = 0; w < types_.size(); ++w)
           for (const Sink& sink : sinks_of(v, w)) {
@@ -492,11 +493,6 @@ class SweepComputation {
 
   static std::size_t bytes_of(std::int64_t count, DType type) {
     return static_cast<std::size_t>((count * item_size(type) + 7) / 8 * 8);
-  }
-  static void copy(const DeviceStream& stream, void* to, const void* from, std::size_t bytes) {
-    const Device& device = stream.device();
-    device.check(device.table->copy(device.index, to, from, bytes, stream.handle()), "copying");
-    stream.synchronize();
   }
 
   void run_alone(std::int64_t v, std::vector<Item>& items) const {
