@@ -69,7 +69,7 @@ test: $(VENV)/.with-test ## run the test suite
 
 soak: export WQ_SOAK = 20
 soak: $(VENV)/.with-test ## run the device tests in many more orders and schedules
-	$(BIN)/python -m pytest tests/test_devices.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_devices.py tests/test_streams.py $(PYTEST_ARGS)
 
 # ------------------------------------------------------------------------------------------ for contributors
 

@@ -18,6 +18,9 @@ from checks import same_bits
 from warpquant import atc, config, equity, errors, ma, memory
 from warpquant._devices import stream_number
 
+#: How many times as long the tests of schedules take: `make soak`.
+SOAK = int(os.environ.get("WQ_SOAK", "1"))
+
 RNG = np.random.default_rng(7)
 PANEL = 100 + np.cumsum(RNG.normal(size=(20, 150)), axis=1)
 SIGNAL = np.sign(RNG.normal(size=PANEL.shape))
@@ -54,7 +57,7 @@ def schedules(emulator):
     """Many orders in which streams may get their turn; work that did not wait is wrong in some."""
 
     def each():
-        for seed in range(1, 40):
+        for seed in range(1, 40 * SOAK):
             emulator.configure(schedule_seed=seed)
             yield seed
 
@@ -605,6 +608,22 @@ def test_prepared_calls_in_a_graph(emulator, name):
     emulator.replay(graph, stream.handle)
     stream.synchronize()
     same_bits(prepared.result.to_numpy(), call(holes, SIGNAL), "missing values")
+
+
+def test_prepared_calls_in_a_graph_of_pytorch():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch sees no CUDA device")
+    x = torch.from_numpy(PANEL).cuda()
+    prepared = warpquant.prepare(ma.tema, x, 14)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        prepared(stream=torch.cuda.current_stream())
+    for seed in range(3):
+        x.copy_(torch.from_numpy(new_prices(seed)))
+        graph.replay()
+        torch.cuda.synchronize()
+        same_bits(prepared.result.cpu().numpy(), ma.tema(new_prices(seed), 14))
 
 
 def test_prepared_calls_write_where_they_are_told(emulator):
