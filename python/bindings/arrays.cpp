@@ -13,6 +13,7 @@
 #include "register.h"
 #include "warpquant/core/buffer_pool.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -778,9 +779,10 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
                          std::to_string(kMost) + ", or None for as many as the process may use");
   Execution how{parse_level(simd), num_threads};
   if (device) {
-    const auto& [name, index, streams, batch_bytes] = *device;
+    const auto& [name, index, streams, batch_bytes, floor, may_fall_back] = *device;
     how.device = Device{backend(name), index};
-    how.pipeline = {streams, static_cast<std::size_t>(batch_bytes)};
+    how.pipeline = {streams, static_cast<std::size_t>(batch_bytes), floor};
+    how.may_fall_back = may_fall_back;
   }
   return how;
 }
@@ -815,6 +817,23 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
       throw CaptureUnsafeError("the stream of the arrays is being captured, and this call allocates memory and copies");
   }
   return how;
+}
+
+void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute) {
+  const py::gil_scoped_release release;
+  try {
+    compute(how);
+  } catch (const DeviceOutOfMemoryError& error) {
+    if (!how.may_fall_back || how.resident) throw;
+    account_of(*how.device, Where::device).count(Rung::fell_back);
+    {
+      const py::gil_scoped_acquire gil;
+      py::module_::import("warpquant._devices").attr("_report_fallback")("out_of_memory", error.what());
+    }
+    Execution cpu = how;
+    cpu.device.reset();
+    compute(cpu);
+  }
 }
 
 py::array copy_to_host(const Borrowed& there) {

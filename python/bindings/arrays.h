@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -144,11 +145,15 @@ class Streams {
   std::vector<const Borrowed*> others_;
 };
 
-/// Backend, number of the device, streams, bytes of a batch; none: the CPU.
-using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t>>;
+/// Backend, number of the device, streams, bytes and least series of a batch, whether the CPU may stand in; none: the
+/// CPU.
+using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t, std::int64_t, bool>>;
 
 Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
 /// The same, where the panel is if it is on a device. Throws CaptureUnsafeError if its stream is being captured.
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device);
+
+/// Compute, without the GIL; on the CPU if memory is short of a device for which that may stand in.
+void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute);
 
 }  // namespace wq

@@ -9,6 +9,7 @@
 #include "arrays.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 #include "warpquant/equity/equity.h"
 
 namespace wq {
@@ -107,6 +108,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
     throw ParameterError("cutout: " + std::to_string(settings.params.cutout) + " leaves nothing of " +
                          std::to_string(close.longest()) + " bars; it must be smaller");
 
+  const MemorySite site("atc.run");
   atc::Request request;
   request.params = settings.params;
   request.cuts = settings.cuts;
@@ -168,9 +170,10 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
   try {
-    const py::gil_scoped_release release;
-    atc::run(request, items, how);
-    streams.finish();
+    carry_out(how, [&](const Execution& where) {
+      atc::run(request, items, where);
+      streams.finish();
+    });
   } catch (const MissingOnDevice&) {
     return py::none();
   }

@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "CPU core of warpquant. Private: use the functions of the package.";
   wq::register_core(m);
   wq::register_device_array(m);
+  wq::register_memory(m);
   wq::register_ma(m);
   wq::register_equity(m);
   wq::register_atc(m);

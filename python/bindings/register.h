@@ -18,5 +18,6 @@ void register_ma(pybind11::module_& m);
 void register_equity(pybind11::module_& m);
 void register_atc(pybind11::module_& m);
 void register_device_array(pybind11::module_& m);
+void register_memory(pybind11::module_& m);
 
 }  // namespace wq

@@ -38,14 +38,16 @@ void Device::check(Fault fault, const char* doing) const {
 
 std::string Device::name() const { return std::string(table->name) + ":" + std::to_string(index); }
 
-Fault Device::order(Handle earlier, Handle later) const noexcept {
-  if (earlier == later) return Fault::none;
+Fault Device::order(Handle earlier, Handle later) const noexcept { return wq::order(*this, earlier, *this, later); }
+
+Fault order(const Device& first, Handle earlier, const Device& second, Handle later) noexcept {
+  if (first.index == second.index && earlier == later) return Fault::none;
   Handle event = nullptr;
-  Fault fault = table->create_event(index, &event);
+  Fault fault = first.table->create_event(first.index, &event);
   if (fault != Fault::none) return fault;
-  fault = table->record(index, event, earlier);
-  if (fault == Fault::none) fault = table->wait(index, later, event);
-  const Fault destroyed = table->destroy_event(index, event);
+  fault = first.table->record(first.index, event, earlier);
+  if (fault == Fault::none) fault = second.table->wait(second.index, later, event);
+  const Fault destroyed = first.table->destroy_event(first.index, event);
   return fault == Fault::none ? destroyed : fault;
 }
 
@@ -58,31 +60,24 @@ DeviceStream::~DeviceStream() {
 }
 
 DeviceMemory::DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where)
-    : device_(device), stream_(stream), where_(where), bytes_(bytes) {
+    : stream_(stream), bytes_(bytes) {
   if (bytes == 0) return;
+  stack_ = account_of(device, where).stack();
+  data_ = stack_->obtain(bytes, stream);
+}
+
+DeviceMemory::~DeviceMemory() {
+  if (data_ == nullptr) return;
   try {
-    data_ = resource().allocate(bytes, stream);
-  } catch (const DeviceOutOfMemoryError&) {
-    // What was freed in this stream comes back with its work done.
-    device_.check(device_.table->synchronize(device_.index, stream_), "waiting for a stream");
-    resource().trim();
-    data_ = resource().allocate(bytes, stream);
+    stack_->release(data_, bytes_, stream_);
+  } catch (...) {
+    // Nobody is left to hear of it, and the block stays in the statistics.
   }
 }
 
-MemoryResource& DeviceMemory::resource() const {
-  const DeviceResources resources = resources_of(device_);
-  return where_ == Where::device ? *resources.device : *resources.pinned;
-}
-
-void DeviceMemory::release() noexcept {
-  if (data_ != nullptr) resource().release(std::exchange(data_, nullptr), bytes_, stream_);
-}
-
 void DeviceMemory::swap(DeviceMemory& other) noexcept {
-  std::swap(device_, other.device_);
+  std::swap(stack_, other.stack_);
   std::swap(stream_, other.stream_);
-  std::swap(where_, other.where_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
 }
@@ -179,7 +174,6 @@ class Slot {
   bool busy() const { return cargo_.has_value(); }
 
   void reserve(const Load& load) {
-    using Where = DeviceMemory::Where;
     grow(up_, load.up, Where::pinned);
     grow(down_, load.down, Where::pinned);
     grow(device_, round_up(load.up) + round_up(load.down) + load.scratch, Where::device);
@@ -211,7 +205,7 @@ class Slot {
   static constexpr std::size_t kAlign = 256;
   static std::size_t round_up(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-  void grow(DeviceMemory& memory, std::size_t bytes, DeviceMemory::Where where) {
+  void grow(DeviceMemory& memory, std::size_t bytes, Where where) {
     if (memory.bytes() >= bytes && memory.data() != nullptr) return;
     memory = {};
     memory = DeviceMemory(stream_.device(), stream_.handle(), bytes, where);
@@ -222,14 +216,14 @@ class Slot {
   std::optional<Cargo> cargo_;
 };
 
-/// As many items from `from` on as fit into `bytes`, one at least.
-std::int64_t end_of_batch(const Freight& freight, std::int64_t from, std::size_t bytes) {
+/// As many items from `from` on as fit into `bytes`, `floor` at least.
+std::int64_t end_of_batch(const Freight& freight, std::int64_t from, std::size_t bytes, std::int64_t floor) {
   const auto fits = [&](std::int64_t to) {
     const Load load = freight.load(from, to);
     return load.up + load.down + load.scratch <= bytes;
   };
-  std::int64_t low = from + 1, high = freight.items;
-  if (fits(high)) return high;
+  std::int64_t low = std::min(from + floor, freight.items), high = freight.items;
+  if (low == high || fits(high)) return high;
   while (low + 1 < high) {
     const std::int64_t middle = low + (high - low) / 2;
     (fits(middle) ? low : high) = middle;
@@ -250,7 +244,7 @@ void ship(const Device& device, const PipelineOptions& options, const Freight& f
     if (place == slots.size()) slots.push_back(std::make_unique<Slot>(device));
     Slot& slot = *slots[place];
     slot.receive(freight);
-    const std::int64_t to = end_of_batch(freight, from, batch_bytes);
+    const std::int64_t to = end_of_batch(freight, from, batch_bytes, options.floor);
     const Load load = freight.load(from, to);
     try {
       slot.reserve(load);
@@ -259,12 +253,13 @@ void ship(const Device& device, const PipelineOptions& options, const Freight& f
       for (const auto& other : slots) other->receive(freight);
       const bool was_alone = slots.size() == 1;
       slots.clear();
-      if (to > from + 1)
+      if (to > from + options.floor)
         batch_bytes = (load.up + load.down + load.scratch) / 2;
       else if (was_alone)
         throw;
       else
         most_slots = 1;
+      account_of(device, Where::device).count(Rung::halved);
       turn = most_slots - 1;  // the next is the first again
       continue;
     }

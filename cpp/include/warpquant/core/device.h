@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,7 +14,7 @@
 /// Devices as the dispatch sees them: faults of the table are exceptions here, and what is allocated has an owner.
 namespace wq {
 
-class MemoryResource;
+class MemoryStack;
 
 /// A device behind a table of functions.
 struct Device {
@@ -27,6 +28,9 @@ struct Device {
   /// What is put into `later` from now on waits for what is in `earlier`. Nobody waits here.
   Fault order(Handle earlier, Handle later) const noexcept;
 };
+
+/// As `Device::order`, across devices.
+Fault order(const Device& first, Handle earlier, const Device& second, Handle later) noexcept;
 
 /// Work in order, on a device.
 class DeviceStream {
@@ -47,14 +51,16 @@ class DeviceStream {
   Handle handle_ = nullptr;
 };
 
-/// Memory of a device (or of the host, pinned for it), freed in the order of the stream that it came from.
+/// Memory of a device, or of the host, pinned for it.
+enum class Where { device, pinned };
+
+/// Memory freed in the order of the stream that it came from.
 class DeviceMemory {
  public:
-  enum class Where { device, pinned };
   DeviceMemory() = default;
-  /// Throws DeviceOutOfMemoryError after the device's pool was trimmed in vain.
+  /// Throws DeviceOutOfMemoryError after all was tried that makes room (MemoryStack::obtain).
   DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where = Where::device);
-  ~DeviceMemory() { release(); }
+  ~DeviceMemory();
   DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
     swap(other);
@@ -65,13 +71,10 @@ class DeviceMemory {
   std::size_t bytes() const { return bytes_; }
 
  private:
-  MemoryResource& resource() const;
   void swap(DeviceMemory& other) noexcept;
-  void release() noexcept;
 
-  Device device_{};
+  std::shared_ptr<MemoryStack> stack_;
   Handle stream_ = nullptr;
-  Where where_ = Where::device;
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
@@ -147,11 +150,12 @@ void scatter(const std::byte* from, const Sink& sink, DType type);
 struct PipelineOptions {
   int streams = 4;  // 1: one batch after the other
   std::size_t batch_bytes = std::size_t{256} << 20;
+  std::int64_t floor = 1;  // items of a batch, at least
 };
 
 /// Run all items through a device: batches follow each other on several streams, so that copies one way, kernels and
 /// copies the other way overlap. Items never depend on which batch they are in. When memory is short, batches get
-/// smaller, down to one item. Asks for interrupts between batches.
+/// smaller, down to the floor. Asks for interrupts between batches.
 void ship(const Device& device, const PipelineOptions& options, const Freight& freight);
 
 }  // namespace wq
