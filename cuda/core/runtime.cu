@@ -206,8 +206,8 @@ Fault copy(int index, void* to, const void* from, std::size_t bytes, Handle stre
 
 Fault copy_across(int index, void* to, int from_index, const void* from, std::size_t bytes, Handle stream) {
   // Not cudaMemcpyAsync: memory of a pool may be out of reach of the other device's context.
-  return on_device(
-      index, [&] { return fault_of(cudaMemcpyPeerAsync(to, index, from, from_index, bytes, native(stream))); });
+  return on_device(index,
+                   [&] { return fault_of(cudaMemcpyPeerAsync(to, index, from, from_index, bytes, native(stream))); });
 }
 
 Fault fill(int index, void* to, int byte, std::size_t bytes, Handle stream) {
@@ -341,6 +341,7 @@ const BackendTable& table() {
       status,
       device,
       message,
+      // Memory.
       allocate,
       release,
       trim,
@@ -353,6 +354,7 @@ const BackendTable& table() {
       copy,
       copy_across,
       fill,
+      // Streams and events.
       create_stream,
       destroy_stream,
       synchronize,
@@ -361,6 +363,7 @@ const BackendTable& table() {
       record,
       wait,
       capturing,
+      // Domains.
       survey,
       ma,
       equity,

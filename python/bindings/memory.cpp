@@ -29,7 +29,11 @@ bool python_runs() {
 void collect_garbage() {
   if (!python_runs()) return;
   const py::gil_scoped_acquire gil;
-  PyGC_Collect();
+  try {
+    py::module_::import("gc").attr("collect")();  // PyGC_Collect does nothing where gc.disable() was called
+  } catch (py::error_already_set& error) {
+    error.discard_as_unraisable("gc.collect");
+  }
 }
 
 /// A function of the user's, for threads with and without the GIL. It may outlive the interpreter, and is leaked then.
@@ -62,7 +66,8 @@ class Callback {
       if (error.matches(PyExc_MemoryError) || type == "OutOfMemoryError") throw DeviceOutOfMemoryError(text);
       throw ParameterError(text);
     } catch (const py::cast_error&) {
-      throw ParameterError(name_ + ": the function gave no address; accepted are whole numbers, and None or 0 for none");
+      throw ParameterError(name_ +
+                           ": the function gave no address; accepted are whole numbers, and None or 0 for none");
     }
   }
 
@@ -144,9 +149,7 @@ std::shared_ptr<MemoryStack> use(const std::string& name, int number, const std:
       call.tell(data, bytes, stream);
     };
   if (!on_failure.is_none())
-    plan.on_failure = [call = Callback("on_failure", on_failure)](std::size_t bytes) {
-      return call.ask<bool>(bytes);
-    };
+    plan.on_failure = [call = Callback("on_failure", on_failure)](std::size_t bytes) { return call.ask<bool>(bytes); };
   MemoryAccount& a = account(name, number, place_of(plan));
   return a.use(std::make_shared<MemoryStack>(a, plan));
 }
@@ -186,12 +189,13 @@ py::array pinned_empty(const std::string& name, int number, const std::vector<st
   owner->device = device;
   {
     const py::gil_scoped_release release;
-    owner->memory = DeviceMemory(device, nullptr, static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)),
-                                 Where::pinned);
+    owner->memory =
+        DeviceMemory(device, nullptr, static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)), Where::pinned);
   }
   void* const data = owner->memory.data();
-  const py::capsule base(owner.release(), kPinnedCapsule,
-                         [](PyObject* c) { delete static_cast<PinnedArray*>(PyCapsule_GetPointer(c, kPinnedCapsule)); });
+  const py::capsule base(owner.release(), kPinnedCapsule, [](PyObject* c) {
+    delete static_cast<PinnedArray*>(PyCapsule_GetPointer(c, kPinnedCapsule));
+  });
   return py::array(type, shape, data, base);
 }
 
@@ -227,7 +231,16 @@ void register_memory(py::module_& m) {
             const py::gil_scoped_release release;
             s.release(reinterpret_cast<std::byte*>(data), bytes, reinterpret_cast<Handle>(stream));
           },
-          arg("data"), arg("bytes"), arg("stream") = 0, "A block back, for tests.");
+          arg("data"), arg("bytes"), arg("stream") = 0, "A block back, for tests.")
+      .def(
+          "wait",
+          [](MemoryStack& s, std::uintptr_t stream) {
+            const Device& device = s.account().device;
+            const py::gil_scoped_release release;
+            device.check(device.table->synchronize(device.index, reinterpret_cast<Handle>(stream)),
+                         "waiting for a stream");
+          },
+          arg("stream") = 0, "Wait for a stream of its device, for tests.");
   m.def("memory_stats", stats, arg("backend"), arg("number"),
         "What this process has of a device's memory, and of memory pinned for it.");
   m.def(

@@ -26,7 +26,7 @@ import operator
 import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ import numpy.typing as npt
 from . import _core, config
 from ._devices import set_memory_limit, with_memory
 from .errors import DTypeError, ParameterError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Block", "Frame", "Use", "frame", "live", "pinned_empty", "reset_peak", "set_limit", "stats", "trim", "use"]
 
@@ -290,7 +293,7 @@ class Frame:
         self._number: int | None = None
         self._closed: dict[str, int] | None = None
 
-    def __enter__(self) -> Frame:
+    def __enter__(self) -> Self:
         """Begin."""
         if self._number is not None:
             raise ParameterError("frame: has begun already; each is good for one block")
@@ -382,7 +385,7 @@ def pinned_empty(
     >>> average.copy_to(target)  # doctest: +SKIP
     >>> average.wait()  # doctest: +SKIP
     """
-    sizes = [operator.index(shape)] if hasattr(shape, "__index__") else [operator.index(n) for n in shape]  # type: ignore[union-attr]
+    sizes = [operator.index(shape)] if hasattr(shape, "__index__") else [operator.index(n) for n in shape]
     kind = np.dtype(dtype)
     if kind.kind not in "biufc":
         raise DTypeError(f"dtype: {kind} is not of numbers")

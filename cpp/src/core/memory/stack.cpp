@@ -25,8 +25,8 @@ Books& books() { return immortal<Books>(); }
 
 bool of_the_host(const std::string& resource) { return resource == "pinned" || resource == "host"; }
 
-std::unique_ptr<MemoryResource> source_of(const MemoryAccount& account, const std::string& name,
-                                          const MemoryPlan& plan, const char* argument) {
+std::unique_ptr<MemoryResource> source_of(const MemoryAccount& account, const std::string& name, const MemoryPlan& plan,
+                                          const char* argument) {
   constexpr std::size_t kPinnedLimit = std::size_t{1} << 30;
   const Device& device = account.device;
   if (of_the_host(name) != (account.where == Where::pinned))
@@ -175,8 +175,8 @@ MemoryAccount& account_of(const Device& device, Where where) {
 std::shared_ptr<MemoryStack> MemoryAccount::stack() {
   const std::lock_guard lock(memory_books());
   if (!stack_)
-    stack_ = std::make_shared<MemoryStack>(
-        *this, MemoryPlan{.resource = where == Where::device ? "async_pool" : "pinned"});
+    stack_ =
+        std::make_shared<MemoryStack>(*this, MemoryPlan{.resource = where == Where::device ? "async_pool" : "pinned"});
   return stack_;
 }
 
