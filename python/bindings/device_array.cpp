@@ -141,7 +141,10 @@ void DeviceArray::copy_into(const DeviceArray& target) const {
                   : there.table->copy_across(there.index, target.data(), device_.index, data(), bytes, target.stream_),
               "copying between arrays");
   // What comes into our stream next may be that our memory is freed.
-  device_.check(order(there, target.stream_, device_, stream_), "ordering streams");
+  if (const Fault fault = order(there, target.stream_, device_, stream_); fault != Fault::none) {
+    target.wait();
+    device_.check(fault, "ordering streams");
+  }
 }
 
 void DeviceArray::copy_into(const py::array& target) const {

@@ -47,7 +47,8 @@ class DeviceArray {
   std::shared_ptr<DeviceMemory> memory_;
 };
 
-/// Whether an array is in pinned memory of ours, which then lives until the work put into the stream so far is done.
+/// Whether an array is in pinned memory of ours, which then lives until the work put into the stream so far is done. If
+/// not, somebody has to wait.
 bool keep_until_copied(const py::array& target, const Device& device, Handle stream);
 
 /// The device of a DLPack type and number, if its module is loaded.

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -162,6 +163,7 @@ constexpr const char* kPinnedCapsule = "warpquant.pinned";
 struct PinnedArray {
   Device device;
   DeviceMemory memory;
+  std::mutex mutex;
   std::vector<Handle> events;  // behind those copies
 
   ~PinnedArray() {
@@ -208,10 +210,10 @@ bool keep_until_copied(const py::array& target, const Device& device, Handle str
   auto& owner = *static_cast<PinnedArray*>(PyCapsule_GetPointer(base.ptr(), kPinnedCapsule));
   if (owner.device.table != device.table || owner.device.index != device.index) return false;
   Handle event = nullptr;
-  device.check(device.table->create_event(device.index, &event), "making an event");
+  if (device.table->create_event(device.index, &event) != Fault::none) return false;
+  const std::lock_guard lock(owner.mutex);
   owner.events.push_back(event);
-  device.check(device.table->record(device.index, event, stream), "recording an event");
-  return true;
+  return device.table->record(device.index, event, stream) == Fault::none;
 }
 
 void register_memory(py::module_& m) {

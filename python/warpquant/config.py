@@ -114,7 +114,7 @@ def _flag(source: str, value: Any) -> bool:
     words["no"] = False
     found = value if isinstance(value, bool) else words.get(value.lower()) if isinstance(value, str) else None
     if found is None:
-        raise ParameterError(f"{source}: {value!r} is neither on nor off")
+        raise ParameterError(f"{source}: {value!r} is not one of 'on' and 'off'")
     return found
 
 
@@ -128,7 +128,7 @@ def _limit(source: str, value: Any) -> int | str:
         size = 0
     if size == 0:
         raise ParameterError(
-            f"{source}: {value!r} is no limit; accepted are bytes from 1, a text such as '2GiB', and a share from '1%' "
+            f"{source}: {value!r} is not a limit; accepted are bytes from 1, a text such as '2GiB', and a share from '1%' "
             "to '100%'"
         )
     return size

@@ -305,14 +305,14 @@ class Frame:
         self._closed = self._read(True)
 
     def _read(self, close: bool) -> dict[str, int]:
+        if self._number is None:
+            raise ParameterError("frame: has not begun; use it in a with statement")
         found: dict[str, int] = _core.memory_frame(*self._place, self._number, close)
         return found
 
     def __getattr__(self, name: str) -> int:
         if name not in Frame.__annotations__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if self._number is None:
-            raise ParameterError("frame: has not begun; use it in a with statement")
         return (self._closed or self._read(False))[name]
 
 
