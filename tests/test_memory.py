@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import ctypes
 import functools
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import hypothesis
 import numpy as np
@@ -243,6 +245,27 @@ def test_every_resource_gives_the_same_results(place, name, call):
         for kind in ("ema", "hma"):
             same_bits(getattr(ma, kind)(prices, 9).to_numpy(), getattr(ma, kind)(PANEL, 9))
         same_bits(atc.run(prices)["average"].to_numpy(), atc.run(PANEL)["average"])
+
+
+@pytest.mark.parametrize("name", RESOURCES)
+def test_calls_from_many_threads(place, name):
+    """And a resource that is exchanged meanwhile."""
+    want = ma.ema(PANEL, 14)
+
+    def compute():
+        with config.override({"batch.max_bytes": 10_000}):
+            return ma.ema(PANEL, 14, device=place)
+
+    with use(name, place, tracking=True, poison=True, on_failure=lambda _: False):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            calls = [pool.submit(compute) for _ in range(32)]
+            for _ in range(20):
+                with use(name, place):
+                    time.sleep(0.001)
+            for call in calls:
+                same_bits(call.result(), want)
+        if key_of(name) == "device":
+            assert memory.live(place) == []
 
 
 @pytest.mark.parametrize("name", ["pool", "pool, cuda", "cuda", "managed", "async_pool"])

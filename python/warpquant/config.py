@@ -128,8 +128,8 @@ def _limit(source: str, value: Any) -> int | str:
         size = 0
     if size == 0:
         raise ParameterError(
-            f"{source}: {value!r} is not a limit; accepted are bytes from 1, a text such as '2GiB', and a share from '1%' "
-            "to '100%'"
+            f"{source}: {value!r} is not a limit; accepted are bytes from 1, a text such as '2GiB', and a share "
+            "from '1%' to '100%'"
         )
     return size
 
