@@ -644,7 +644,11 @@ def test_auto_falls_back_to_the_cpu(emulator, monkeypatch, what, caplog):
     monkeypatch.setattr(_devices, "_auto", choose)
     emulator.configure(memory=500)
     before = memory.stats("emulator")["short"]["fell_back"]
-    same_bits(CALLS[what](device="auto"), want)
+    _devices._report_fallback.cache_clear()
+    with caplog.at_level("INFO", "warpquant"):
+        same_bits(CALLS[what](device="auto"), want)
+        CALLS[what](device="auto")
+    assert [r.message.partition(")")[2] for r in caplog.records] == [": emulator:0 has not enough memory"]
     assert memory.stats("emulator")["short"]["fell_back"] == before + len(chosen) > before
     with config.override(fallback="error"), pytest.raises(errors.DeviceOutOfMemoryError):
         CALLS[what](device="auto")

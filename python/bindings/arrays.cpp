@@ -823,12 +823,13 @@ void carry_out(const Execution& how, const std::function<void(const Execution&)>
   const py::gil_scoped_release release;
   try {
     compute(how);
-  } catch (const DeviceOutOfMemoryError& error) {
+  } catch (const DeviceOutOfMemoryError&) {
     if (!how.may_fall_back || how.resident) throw;
     account_of(*how.device, Where::device).count(Rung::fell_back);
     {
       const py::gil_scoped_acquire gil;
-      py::module_::import("warpquant._devices").attr("_report_fallback")("out_of_memory", error.what());
+      py::module_::import("warpquant._devices")
+          .attr("_report_fallback")("out_of_memory", how.device->name() + " has not enough memory");
     }
     Execution cpu = how;
     cpu.device.reset();
