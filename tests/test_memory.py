@@ -83,6 +83,8 @@ def emulator():
     _emulator.configure()
     yield _emulator
     _emulator.configure()
+    memory.trim("emulator")
+    _emulator.forget()  # the streams
 
 
 def use(name, place, **how):
