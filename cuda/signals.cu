@@ -4,6 +4,7 @@
 namespace wq::cuda {
 
 Fault signals(int device, const signals::Launch& launch, Handle stream) {
+  WQ_RANGE("signals");
   return on_device(device, [&] { return wq::signals::launch_on(launch, {device, stream}); });
 }
 

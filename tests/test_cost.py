@@ -53,7 +53,7 @@ def test_auto_takes_the_prediction(monkeypatch):
     assert _devices.resolve("auto", work=lambda: small, num_threads=1) is None
     assert asked == []  # no driver is loaded for what the CPU does anyway
     choice = _devices.resolve("auto", work=lambda: large, num_threads=1)
-    assert choice[:4] == ("cuda", 0, 4, 64 * 2**20)
+    assert choice[:6] == ("cuda", 0, 4, 64 * 2**20, 1, True)
     assert _devices.resolve("cpu", work=lambda: large, num_threads=1) is None
 
 

@@ -98,6 +98,11 @@ class TestConfig:
             "fallback": ("cpu", "default"),
             "streams": (4, "default"),
             "batch.max_bytes": (64 * 2**20, "default"),
+            "batch.floor": (1, "default"),
+            "memory.resource": ("async_pool", "default"),
+            "memory.limit": ("90%", "default"),
+            "memory.zero_on_free": (False, "default"),
+            "memory.poison": (False, "default"),
             "memory.buffer_pool": (64 * 2**20, "default"),
             "device.timeout": (None, "default"),
         }
@@ -157,7 +162,9 @@ class TestConfig:
         [
             ("WQ_DEVICE", "gpu"), ("WQ_DEVICE", "cuda:"), ("WQ_DEVICE", ""), ("WQ_NUM_THREADS", "0"),
             ("WQ_NUM_THREADS", "many"), ("WQ_NUM_THREADS", "99999"), ("WQ_NUM_THREADS", "1.5"), ("WQ_SIMD", "sse9"),
-            ("WQ_FALLBACK", "gpu"), ("WQ_BUFFER_POOL", "-1"), ("WQ_BUFFER_POOL", "1 TB"), ("WQ_BUFFER_POOL", "9" * 30),
+            ("WQ_FALLBACK", "gpu"), ("WQ_BATCH_FLOOR", "0"), ("WQ_MEMORY_RESOURCE", "heap"), ("WQ_MEMORY_LIMIT", "0"),
+            ("WQ_MEMORY_LIMIT", "200%"), ("WQ_POISON", "maybe"), ("WQ_ZERO_ON_FREE", "2"),
+            ("WQ_BUFFER_POOL", "-1"), ("WQ_BUFFER_POOL", "1 TB"), ("WQ_BUFFER_POOL", "9" * 30),
         ],
     )  # fmt: skip
     def test_bad_values_in_the_environment(self, clean, name, value):
@@ -189,7 +196,9 @@ class TestConfig:
             assert config.get("num_threads") == 3
         assert seen == [config.get("num_threads")]
 
-    @pytest.mark.parametrize("settings", [dict(simd="mmx"), dict(num_threads=0), {"memory.buffer_pool": 1}])
+    @pytest.mark.parametrize(
+        "settings", [dict(simd="mmx"), dict(num_threads=0), {"memory.buffer_pool": 1}, {"memory.poison": True}]
+    )
     def test_bad_overrides(self, settings):
         with pytest.raises(ParameterError, match=r"^config\.override: "), config.override(settings):
             pass

@@ -229,7 +229,7 @@ void device(int index, int, DeviceInfo* out) {
 
 const char* message() { return last_message.c_str(); }
 
-Fault allocate(int index, std::size_t bytes, Handle, void** out) {
+Fault take(int index, std::size_t bytes, void** out) {
   return enter([&](World& w) {
     if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
     if (const Fault fault = refuse_captures(w); fault != Fault::none) return fault;
@@ -245,8 +245,8 @@ Fault allocate(int index, std::size_t bytes, Handle, void** out) {
   });
 }
 
-/// Freed when the stream comes to it; what works on it then, in another stream, is wrong.
-Fault release(int index, void* data, Handle handle) {
+template <class Free>
+Fault give_back(int index, void* data, Free free) {
   return enter([&](World& w) {
     auto* block = static_cast<std::byte*>(data);
     if (!w.blocks.contains(block) || w.blocks[block].device != index) return fail(Fault::invalid, "no such block");
@@ -254,7 +254,35 @@ Fault release(int index, void* data, Handle handle) {
     w.used[index] -= bytes;
     w.counts.memory_used -= bytes;
     --w.counts.allocations;
+    return free(w, block);
+  });
+}
+
+Fault allocate(int index, std::size_t bytes, Handle, void** out) { return take(index, bytes, out); }
+
+/// Freed when the stream comes to it; what works on it then, in another stream, is wrong.
+Fault release(int index, void* data, Handle handle) {
+  return give_back(index, data, [&](World& w, std::byte* block) {
     return put(w, stream_of(w, index, handle), [&w, block] { free_block(w, block); });
+  });
+}
+
+Fault allocate_direct(int index, std::size_t bytes, int, void** out) { return take(index, bytes, out); }
+
+/// Freed at once; what still works on it is wrong.
+Fault release_direct(int index, void* data) {
+  return give_back(index, data, [](World& w, std::byte* block) {
+    free_block(w, block);
+    return Fault::none;
+  });
+}
+
+Fault memory(int index, std::int64_t* free, std::int64_t* total) {
+  return enter([&](World& w) {
+    if (!exists(w, index)) return fail(Fault::unavailable, "no such device");
+    *total = w.settings.memory;
+    *free = w.settings.memory - w.used[index];
+    return Fault::none;
   });
 }
 
@@ -286,6 +314,13 @@ Fault release_pinned(int, void* data) {
   });
 }
 
+Fault pinned(int, const void* data, int* out) {
+  return enter([&](World& w) {
+    *out = block_of(w, data) != nullptr;
+    return Fault::none;
+  });
+}
+
 Fault copy(int index, void* to, const void* from, std::size_t bytes, Handle handle) {
   return enter([&](World& w) {
     Stream& stream = stream_of(w, index, handle);
@@ -313,6 +348,10 @@ Fault copy(int index, void* to, const void* from, std::size_t bytes, Handle hand
     }
     return to_known ? Fault::none : finish(w, stream);
   });
+}
+
+Fault copy_across(int index, void* to, int, const void* from, std::size_t bytes, Handle handle) {
+  return copy(index, to, from, bytes, handle);
 }
 
 Fault fill(int index, void* to, int byte, std::size_t bytes, Handle handle) {
@@ -515,7 +554,12 @@ const BackendTable table = {
     .trim = trim,
     .allocate_pinned = allocate_pinned,
     .release_pinned = release_pinned,
+    .allocate_direct = allocate_direct,
+    .release_direct = release_direct,
+    .memory = memory,
+    .pinned = pinned,
     .copy = copy,
+    .copy_across = copy_across,
     .fill = fill,
     .create_stream = create_stream,
     .destroy_stream = destroy_stream,

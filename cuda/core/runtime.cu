@@ -170,9 +170,44 @@ Fault release_pinned(int index, void* memory) {
   return on_device(index, [&] { return fault_of(cudaFreeHost(memory)); });
 }
 
+Fault allocate_direct(int index, std::size_t bytes, int managed, void** out) {
+  return on_device(index, [&] {
+    return fault_of(managed ? cudaMallocManaged(out, bytes, cudaMemAttachGlobal) : cudaMalloc(out, bytes));
+  });
+}
+
+Fault release_direct(int index, void* memory) {
+  return on_device(index, [&] { return fault_of(cudaFree(memory)); });
+}
+
+Fault memory(int index, std::int64_t* free, std::int64_t* total) {
+  return on_device(index, [&] {
+    std::size_t free_bytes = 0, total_bytes = 0;
+    const cudaError_t error = cudaMemGetInfo(&free_bytes, &total_bytes);
+    *free = static_cast<std::int64_t>(free_bytes);
+    *total = static_cast<std::int64_t>(total_bytes);
+    return fault_of(error);
+  });
+}
+
+Fault pinned(int index, const void* memory, int* out) {
+  return on_device(index, [&] {
+    cudaPointerAttributes attributes{};
+    const cudaError_t error = cudaPointerGetAttributes(&attributes, memory);
+    *out = attributes.type != cudaMemoryTypeUnregistered;
+    return fault_of(error);
+  });
+}
+
 Fault copy(int index, void* to, const void* from, std::size_t bytes, Handle stream) {
   return on_device(index,
                    [&] { return fault_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream))); });
+}
+
+Fault copy_across(int index, void* to, int from_index, const void* from, std::size_t bytes, Handle stream) {
+  // Not cudaMemcpyAsync: memory of a pool may be out of reach of the other device's context.
+  return on_device(index,
+                   [&] { return fault_of(cudaMemcpyPeerAsync(to, index, from, from_index, bytes, native(stream))); });
 }
 
 Fault fill(int index, void* to, int byte, std::size_t bytes, Handle stream) {
@@ -329,7 +364,12 @@ const BackendTable& table() {
       .trim = trim,
       .allocate_pinned = allocate_pinned,
       .release_pinned = release_pinned,
+      .allocate_direct = allocate_direct,
+      .release_direct = release_direct,
+      .memory = memory,
+      .pinned = pinned,
       .copy = copy,
+      .copy_across = copy_across,
       .fill = fill,
       .create_stream = create_stream,
       .destroy_stream = destroy_stream,

@@ -13,6 +13,7 @@
 #include "register.h"
 #include "warpquant/core/buffer_pool.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -430,8 +431,8 @@ class Resolver {
 
 StreamRule::StreamRule(const DeviceChoice& choice) {
   if (!choice) return;
-  asked_ = std::get<4>(*choice);
-  current_ = std::get<5>(*choice);
+  asked_ = std::get<6>(*choice);
+  current_ = std::get<7>(*choice);
 }
 
 Handle StreamRule::choose(const Device& device, Handle theirs, bool framework) const {
@@ -816,9 +817,10 @@ Execution execution(int num_threads, const std::string& simd, const DeviceChoice
                          std::to_string(kMost) + ", or None for as many as the process may use");
   Execution how{parse_level(simd), num_threads};
   if (device) {
-    const auto& [name, index, streams, batch_bytes, stream, current, prepared] = *device;
+    const auto& [name, index, streams, batch_bytes, floor, may_fall_back, stream, current, prepared] = *device;
     how.device = Device{backend(name), index};
-    how.pipeline = {streams, static_cast<std::size_t>(batch_bytes)};
+    how.pipeline = {streams, static_cast<std::size_t>(batch_bytes), floor};
+    how.may_fall_back = may_fall_back;
   }
   return how;
 }
@@ -865,12 +867,30 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
     how.ordered = panel.rule().ordered();
     refuse_captured(*how.device, how.stream);
     if (there->stream != how.stream) refuse_captured(*how.device, there->stream);
-    if (PreparedCall* const call = device ? std::get<6>(*device).value_or(nullptr) : nullptr) {
+    if (PreparedCall* const call = device ? std::get<8>(*device).value_or(nullptr) : nullptr) {
       call->work = std::make_unique<Prepared>(*how.device, how.stream);
       how.prepared = call->work.get();
     }
   }
   return how;
+}
+
+void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute) {
+  const py::gil_scoped_release release;
+  try {
+    compute(how);
+  } catch (const DeviceOutOfMemoryError&) {
+    if (!how.may_fall_back || how.resident) throw;
+    account_of(*how.device, Where::device).count(Rung::fell_back);
+    {
+      const py::gil_scoped_acquire gil;
+      py::module_::import("warpquant._devices")
+          .attr("_report_fallback")("out_of_memory", how.device->name() + " has not enough memory");
+    }
+    Execution cpu = how;
+    cpu.device.reset();
+    compute(cpu);
+  }
 }
 
 py::array copy_to_host(const Borrowed& there) {

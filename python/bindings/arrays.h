@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,10 +25,12 @@ struct PreparedCall {
   std::unique_ptr<Prepared> work;  // none before a call has been prepared
 };
 
-/// Backend, number of the device, streams of a pipeline, bytes of its batches; for arrays that are on the device the
-/// stream that was asked for, the one of the `with` block around, and what to prepare, if so. None: the CPU.
-using DeviceChoice = std::optional<std::tuple<std::string, int, int, std::int64_t, std::optional<std::int64_t>,
-                                              std::optional<std::int64_t>, std::optional<PreparedCall*>>>;
+/// Backend, number of the device, streams of a pipeline, bytes and least series of its batches, whether the CPU may
+/// stand in; for arrays that are on the device the stream that was asked for, the one of the `with` block around, and
+/// what to prepare, if so. None: the CPU.
+using DeviceChoice =
+    std::optional<std::tuple<std::string, int, int, std::int64_t, std::int64_t, bool, std::optional<std::int64_t>,
+                             std::optional<std::int64_t>, std::optional<PreparedCall*>>>;
 
 /// Streams as DLPack numbers them: 1 is the default one of the device, 2 that of the thread; others are handles.
 inline Handle stream_of(std::int64_t number) { return reinterpret_cast<Handle>(static_cast<std::uintptr_t>(number)); }
@@ -195,5 +198,8 @@ class Streams {
 Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
 /// The same, where the panel is if it is on a device. Throws CaptureUnsafeError if its stream is being captured.
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device);
+
+/// Compute, without the GIL; on the CPU if memory is short of a device for which that may stand in.
+void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute);
 
 }  // namespace wq

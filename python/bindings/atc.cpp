@@ -11,6 +11,7 @@
 #include "arrays.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 #include "warpquant/equity/equity.h"
 
 namespace wq {
@@ -150,6 +151,7 @@ std::vector<atc::Item> items_of(const Panel& close, const std::optional<Panel>& 
 py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
                const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, bool single,
                const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
+  const MemorySite site("atc.run");
   check_prices(close, src);
   check_cutout(close, settings.params, "");
   atc::Request request = request_of(close, src, last_only, float32);
@@ -205,11 +207,10 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   for (const Panel* panel : {&close, src ? &*src : nullptr})
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
-  {
-    const py::gil_scoped_release release;
-    atc::run(request, items, how);
+  carry_out(how, [&](const Execution& where) {
+    atc::run(request, items, where);
     streams.finish();
-  }
+  });
   return results;
 }
 
@@ -217,6 +218,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
 py::object sweep(const Panel& close, const std::optional<Panel>& src, const std::vector<const Settings*>& sets,
                  const std::vector<int>& outputs, bool last_only, bool float32, int num_threads,
                  const std::string& simd, const DeviceChoice& device) {
+  const MemorySite site("atc.run");
   check_prices(close, src);
   std::vector<atc::Variant> variants;
   for (const Settings* s : sets) {
@@ -257,11 +259,10 @@ py::object sweep(const Panel& close, const std::optional<Panel>& src, const std:
   for (const Panel* panel : {&close, src ? &*src : nullptr})
     if (panel != nullptr && panel->on_device()) others.push_back(panel->on_device());
   Streams streams(how, std::move(others));
-  {
-    const py::gil_scoped_release release;
-    atc::run_sweep(request, variants, items, sinks, how);
+  carry_out(how, [&](const Execution& where) {
+    atc::run_sweep(request, variants, items, sinks, where);
     streams.finish();
-  }
+  });
   return results;
 }
 

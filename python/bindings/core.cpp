@@ -23,7 +23,12 @@ bool translate(const std::exception_ptr& pointer, const char* name) {
     std::rethrow_exception(pointer);
   } catch (const E& error) {
     const py::object type = py::module_::import("warpquant.errors").attr(name);
-    if constexpr (requires { error.reason; }) {
+    if constexpr (requires { error.live_by_tag; }) {
+      const py::object instance = type(error.what(), py::arg("requested") = error.requested,
+                                       py::arg("free") = error.free, py::arg("total") = error.total,
+                                       py::arg("limit") = error.limit, py::arg("live_by_tag") = error.live_by_tag);
+      PyErr_SetObject(type.ptr(), instance.ptr());
+    } else if constexpr (requires { error.reason; }) {
       const py::object instance = type(error.what(), py::arg("reason") = error.reason);
       PyErr_SetObject(type.ptr(), instance.ptr());
     } else {

@@ -111,6 +111,87 @@ void DeviceArray::fill_from(const py::array& values) {
   const void* const from = values.data();
   const py::gil_scoped_release release;
   device_.send(data(), from, static_cast<std::size_t>(bytes_), stream_);
+  int pinned = 0;
+  device_.check(device_.table->pinned(device_.index, from, &pinned), "asking for a kind of memory");
+  if (pinned != 0) device_.wait(stream_);  // the copy may still be reading what the caller can change
+}
+
+void DeviceArray::wait() const {
+  refuse_captured(device_, stream_);
+  device_.wait(stream_);
+}
+
+namespace {
+
+template <class Target>
+void check_like(const DeviceArray& from, const Target& shape, bool same_type) {
+  const bool same_shape = std::equal(shape.begin(), shape.end(), from.shape().begin(), from.shape().end());
+  WQ_EXPECT(same_type, DTypeError, "target: has values of another type than the array");
+  WQ_EXPECT(same_shape, ShapeError, "target: has another shape than the array");
+}
+
+}  // namespace
+
+void DeviceArray::copy_into(const DeviceArray& target) const {
+  check_like(*this, target.shape_, target.type_ == type_);
+  WQ_EXPECT(target.device_.table == device_.table, LayoutError,
+            "target: is on " + target.device_.name() + ", which has no way from " + device_.name());
+  WQ_EXPECT(target.strides_ == strides_, LayoutError, "target: has another order in memory than the array");
+  WQ_EXPECT(target.memory_ != memory_, LayoutError, "target: is the array itself");
+  if (bytes_ == 0) return;
+  const py::gil_scoped_release release;
+  const Device& there = target.device_;
+  const auto bytes = static_cast<std::size_t>(bytes_);
+  device_.check(order(device_, stream_, there, target.stream_), "ordering streams");
+  there.check(there.index == device_.index
+                  ? there.table->copy(there.index, target.data(), data(), bytes, target.stream_)
+                  : there.table->copy_across(there.index, target.data(), device_.index, data(), bytes, target.stream_),
+              "copying between arrays");
+  // What comes into our stream next may be that our memory is freed.
+  if (const Fault fault = order(there, target.stream_, device_, stream_); fault != Fault::none) {
+    target.wait();
+    device_.check(fault, "ordering streams");
+  }
+}
+
+void DeviceArray::copy_into(const py::array& target) const {
+  const std::vector<std::int64_t> shape(target.shape(), target.shape() + target.ndim());
+  check_like(*this, shape, target.dtype().equal(numpy_type(type_)));
+  const std::vector<std::int64_t> strides(target.strides(), target.strides() + target.ndim());
+  WQ_EXPECT(target.writeable(), LayoutError, "target: is read-only");
+  WQ_EXPECT(bytes_ == 0 || strides == strides_, LayoutError, "target: is not contiguous");
+  if (bytes_ == 0) return;
+  void* const to = const_cast<void*>(target.data());
+  {
+    const py::gil_scoped_release release;
+    device_.check(device_.table->copy(device_.index, to, data(), static_cast<std::size_t>(bytes_), stream_),
+                  "copying from the device");
+  }
+  if (keep_until_copied(target, device_, stream_)) return;
+  const py::gil_scoped_release release;
+  wait();
+}
+
+py::object DeviceArray::copy_to(const py::object& target) const {
+  if (py::isinstance<py::str>(target)) {
+    if (target.equal(py::str("cpu"))) return copy_to_host(borrow());
+    const py::object place = py::module_::import("warpquant._devices").attr("with_memory")(target);
+    const auto [name, number] = py::cast<std::pair<std::string, int>>(place);
+    const MemorySite site("copy_to");
+    const Device there{backend(name), number};
+    DeviceArray copy(there, thread_stream(there), type_, shape_);
+    copy.strides_ = strides_;
+    copy_into(copy);
+    return py::cast(std::move(copy));
+  }
+  if (py::isinstance<DeviceArray>(target))
+    copy_into(py::cast<const DeviceArray&>(target));
+  else if (py::isinstance<py::array>(target))
+    copy_into(py::reinterpret_borrow<py::array>(target));
+  else
+    throw py::type_error("target: is a " + std::string(Py_TYPE(target.ptr())->tp_name) +
+                         "; accepted are names of devices, arrays on a device and NumPy arrays");
+  return target;
 }
 
 Handle DeviceArray::order_after(const py::object& consumer) const {
@@ -206,10 +287,13 @@ void register_device_array(py::module_& m) {
           "wait",
           [](const DeviceArray& a) {
             const py::gil_scoped_release release;
-            refuse_captured(a.device(), a.stream());
-            a.device().wait(a.stream());
+            a.wait();
           },
           "Wait until the work that fills it is done.")
+      .def("copy_to", &DeviceArray::copy_to, arg("target"),
+           "Copy to a device by name ('cpu': a new NumPy array), or into an array of the same shape and type; gives "
+           "that. Between devices, and into `memory.pinned_empty` arrays, the copy is one of the streams, so that "
+           "nobody waits: `wait` does.")
       .def("__dlpack__", &DeviceArray::dlpack, py::kw_only(), arg("stream") = py::none(),
            arg("max_version") = py::none(), arg("dl_device") = py::none(), arg("copy") = py::none(),
            "The array for a consumer, whose stream is made to wait for ours.")
@@ -239,6 +323,7 @@ void register_device_array(py::module_& m) {
         const DType type = kind == 'i' ? DType::i8 : size == 4 ? DType::f32 : DType::f64;
         WQ_EXPECT((kind == 'f' && (size == 4 || size == 8)) || (kind == 'i' && size == 1), DTypeError,
                   "array: holds neither float64, float32 nor int8");
+        const MemorySite site("to_device");
         const Device device{backend(name), number};
         const Handle handle = stream ? stream_of(*stream) : thread_stream(device);
         refuse_captured(device, handle);
@@ -248,48 +333,6 @@ void register_device_array(py::module_& m) {
         return there;
       },
       arg("array"), arg("backend"), arg("number"), arg("stream") = py::none(), "A copy of a contiguous array.");
-  m.def(
-      "memory_stats",
-      [](const std::string& name, int number) {
-        const DeviceResources resources = resources_of({backend(name), number});
-        const auto as_dict = [](const MemoryStats& s) {
-          py::dict d;
-          d["current"] = s.current;
-          d["peak"] = s.peak;
-          d["total"] = s.total;
-          d["blocks"] = s.blocks;
-          d["allocations"] = s.allocations;
-          d["failures"] = s.failures;
-          return d;
-        };
-        py::dict stats;
-        stats["device"] = as_dict(resources.device->stats());
-        stats["pinned"] = as_dict(resources.pinned->stats());
-        return stats;
-      },
-      arg("backend"), arg("number"), "What this process has of a device's memory, and of memory pinned for it.");
-  m.def(
-      "reset_peak",
-      [](const std::string& name, int number) {
-        resources_of({backend(name), number}).device->reset_peak();
-        resources_of({backend(name), number}).pinned->reset_peak();
-      },
-      arg("backend"), arg("number"), "Count the most memory in use from now on.");
-  m.def(
-      "trim",
-      [](const std::string& name, int number) {
-        const py::gil_scoped_release release;
-        release_kept();
-        resources_of({backend(name), number}).device->trim();
-        resources_of({backend(name), number}).pinned->trim();
-      },
-      arg("backend"), arg("number"), "Give back what is kept for later.");
-  m.def(
-      "set_memory_limit",
-      [](const std::string& name, int number, std::size_t bytes) {
-        resources_of({backend(name), number}).limit->set_limit(bytes);
-      },
-      arg("backend"), arg("number"), arg("bytes"), "Most bytes of a device's memory; 0: no limit.");
 }
 
 }  // namespace wq

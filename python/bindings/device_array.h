@@ -24,12 +24,17 @@ class DeviceArray {
   Handle stream() const { return stream_; }
 
   void fill_from(const py::array& values);
+  void wait() const;
+  /// To a device by its name, or into an array; gives the new array, or the one that was given.
+  py::object copy_to(const py::object& target) const;
   py::object dlpack(const py::object& stream, const py::object& max_version, const py::object& dl_device,
                     const py::object& copy) const;
   py::tuple dlpack_device() const;
   py::dict cuda_array_interface() const;
 
  private:
+  void copy_into(const DeviceArray& target) const;
+  void copy_into(const py::array& target) const;
   std::byte* data() const { return memory_->data(); }
   /// Make a consumer's stream wait for what has been put into ours; gives that stream.
   Handle order_after(const py::object& consumer) const;
@@ -41,6 +46,10 @@ class DeviceArray {
   std::int64_t bytes_;
   std::shared_ptr<DeviceMemory> memory_;
 };
+
+/// Whether an array is in pinned memory of ours, which then lives until the work put into the stream so far is done. If
+/// not, somebody has to wait.
+bool keep_until_copied(const py::array& target, const Device& device, Handle stream);
 
 /// The device of a DLPack type and number, if its module is loaded.
 std::optional<Device> device_of(std::int32_t type, std::int32_t id);

@@ -6,6 +6,7 @@
 #include "arrays.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -23,6 +24,7 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
                        " have " + std::to_string(x.bars(i)));
   if (!same_memory(x.on_device(), signal.on_device()))
     throw LayoutError("signal: must be in the same memory as " + name);
+  const MemorySite site("equity.curve");
   equity::Request request;
   request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};
   request.growth_per_bar = growth_per_bar;
@@ -41,11 +43,10 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
   Streams streams(how, std::move(others));
   std::vector<equity::Item> items;
   for (std::int64_t i = 0; i < x.size(); ++i) items.push_back({x.series(i), signal.series(i), result.sink(i)});
-  {
-    const py::gil_scoped_release release;
-    equity::curve(request, items, how);
+  carry_out(how, [&](const Execution& where) {
+    equity::curve(request, items, where);
     streams.finish();
-  }
+  });
   return result.object();
 }
 

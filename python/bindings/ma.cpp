@@ -9,6 +9,7 @@
 #include "arrays.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -33,6 +34,7 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   ma::Request request;
   request.kind = kind;
   request.specs = specs_of(kind, lengths, seed_first, fast, slow);
+  const MemorySite site(std::string("ma.") + ma::kinds()[kind].name);
   request.nan = ma::parse_nan_policy(nan);
   request.in_type = request.out_type = panel.type();
   request.label = [&panel](std::int64_t i) { return panel.label(i); };
@@ -47,11 +49,10 @@ py::object compute(int kind, const Panel& panel, const std::vector<std::int64_t>
   std::vector<const Borrowed*> arrays = result.borrowed();
   if (panel.on_device()) arrays.push_back(panel.on_device());
   Streams streams(how, std::move(arrays));
-  {
-    const py::gil_scoped_release release;
-    ma::compute(request, items, how);
+  carry_out(how, [&](const Execution& where) {
+    ma::compute(request, items, where);
     streams.finish();
-  }
+  });
   return result.object();
 }
 

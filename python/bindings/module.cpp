@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m) {
   wq::register_core(m);
   wq::register_device_array(m);
   wq::register_streams(m);
+  wq::register_memory(m);
   wq::register_ma(m);
   wq::register_equity(m);
   wq::register_atc(m);

@@ -20,5 +20,6 @@ void register_atc(pybind11::module_& m);
 void register_signals(pybind11::module_& m);
 void register_device_array(pybind11::module_& m);
 void register_streams(pybind11::module_& m);
+void register_memory(pybind11::module_& m);
 
 }  // namespace wq

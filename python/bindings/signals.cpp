@@ -8,6 +8,7 @@
 #include "arrays.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -38,6 +39,7 @@ void check_alike(const Panel& first, const std::string& first_name, const Panel&
 py::object run(const std::string& op, const std::vector<Panel>& panels, const std::vector<std::string>& names,
                const std::map<std::string, double>& numbers, const std::string& rounding, const py::object& out,
                int num_threads, const std::string& simd, const DeviceChoice& device) {
+  const MemorySite site("signals");
   signals::Request request;
   signals::Params& p = request.params;
   p.op = named<Op>("op", op, kOps);
@@ -79,11 +81,10 @@ py::object run(const std::string& op, const std::vector<Panel>& panels, const st
     request.out.back().bars = like.bars(i);
   }
   Streams streams(how, std::move(others));
-  {
-    const py::gil_scoped_release release;
-    signals::run(request, how);
+  carry_out(how, [&](const Execution& where) {
+    signals::run(request, where);
     streams.finish();
-  }
+  });
   return result.object();
 }
 

@@ -27,6 +27,10 @@ class Array:
         ...
     def __repr__(self) -> str:
         ...
+    def copy_to(self, target: typing.Any) -> typing.Any:
+        """
+        Copy to a device by name ('cpu': a new NumPy array), or into an array of the same shape and type; gives that. Between devices, and into `memory.pinned_empty` arrays, the copy is one of the streams, so that nobody waits: `wait` does.
+        """
     def to_numpy(self) -> numpy.ndarray:
         """
         A copy in host memory; waits for the array's stream.
@@ -136,6 +140,22 @@ class PreparedCall:
         """
         Where it goes if nothing else is said.
         """
+class MemoryStack:
+    """
+    Where blocks of a device come from.
+    """
+    def allocate(self, bytes: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex = 0) -> int:
+        """
+        A block, for tests.
+        """
+    def release(self, data: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        """
+        A block back, for tests.
+        """
+    def wait(self, stream: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        """
+        Wait for a stream of its device, for tests.
+        """
 class MaStream:
     """
     State of an average over several series, fed bar by bar.
@@ -228,13 +248,37 @@ def ma_kinds() -> list[typing.Any]:
     """
     The averages, in the order of their indices.
     """
+def memory_frame(backend: str, number: typing.SupportsInt | typing.SupportsIndex, frame: typing.SupportsInt | typing.SupportsIndex, close: bool) -> dict[str, typing.Any]:
+    """
+    Statistics of a frame, which may be closed.
+    """
+def memory_live(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> list[typing.Any]:
+    """
+    Address, bytes, stream and tag of each block in use.
+    """
+def memory_stack(backend: str, number: typing.SupportsInt | typing.SupportsIndex, of_host: bool = False) -> MemoryStack:
+    """
+    Where blocks come from now.
+    """
 def memory_stats(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> dict[str, typing.Any]:
     """
     What this process has of a device's memory, and of memory pinned for it.
     """
+def open_memory_frame(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    Statistics from now on, by a number.
+    """
+def pinned_empty(backend: str, number: typing.SupportsInt | typing.SupportsIndex, shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: numpy.dtype[typing.Any]) -> numpy.ndarray:
+    """
+    An array in memory of the host that copies reach directly.
+    """
 def reset_peak(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Count the most memory in use from now on.
+    """
+def restore_memory(stack: MemoryStack) -> None:
+    """
+    Take blocks from a stack again.
     """
 def set_backend(name: str, table: typing.Any) -> None:
     """
@@ -244,9 +288,9 @@ def set_buffer_limit(bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Most bytes that the pool keeps for later.
     """
-def set_memory_limit(backend: str, number: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex) -> None:
+def set_memory_limit(backend: str, number: typing.SupportsInt | typing.SupportsIndex, bytes: typing.SupportsInt | typing.SupportsIndex, share: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> None:
     """
-    Most bytes of a device's memory; 0: no limit.
+    Most bytes of a device's memory, or a share of what can be had; 0: no limit.
     """
 def signals_array(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], axis: typing.SupportsInt | typing.SupportsIndex, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
     """
@@ -267,6 +311,10 @@ def trim(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> Non
 def usable_processors() -> int:
     """
     Processors this process may use, by affinity and quota.
+    """
+def use_memory(backend: str, number: typing.SupportsInt | typing.SupportsIndex, resource: str, upstream: str = '', allocate: typing.Any = None, deallocate: typing.Any = None, tracking: bool = False, poison: bool = False, zero_on_free: bool = False, log: str = '', on_failure: typing.Any = None, fail_at: typing.SupportsInt | typing.SupportsIndex = 0, lasting: bool = False) -> MemoryStack:
+    """
+    Take blocks from another stack from now on. The one before.
     """
 ATC_DETAILS: tuple[str, ...] = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_ma', 'kama_ma', 'ema_sig', 'hma_sig', 'wma_sig', 'dema_sig', 'lsma_sig', 'kama_sig', 'ema_eq', 'hma_eq', 'wma_eq', 'dema_eq', 'lsma_eq', 'kama_eq')
 ATC_OUTPUTS: tuple[str, ...] = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')

@@ -54,7 +54,23 @@ def status(backend: str) -> dict[str, Any]:
 def _tried(backend: str, index: int) -> dict[str, Any]:
     """A device that was asked for; the others are left alone, because trying one takes some of its memory."""
     found: dict[str, Any] = _core.device_info(backend, index, True)
+    if found["runs_kernels"]:
+        set_memory_limit(backend, index, config._value("memory.limit"))
+        resource, zero, poison = (config._value(f"memory.{key}") for key in ("resource", "zero_on_free", "poison"))
+        filled = {"zero_on_free": zero, "poison": poison}
+        if zero or poison or resource != "async_pool":
+            _core.use_memory(backend, index, resource, "async_pool" if resource == "pool" else "", **filled)
+        if zero or poison:
+            _core.use_memory(backend, index, "pinned", **filled)
     return found
+
+
+def set_memory_limit(backend: str, number: int, limit: int | str) -> None:
+    """Limit the memory of a device, to bytes or to a share of what can be had."""
+    if isinstance(limit, str):
+        _core.set_memory_limit(backend, number, 0, float(limit.rstrip("%")) / 100)
+    else:
+        _core.set_memory_limit(backend, number, limit)
 
 
 def cuda_status() -> dict[str, Any]:
@@ -181,6 +197,8 @@ class Choice(NamedTuple):
     number: int
     streams: int
     batch_bytes: int
+    floor: int
+    may_fall_back: bool
     stream: int | None = None
     current: int | None = None
     prepared: _core.PreparedCall | None = None
@@ -201,15 +219,23 @@ def _auto(work: _cost.Work | None, num_threads: int | None) -> Choice | None:
         return None  # nobody wants to know what devices there are
     error = _why_not("cuda", 0)
     if error is None:
-        return _choice("cuda", 0) if wants else None
+        return _choice("cuda", 0, may_fall_back=not demands) if wants else None
     if demands:
         raise error
     _report_fallback(error.reason, str(error))
     return None
 
 
-def _choice(backend: str, number: int, *resident: Any) -> Choice:
-    return Choice(backend, number, config._value("streams"), config._value("batch.max_bytes"), *resident)
+def _choice(backend: str, number: int, *resident: Any, may_fall_back: bool = False) -> Choice:
+    return Choice(
+        backend,
+        number,
+        config._value("streams"),
+        config._value("batch.max_bytes"),
+        config._value("batch.floor"),
+        may_fall_back,
+        *resident,
+    )
 
 
 def _resident(device: str, stream: Any) -> tuple[int | None, int | None, _core.PreparedCall | None]:

@@ -461,7 +461,8 @@ def _size(number: int) -> str:
 def _setting_text(key: str, value: Any) -> str:
     if value is None:
         return "not set"
-    return _size(value) if key == "memory.buffer_pool" else str(value)
+    is_size = key.startswith("memory.") and isinstance(value, int) and not isinstance(value, bool)
+    return _size(value) if is_size else str(value)
 
 
 @app.command()

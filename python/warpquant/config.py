@@ -4,20 +4,30 @@
 The nearest wins: the argument of a call, then `override` around it, then the environment, then the configuration file
 (TOML, named by ``WQ_CONFIG`` or ``warpquant/config.toml`` in the user's configuration directory), then the default.
 
-========================  =====================  ==========================================================
-key                       environment            meaning
-========================  =====================  ==========================================================
-``device``                ``WQ_DEVICE``          ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
-``num_threads``           ``WQ_NUM_THREADS``     CPU threads per call; unset: as many as the process may use
-``simd``                  ``WQ_SIMD``            highest instruction level: ``best``, ``avx512``, ``avx2``,
-                                                 ``baseline``; it lowers the choice and never changes a result
-``fallback``              ``WQ_FALLBACK``        what ``auto`` does without a usable device: ``cpu``, ``error``
-``streams``               ``WQ_STREAMS``         batches under way on a device at once
-``batch.max_bytes``       ``WQ_BATCH_BYTES``     memory of a batch on a device, for example ``64MiB``
-``memory.buffer_pool``    ``WQ_BUFFER_POOL``     memory kept for the next large result, for example ``64MiB``
-``device.timeout``        ``WQ_DEVICE_TIMEOUT``  seconds that a call waits for a batch or a stream of a device;
-                                                 unset: as long as it takes. In the file, the name is quoted
-========================  =====================  ==========================================================
+========================  ======================  ===============================================================
+key                       environment             meaning
+========================  ======================  ===============================================================
+``device``                ``WQ_DEVICE``           ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+``num_threads``           ``WQ_NUM_THREADS``      CPU threads per call; unset: as many as the process may use
+``simd``                  ``WQ_SIMD``             highest instruction level: ``best``, ``avx512``, ``avx2``,
+                                                  ``baseline``; it lowers the choice and never changes a result
+``fallback``              ``WQ_FALLBACK``         what ``auto`` does without a usable device, or without enough
+                                                  memory there: ``cpu``, ``error``
+``device.timeout``        ``WQ_DEVICE_TIMEOUT``   seconds that a call waits for a batch or a stream of a device;
+                                                  unset: as long as it takes. In the file, the name is quoted
+``streams``               ``WQ_STREAMS``          batches under way on a device at once
+``batch.max_bytes``       ``WQ_BATCH_BYTES``      memory of a batch on a device, for example ``64MiB``
+``batch.floor``           ``WQ_BATCH_FLOOR``      series that a batch keeps when memory is short
+``memory.resource``       ``WQ_MEMORY_RESOURCE``  where a device's memory comes from: ``async_pool``, ``cuda``,
+                                                  ``managed`` or ``pool``, see `warpquant.memory.use`
+``memory.limit``          ``WQ_MEMORY_LIMIT``     memory that may be taken of a device: ``2GiB``, or a share of
+                                                  what is free at its first use, ``80%``
+``memory.zero_on_free``   ``WQ_ZERO_ON_FREE``     ``on`` clears memory of a device when it is freed
+``memory.poison``         ``WQ_POISON``           ``on`` fills it with NaN when it is given and when it is freed
+``memory.buffer_pool``    ``WQ_BUFFER_POOL``      memory kept for the next large result, for example ``64MiB``
+========================  ======================  ===============================================================
+
+Settings of memory hold for the whole process; those of devices are looked up at the first use of each.
 """
 
 from __future__ import annotations
@@ -87,15 +97,44 @@ def _threads(source: str, value: Any) -> int | None:
     return count
 
 
-def _streams(source: str, value: Any) -> int:
+def _count(most: int, of: str) -> Callable[[str, Any], int]:
+    def parse(source: str, value: Any) -> int:
+        try:
+            count = int(value) if isinstance(value, str) else value
+        except ValueError:
+            count = None
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
+            raise ParameterError(
+                f"{source}: {value!r} is not a number of {of}; accepted are whole numbers from 1 to {most}"
+            )
+        return count
+
+    return parse
+
+
+def _flag(source: str, value: Any) -> bool:
+    words = {"1": True, "on": True, "true": True, "yes": True, "": False, "0": False, "off": False, "false": False}
+    words["no"] = False
+    found = value if isinstance(value, bool) else words.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise ParameterError(f"{source}: {value!r} is not one of 'on' and 'off'")
+    return found
+
+
+def _limit(source: str, value: Any) -> int | str:
+    """Bytes from 1, or a share such as '80%'."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+)\s*%", value.strip())) and 1 <= int(match[1]) <= 100:
+        return f"{int(match[1])}%"
     try:
-        count = int(value) if isinstance(value, str) else value
-    except ValueError:
-        count = None
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_STREAMS:
-        accepted = f"accepted are whole numbers from 1 to {MOST_STREAMS}"
-        raise ParameterError(f"{source}: {value!r} is not a number of streams; {accepted}")
-    return count
+        size = _bytes(source, value)
+    except ParameterError:
+        size = 0
+    if size == 0:
+        raise ParameterError(
+            f"{source}: {value!r} is not a limit; accepted are bytes from 1, a text such as '2GiB', and a share "
+            "from '1%' to '100%'"
+        )
+    return size
 
 
 def _seconds(source: str, value: Any) -> float | None:
@@ -133,8 +172,13 @@ _KEYS: dict[str, _Key] = {
     "num_threads": _Key("WQ_NUM_THREADS", None, _threads),
     "simd": _Key("WQ_SIMD", "best", _one_of("best", "baseline", "avx2", "avx512")),
     "fallback": _Key("WQ_FALLBACK", "cpu", _one_of("cpu", "error")),
-    "streams": _Key("WQ_STREAMS", 4, _streams),
+    "streams": _Key("WQ_STREAMS", 4, _count(MOST_STREAMS, "streams")),
     "batch.max_bytes": _Key("WQ_BATCH_BYTES", 64 * 2**20, _bytes),
+    "batch.floor": _Key("WQ_BATCH_FLOOR", 1, _count(2**31 - 1, "series")),
+    "memory.resource": _Key("WQ_MEMORY_RESOURCE", "async_pool", _one_of("async_pool", "cuda", "managed", "pool")),
+    "memory.limit": _Key("WQ_MEMORY_LIMIT", "90%", _limit),
+    "memory.zero_on_free": _Key("WQ_ZERO_ON_FREE", False, _flag),
+    "memory.poison": _Key("WQ_POISON", False, _flag),
     "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
     "device.timeout": _Key("WQ_DEVICE_TIMEOUT", None, _seconds),
 }
@@ -283,10 +327,8 @@ def override(settings: Mapping[str, Any] | None = None, /, **more: Any) -> Itera
     changed = dict(_overrides.get())
     for key, value in {**(settings or {}), **more}.items():
         _check_key(key, "config.override")
-        if key == "memory.buffer_pool":
-            raise ParameterError(
-                "config.override: 'memory.buffer_pool' holds for the whole process; set it in the file"
-            )
+        if key.startswith("memory."):
+            raise ParameterError(f"config.override: {key!r} holds for the whole process; set it in the file")
         changed[key] = _KEYS[key].parse(f"config.override: {key}", value)
     token = _overrides.set(changed)
     try:

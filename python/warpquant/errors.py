@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "CaptureUnsafeError",
     "DTypeError",
@@ -57,7 +59,31 @@ class DeviceUnavailableError(WarpquantError, RuntimeError):
 
 
 class DeviceOutOfMemoryError(WarpquantError, MemoryError):
-    """The memory of a device is short, though batches were made as small as they get."""
+    """The memory of a device is short, though batches were made as small as they get.
+
+    Attributes
+    ----------
+    requested, free, total : int
+        Bytes that were asked for, and that the device has; 0 where it does not say.
+    limit : int
+        Bytes that this process may take (`warpquant.memory.set_limit`); 0: as many as there are.
+    live_by_tag : dict of str to int
+        Bytes in use by each function, if they are tracked (`warpquant.memory.use`).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        requested: int = 0,
+        free: int = 0,
+        total: int = 0,
+        limit: int = 0,
+        live_by_tag: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.requested, self.free, self.total, self.limit = requested, free, total, limit
+        self.live_by_tag = dict(live_by_tag or {})
 
 
 class DeviceTransientError(WarpquantError, RuntimeError):

@@ -46,14 +46,16 @@ void Device::raise(Fault fault, const std::string& what) const {
 
 std::string Device::name() const { return std::string(table->name) + ":" + std::to_string(index); }
 
-Fault Device::order(Handle earlier, Handle later) const noexcept {
-  if (earlier == later) return Fault::none;
+Fault Device::order(Handle earlier, Handle later) const noexcept { return wq::order(*this, earlier, *this, later); }
+
+Fault order(const Device& first, Handle earlier, const Device& second, Handle later) noexcept {
+  if (first.index == second.index && earlier == later) return Fault::none;
   Handle event = nullptr;
-  Fault fault = table->create_event(index, &event);
+  Fault fault = first.table->create_event(first.index, &event);
   if (fault != Fault::none) return fault;
-  fault = table->record(index, event, earlier);
-  if (fault == Fault::none) fault = table->wait(index, later, event);
-  const Fault destroyed = table->destroy_event(index, event);
+  fault = first.table->record(first.index, event, earlier);
+  if (fault == Fault::none) fault = second.table->wait(second.index, later, event);
+  const Fault destroyed = first.table->destroy_event(first.index, event);
   return fault == Fault::none ? destroyed : fault;
 }
 
@@ -146,7 +148,7 @@ class Staging {
  public:
   Staging(const Device& device, Handle stream, std::size_t bytes)
       : device_(device), stream_(stream), memory_(std::make_shared<const DeviceMemory>(
-                                              device, stream, std::min(bytes, kPiece), DeviceMemory::Where::pinned)) {}
+                                              device, stream, std::min(bytes, kPiece), Where::pinned)) {}
 
   std::byte* data() const { return memory_->data(); }
   /// Call f(offset, size) for each piece.
@@ -197,15 +199,15 @@ void Device::send(void* to, const void* from, std::size_t bytes, Handle stream) 
 
 namespace {
 
-struct Kept {
+struct Held {
   Device device;
   Handle event;  // null: nobody can tell when
   std::shared_ptr<const void> things;
 };
 
-struct AllKept {
+struct AllHeld {
   std::mutex mutex;
-  std::vector<Kept> list;
+  std::vector<Held> list;
 };
 
 }  // namespace
@@ -220,7 +222,7 @@ void keep_until_done(const Device& device, Handle stream, std::shared_ptr<const 
     if (fault == Fault::lost) return;  // a lost device does nothing any more
   }
   {
-    AllKept& all = immortal<AllKept>();
+    AllHeld& all = immortal<AllHeld>();
     const std::lock_guard lock(all.mutex);
     all.list.push_back({device, event, std::move(things)});
   }
@@ -229,9 +231,9 @@ void keep_until_done(const Device& device, Handle stream, std::shared_ptr<const 
 
 void release_kept() noexcept {
   std::vector<std::shared_ptr<const void>> done;  // let go of without the lock: that may take others
-  AllKept& all = immortal<AllKept>();
+  AllHeld& all = immortal<AllHeld>();
   const std::lock_guard lock(all.mutex);
-  std::erase_if(all.list, [&](Kept& kept) {
+  std::erase_if(all.list, [&](Held& kept) {
     const Device& device = kept.device;
     int come = 0;
     if (kept.event == nullptr) return false;
@@ -335,32 +337,24 @@ std::shared_ptr<const DeviceStream> DeviceStream::owner(const Device& device, Ha
 // ------------------------------------------------------------------------------------------------ memory
 
 DeviceMemory::DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where)
-    : device_(device), stream_(stream), where_(where), bytes_(bytes) {
+    : stream_(stream), bytes_(bytes) {
   if (bytes == 0) return;
+  stack_ = account_of(device, where).stack();
+  data_ = stack_->obtain(bytes, stream);
+}
+
+DeviceMemory::~DeviceMemory() {
+  if (data_ == nullptr) return;
   try {
-    data_ = resource().allocate(bytes, stream);
-  } catch (const DeviceOutOfMemoryError&) {
-    // What was freed in this stream comes back with its work done.
-    device_.wait(stream_);
-    release_kept();
-    resource().trim();
-    data_ = resource().allocate(bytes, stream);
+    stack_->release(data_, bytes_, stream_);
+  } catch (...) {
+    // Nobody is left to hear of it, and the block stays in the statistics.
   }
 }
 
-MemoryResource& DeviceMemory::resource() const {
-  const DeviceResources resources = resources_of(device_);
-  return where_ == Where::device ? *resources.device : *resources.pinned;
-}
-
-void DeviceMemory::release() noexcept {
-  if (data_ != nullptr) resource().release(std::exchange(data_, nullptr), bytes_, stream_);
-}
-
 void DeviceMemory::swap(DeviceMemory& other) noexcept {
-  std::swap(device_, other.device_);
+  std::swap(stack_, other.stack_);
   std::swap(stream_, other.stream_);
-  std::swap(where_, other.where_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
 }
@@ -495,7 +489,6 @@ class Slot {
   const DeviceStream& stream() const { return stream_; }
 
   void reserve(const Load& load) {
-    using Where = DeviceMemory::Where;
     grow(up_, load.up, Where::pinned);
     grow(down_, load.down, Where::pinned);
     grow(device_, round_up(load.up) + round_up(load.down) + load.scratch, Where::device);
@@ -527,7 +520,7 @@ class Slot {
   static constexpr std::size_t kAlign = 256;
   static std::size_t round_up(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
-  void grow(DeviceMemory& memory, std::size_t bytes, DeviceMemory::Where where) {
+  void grow(DeviceMemory& memory, std::size_t bytes, Where where) {
     if (memory.bytes() >= bytes && memory.data() != nullptr) return;
     memory = {};
     memory = DeviceMemory(stream_.device(), stream_.handle(), bytes, where);
@@ -546,14 +539,14 @@ struct Slots : std::vector<std::shared_ptr<Slot>> {
   }
 };
 
-/// As many items from `from` on as fit into `bytes`, one at least.
-std::int64_t end_of_batch(const Freight& freight, std::int64_t from, std::size_t bytes) {
+/// As many items from `from` on as fit into `bytes`, `floor` at least.
+std::int64_t end_of_batch(const Freight& freight, std::int64_t from, std::size_t bytes, std::int64_t floor) {
   const auto fits = [&](std::int64_t to) {
     const Load load = freight.load(from, to);
     return load.up + load.down + load.scratch <= bytes;
   };
-  std::int64_t low = from + 1, high = freight.items;
-  if (fits(high)) return high;
+  std::int64_t low = std::min(from + floor, freight.items), high = freight.items;
+  if (low == high || fits(high)) return high;
   while (low + 1 < high) {
     const std::int64_t middle = low + (high - low) / 2;
     (fits(middle) ? low : high) = middle;
@@ -575,7 +568,7 @@ void ship(const Device& device, const PipelineOptions& options, const Freight& f
     if (place == slots.size()) slots.push_back(std::make_shared<Slot>(device));
     Slot& slot = *slots[place];
     slot.receive(freight);
-    const std::int64_t to = end_of_batch(freight, from, batch_bytes);
+    const std::int64_t to = end_of_batch(freight, from, batch_bytes, options.floor);
     const Load load = freight.load(from, to);
     try {
       slot.reserve(load);
@@ -584,12 +577,13 @@ void ship(const Device& device, const PipelineOptions& options, const Freight& f
       for (const auto& other : slots) other->receive(freight);
       const bool was_alone = slots.size() == 1;
       slots.clear();
-      if (to > from + 1)
+      if (to > from + options.floor)
         batch_bytes = (load.up + load.down + load.scratch) / 2;
       else if (was_alone)
         throw;
       else
         most_slots = 1;
+      account_of(device, Where::device).count(Rung::halved);
       turn = most_slots - 1;  // the next is the first again
       continue;
     }

@@ -26,8 +26,8 @@ namespace signals {
 struct Launch;
 }
 
-inline constexpr int kBackendAbi = 4;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.4";
+inline constexpr int kBackendAbi = 5;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.5";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -81,9 +81,18 @@ struct BackendTable {
   /// Host memory that copies reach directly.
   Fault (*allocate_pinned)(int device, std::size_t bytes, void** out);
   Fault (*release_pinned)(int device, void* memory);
+  /// Memory that is no stream's: the device's own, or pages that move between it and the host.
+  Fault (*allocate_direct)(int device, std::size_t bytes, int managed, void** out);
+  /// Nobody may work on it any more.
+  Fault (*release_direct)(int device, void* memory);
+  Fault (*memory)(int device, std::int64_t* free, std::int64_t* total);  // bytes
+  /// Whether copies reach it directly, so that they may go on after `copy` is back.
+  Fault (*pinned)(int device, const void* memory, int* out);
 
   /// Between any two memories. Host memory that is not pinned may be read, and is written, before the call returns.
   Fault (*copy)(int device, void* to, const void* from, std::size_t bytes, Handle stream);
+  /// From the memory of one device to that of another; the stream is the target's.
+  Fault (*copy_across)(int device, void* to, int from_device, const void* from, std::size_t bytes, Handle stream);
   Fault (*fill)(int device, void* to, int byte, std::size_t bytes, Handle stream);
 
   Fault (*create_stream)(int device, int priority, Handle* out);

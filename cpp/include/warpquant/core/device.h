@@ -15,7 +15,7 @@
 /// Devices as the dispatch sees them: faults of the table are exceptions here, and what is allocated has an owner.
 namespace wq {
 
-class MemoryResource;
+class MemoryStack;
 
 /// A device behind a table of functions.
 struct Device {
@@ -44,6 +44,9 @@ struct Device {
  private:
   [[noreturn]] void raise(Fault fault, const std::string& what) const;
 };
+
+/// As `Device::order`, across devices.
+Fault order(const Device& first, Handle earlier, const Device& second, Handle later) noexcept;
 
 /// Asked by a wait that lasts: how many seconds it may, 0 for as long as it takes. Set once, by whoever owns settings.
 void set_wait_limit(double (*limit)());
@@ -100,14 +103,16 @@ class DeviceEvent {
   Handle handle_ = nullptr;
 };
 
-/// Memory of a device (or of the host, pinned for it), freed in the order of the stream that it came from.
+/// Memory of a device, or of the host, pinned for it.
+enum class Where { device, pinned };
+
+/// Memory freed in the order of the stream that it came from.
 class DeviceMemory {
  public:
-  enum class Where { device, pinned };
   DeviceMemory() = default;
-  /// Throws DeviceOutOfMemoryError after the device's pool was trimmed in vain.
+  /// Throws DeviceOutOfMemoryError after all was tried that makes room (MemoryStack::obtain).
   DeviceMemory(const Device& device, Handle stream, std::size_t bytes, Where where = Where::device);
-  ~DeviceMemory() { release(); }
+  ~DeviceMemory();
   DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
     swap(other);
@@ -118,13 +123,10 @@ class DeviceMemory {
   std::size_t bytes() const { return bytes_; }
 
  private:
-  MemoryResource& resource() const;
   void swap(DeviceMemory& other) noexcept;
-  void release() noexcept;
 
-  Device device_{};
+  std::shared_ptr<MemoryStack> stack_;
   Handle stream_ = nullptr;
-  Where where_ = Where::device;
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
@@ -236,11 +238,12 @@ void scatter(const std::byte* from, const Sink& sink, DType type);
 struct PipelineOptions {
   int streams = 4;  // 1: one batch after the other
   std::size_t batch_bytes = std::size_t{256} << 20;
+  std::int64_t floor = 1;  // items of a batch, at least
 };
 
 /// Run all items through a device: batches follow each other on several streams, so that copies one way, kernels and
 /// copies the other way overlap. Items never depend on which batch they are in. When memory is short, batches get
-/// smaller, down to one item. Asks for interrupts between batches.
+/// smaller, down to the floor. Asks for interrupts between batches.
 void ship(const Device& device, const PipelineOptions& options, const Freight& freight);
 
 }  // namespace wq

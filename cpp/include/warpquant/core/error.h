@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <stdexcept>
 #include <string>
 
@@ -33,9 +36,13 @@ struct [[gnu::visibility("default")]] DeviceUnavailableError : Error {
   std::string reason;
 };
 
-/// Memory of a device is short, though its pool was trimmed and batches were made as small as they get.
+/// Memory of a device is short, though its pool was trimmed and batches were made as small as they get. Sizes are in
+/// bytes, 0 where they are not known.
 struct [[gnu::visibility("default")]] DeviceOutOfMemoryError : Error {
   using Error::Error;
+  std::size_t requested = 0, limit = 0;
+  std::int64_t free = 0, total = 0;
+  std::map<std::string, std::size_t> live_by_tag;  // bytes in use by each function, if they are tracked
 };
 /// May succeed when tried again.
 struct [[gnu::visibility("default")]] DeviceTransientError : Error {

@@ -14,6 +14,7 @@ struct Execution {
   int threads = 0;                              // of the CPU; 0: as many as the process may use
   std::optional<Device> device = std::nullopt;  // none: the CPU
   PipelineOptions pipeline = {};
+  bool may_fall_back = false;  // to the CPU, when memory of the device is short
   // Prices and results are on the device already: work goes into this stream, and nobody waits for it, except to refuse
   // missing values.
   bool resident = false;
