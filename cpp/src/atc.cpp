@@ -100,7 +100,7 @@ class Computation {
       return prepare_resident(items, *execution_.prepared);
     }
     Prepared prepared(*execution_.device, execution_.stream);
-    if (request_.nan == NanPolicy::raise) refuse_on_device(prepared.luggage());
+    if (request_.nan == NanPolicy::raise && !execution_.whole) refuse_on_device(prepared.luggage());
     if (in_stages(longest_)) items = run_whole_in_stages(prepared.luggage());
     prepare_resident(items, prepared);
     prepared.put(execution_.stream);
@@ -116,9 +116,9 @@ class Computation {
       for (int lane = 0; lane < group.symbols; ++lane) set_lane(group, lane, *items[first + lane]);
       groups.push_back(group);
     }
-    const Missing missing = request_.nan == NanPolicy::raise  ? Missing::known
-                            : request_.nan == NanPolicy::skip ? Missing::skip
-                                                              : Missing::gaps;
+    const Missing missing = execution_.whole || request_.nan == NanPolicy::raise ? Missing::known
+                            : request_.nan == NanPolicy::skip                    ? Missing::skip
+                                                                                 : Missing::gaps;
     const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
     Launch launch{run_, missing, std::ssize(groups), luggage.send(groups),
                   scratch > 0 ? luggage.scratch(scratch) : nullptr};

@@ -423,13 +423,13 @@ class SweepComputation {
     for (const std::int32_t v : sets) run_alone(v, items);
   }
 
-  /// Each set by itself, on prices that go to the device once. False if that is not possible: symbols are not equally
-  /// long, values are missing, or prices and the results of a set take more room than there is, or than the batches of
+  /// Each set by itself, on prices that go to the device once. False if that is not possible: values are missing, or
+  /// prices and the results of a set take more room than there is, or than the batches of
   /// a call may have.
   bool run_on_device() const {
     const Device device = *execution_.device;
     for (const Item& item : items_)
-      if (item.close.bars != items_[0].close.bars || !all_present(item.close, request_.close_type) ||
+      if (item.close.bars == 0 || !all_present(item.close, request_.close_type) ||
           (request_.separate_src && !all_present(item.src, request_.src_type)))
         return false;
     std::size_t bytes = 0, all_bytes = 0;
@@ -467,7 +467,7 @@ class SweepComputation {
       const DeviceMemory results(device, stream.handle(), std::max<std::size_t>(bytes, 8));
       host.resize(bytes);
       Execution there = execution_;
-      there.resident = true;
+      there.resident = there.whole = true;
       there.stream = stream.handle();
       for (std::int64_t v = 0; v < std::ssize(variants_); ++v) {
         check_interrupt();

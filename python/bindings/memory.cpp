@@ -277,6 +277,7 @@ void register_memory(py::module_& m) {
       "trim",
       [](const std::string& name, int number) {
         const py::gil_scoped_release release;
+        release_kept();
         for (const Where where : {Where::device, Where::pinned}) account(name, number, where).stack()->trim();
       },
       arg("backend"), arg("number"), "Give back what is kept for later.");

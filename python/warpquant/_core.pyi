@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'MaStream', 'atc_array', 'atc_columns', 'atc_growth', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_stats', 'reset_peak', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'to_device', 'to_host', 'trim', 'usable_processors']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -117,10 +117,6 @@ class PreparedCall:
     """
     def __init__(self) -> None:
         ...
-    def missing(self) -> numpy.typing.NDArray[numpy.bool]:
-        """
-        Which series had missing values in the last run; waits for it.
-        """
     def run(self, stream: typing.SupportsInt | typing.SupportsIndex | None) -> None:
         """
         Put it into a stream.
@@ -180,11 +176,11 @@ class AtcSettings:
     """
     def __init__(self, lengths: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], cutout: typing.SupportsInt | typing.SupportsIndex, strategy_mode: bool, switches: collections.abc.Mapping[str, str]) -> None:
         ...
-def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, single: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of an array.
     """
-def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def atc_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, single: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of a list[typing.Any] of one-dimensional arrays.
     """
@@ -192,11 +188,11 @@ def atc_growth(la_per_bar: typing.SupportsFloat | typing.SupportsIndex, cutout: 
     """
     Growth factor of each bar.
     """
-def atc_sweep_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def atc_sweep_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of an array with each of several sets of parameters. None if it is on a device and values are missing.
     """
-def atc_sweep_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def atc_sweep_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of a list[typing.Any] of one-dimensional arrays with each of several sets of parameters.
     """
@@ -228,19 +224,19 @@ def effective_simd(name: str) -> str:
     """
     The level that a setting comes to on this machine.
     """
-def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, exact: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def equity_array(x: typing.Any, signal: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, exact: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Equity curves of arrays.
     """
-def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, exact: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collections.abc.Sequence[str], from_prices: bool, starting: typing.SupportsFloat | typing.SupportsIndex, decay_per_bar: typing.SupportsFloat | typing.SupportsIndex, growth_per_bar: typing.SupportsFloat | typing.SupportsIndex, floor: typing.SupportsFloat | typing.SupportsIndex, cutout: typing.SupportsInt | typing.SupportsIndex, sticky: bool, exact: bool, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Equity curves of lists of one-dimensional arrays.
     """
-def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
+def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Averages of an array.
     """
-def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
+def ma_columns(kind: typing.SupportsInt | typing.SupportsIndex, columns: list[typing.Any], labels: collections.abc.Sequence[str], lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Averages of a list[typing.Any] of one-dimensional arrays.
     """
@@ -292,15 +288,31 @@ def set_memory_limit(backend: str, number: typing.SupportsInt | typing.SupportsI
     """
     Most bytes of a device's memory, or a share of what can be had; 0: no limit.
     """
-def signals_array(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], axis: typing.SupportsInt | typing.SupportsIndex, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def signals_array(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], axis: typing.SupportsInt | typing.SupportsIndex, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     A stage of ATC, of arrays.
     """
-def signals_columns(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], labels: collections.abc.Sequence[str], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex] | None) -> typing.Any:
+def signals_columns(op: str, inputs: list[typing.Any], names: collections.abc.Sequence[str], labels: collections.abc.Sequence[str], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], rounding: str, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     A stage of ATC, of lists of one-dimensional arrays.
     """
-def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex = 0) -> Array:
+def stream_done(backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> bool:
+    """
+    Whether a stream has nothing to do.
+    """
+def stream_wait(backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex | None) -> None:
+    """
+    Wait for a stream.
+    """
+def synchronize(backend: str, number: typing.SupportsInt | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex | None) -> None:
+    """
+    Wait for all streams of a device.
+    """
+def thread_streams(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> int:
+    """
+    How many streams of a device threads have had for their work.
+    """
+def to_device(array: numpy.ndarray, backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex | None = None) -> Array:
     """
     A copy of a contiguous array.
     """

@@ -19,6 +19,7 @@ struct Execution {
   // missing values.
   bool resident = false;
   Handle stream = nullptr;
+  bool whole = false;            // no value is missing
   bool ordered = true;           // before and after what else is done with the arrays, in other streams
   Prepared* prepared = nullptr;  // gets the work, which is for later
 };
