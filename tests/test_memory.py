@@ -83,6 +83,10 @@ def emulator():
     _emulator.configure()
     yield _emulator
     _emulator.configure()
+    gc.collect()  # errors hold frames, and those hold arrays
+    memory.trim("emulator")
+    assert _emulator.counts()["memory_used"] == 0
+    _emulator.forget()  # the streams
 
 
 def use(name, place, **how):
