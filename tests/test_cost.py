@@ -14,7 +14,7 @@ import warpquant
 from warpquant import _cost, _devices, config, ma
 from warpquant._cost import Rates, Work
 
-OPS = ("average", "equity", "atc")
+OPS = ("average", "equity", "atc", "signals")
 SIZES = st.integers(1, 100_000)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, _cost, _devices, atc, bench, config, equity, ma
+from . import _core, _cost, _devices, atc, bench, config, equity, ma, signals
 from .errors import DeviceUnavailableError
 
 __all__ = ["tune"]
@@ -22,6 +22,7 @@ def _calls(x: Any, signal: Any, **how: Any) -> dict[str, Callable[[], Any]]:
         "average": lambda: ma.ema(x, 28, **how),
         "equity": lambda: equity.curve(prices=x, signal=signal, **how),
         "atc": lambda: atc.run(x, outputs=("average",), **how),
+        "signals": lambda: signals.crosses(x, signal, **how),
     }
 
 
