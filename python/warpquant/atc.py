@@ -502,26 +502,23 @@ def run(
     >>> [round(float(r["average"]), 2) for r in warpquant.atc.run(prices, sets, last_only=True)]
     [-1.0, -1.0, -1.0, -1.0]
     """
-    if isinstance(params, Sequence) and not isinstance(params, str):
-        several, sets = True, [_checked_one(i, p) for i, p in enumerate(params)]
-    else:
-        several, sets = False, [_checked(params)]
+    several = not (params is None or isinstance(params, (Params, str))) and isinstance(params, Sequence)
+    sets = [_checked_one(i, p) for i, p in enumerate(params)] if several else [_checked(params)]
     if not sets:
         raise ParameterError("params: is an empty list; at least one set of parameters is needed")
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
     if precision not in ("float64", "float32"):
         raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
     _choice("arithmetic", arithmetic, ("float64", "float32"))
-    if not isinstance(exact, (bool, np.bool_)):
+    if exact is not True and not isinstance(exact, (bool, np.bool_)):
         raise ParameterError(f"exact: {exact!r} is not True or False")
     if detail and last_only:
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
         raise ParameterError("out: takes one value per bar, which last_only leaves out; choose one of the two")
-    if several and detail:
-        raise ParameterError("detail: is not available with several sets of parameters; run those of interest alone")
-    if several and out is not None:
-        raise ParameterError("out: is not available with several sets of parameters")
+    if several and (detail or out is not None):
+        name = "detail" if detail else "out"
+        raise ParameterError(f"{name}: is not available with several sets of parameters; run those of interest alone")
     source = unpack(prices, "prices", axis)
     where = (
         *config._execution(num_threads),
