@@ -43,17 +43,30 @@ struct ColumnReader {
   }
 };
 
-template <class Real_>
+/// Signals of one length.
+struct LaneBits {
+  std::uint64_t bits;
+
+  LaneBits() = default;
+  WQ_HD LaneBits(std::uint64_t b) : bits(b) {}
+  WQ_HD std::uint64_t lane(int) const { return bits; }
+  WQ_HD friend LaneBits next_mark(LaneBits mark) { return mark.bits << 1; }
+  WQ_HD friend LaneBits add_mark(LaneBits a, bool m, LaneBits mark) { return m ? a.bits | mark.bits : a.bits; }
+};
+
+template <class Real_, Part kPart>
 struct Crew {
   using Real = Real_;
   static constexpr int kWidth = kMaxLanes, kOwners = kLengths, kThreads = kWidth * kOwners, kSums = kThreads;
   /// Few bars to a tile: the rows of sums over lengths, one column per thread, take most of the shared memory.
   static constexpr int kTile = 4, kSpan = 16;
   static constexpr int kBlocks = 1, kBlock = 1;
-  static constexpr bool kOneSymbol = false, kCrew = true, kSignalsOnly = false;
+  static constexpr bool kOneSymbol = false, kCrew = true;
+  static constexpr bool kSignalsOnly = kPart == Part::signals, kFromSignals = kPart == Part::votes;
   static_assert(kSpan % kTile == 0 && rebuild_bars(1) % kTile == 0);
   using V = Lane<kWidth, Real>;
   using M = bool;
+  using Bits = LaneBits;
   using Reader = ColumnReader<V>;
 
   WQ_HD static int owner() { return thread_of_block() / kWidth; }
@@ -109,11 +122,11 @@ struct Crew {
   }
 };
 
-template <class Real>
-__global__ void __launch_bounds__(Crew<Real>::kThreads) atc_kernel(Launch launch, std::size_t scratch_bytes) {
+template <class Real, Part kPart>
+__global__ void __launch_bounds__(Crew<Real, kPart>::kThreads) atc_kernel(Launch launch, std::size_t scratch_bytes) {
   WQ_DYNAMIC_SHARED(std::byte, shared);
   std::byte* const scratch = launch.scratch == nullptr ? shared : launch.scratch + blockIdx.x * scratch_bytes;
-  Passage<Crew<Real>>(launch.run, launch.group[blockIdx.x], scratch).run();
+  Passage<Crew<Real, kPart>>(launch.run, launch.group[blockIdx.x], scratch).run();
 }
 
 // ------------------------------------------------------------------------------------------------ missing bars
@@ -214,20 +227,20 @@ __global__ void __launch_bounds__(Watch::kThreads) spread_kernel(Launch launch) 
 
 template <class Real>
 std::size_t scratch_of(const Run& run) {
-  return (Passage<Crew<Real>>::scratch_bytes(run) + 255) / 256 * 256;
-}
-
-template <class F>
-auto with_real(const Run& run, F f) {
-  return run.float32 ? f(float{}) : f(double{});
+  return (Passage<Crew<Real, Part::everything>>::scratch_bytes(run) + 255) / 256 * 256;
 }
 
 /// Bytes of scratch memory for each group, if a block's shared memory does not have room for it.
 inline std::size_t scratch_on(const Run& run, std::size_t most_shared) {
-  return with_real(run, [&]<class Real>(Real) -> std::size_t {
-    const std::size_t bytes = scratch_of<Real>(run);
-    return bytes <= most_shared ? 0 : bytes;
-  });
+  const std::size_t bytes = run.float32 ? scratch_of<float>(run) : scratch_of<double>(run);
+  return bytes <= most_shared ? 0 : bytes;
+}
+
+template <class Real, Part kPart>
+Fault launch_part(const Launch& launch, cuda::Queue queue) {
+  const std::size_t bytes = scratch_of<Real>(launch.run);
+  return cuda::launch(atc_kernel<Real, kPart>, dim3(static_cast<unsigned>(launch.groups)),
+                      dim3(Crew<Real, kPart>::kThreads), launch.scratch == nullptr ? bytes : 0, queue, launch, bytes);
 }
 
 inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
@@ -235,11 +248,10 @@ inline Fault launch_on(const Launch& launch, cuda::Queue queue) {
   const bool looks = launch.missing != Missing::known;
   Fault fault = looks ? cuda::launch(find_kernel, grid, watch, 0, queue, launch) : Fault::none;
   if (fault == Fault::none)
-    fault = with_real(launch.run, [&]<class Real>(Real) {
-      const std::size_t bytes = scratch_of<Real>(launch.run);
-      return cuda::launch(atc_kernel<Real>, grid, dim3(Crew<Real>::kThreads), launch.scratch == nullptr ? bytes : 0,
-                          queue, launch, bytes);
-    });
+    fault = launch.part == Part::signals ? launch_part<double, Part::signals>(launch, queue)
+            : launch.part == Part::votes ? launch_part<double, Part::votes>(launch, queue)
+            : launch.run.float32         ? launch_part<float, Part::everything>(launch, queue)
+                                         : launch_part<double, Part::everything>(launch, queue);
   if (fault == Fault::none && looks) fault = cuda::launch(spread_kernel, grid, watch, 0, queue, launch);
   return fault;
 }

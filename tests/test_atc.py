@@ -936,3 +936,40 @@ def test_universe(compat, device, universe):
         here = {k: v[i, :400] for k, v in got.items()}
         detail = {k: v for k, v in everything(part, params, device, detail=True).items() if k not in atc.OUTPUTS}
         assert compare(here | detail, reference.atc(part, **params), part, params, f"symbol {i}") > 300
+
+
+# ---------------------------------------------------------------------------------------------- float32 arithmetic
+
+#: Of averages relatively, and of trends the share of bars that differ (docs/atc.md, "Accuracy").
+FLOAT32 = {"averages": 1e-4, "trends": 0.01}
+
+
+@pytest.mark.parametrize("compat", ["pine", "sovereign"])
+@pytest.mark.parametrize("volatility", [0.0005, 0.01, 0.05])
+def test_float32_arithmetic(device, compat, volatility):
+    x = np.stack([walk(1500, i, volatility) for i in range(9)])
+    want = atc.run(x, {"compat": compat}, outputs="all", detail=True)
+    got = atc.run(x, {"compat": compat}, outputs="all", detail=True, arithmetic="float32", device=device)
+    for family in map(str.lower, atc.FAMILIES):
+        name = f"{family}_ma"
+        if name == "kama_ma" and compat == "pine":  # starts from 0
+            got[name], want[name] = got[name][..., 400:], want[name][..., 400:]
+        near(got[name], want[name], FLOAT32["averages"], label=name)
+    assert (got["trend"] != want["trend"]).mean() < FLOAT32["trends"]
+    if device == "cpu":
+        same_bits(got["average"], want["average"])
+    last = atc.run(x, {"compat": compat}, arithmetic="float32", device=device, last_only=True)
+    same_bits(last["average"], got["average"][:, -1])
+
+
+def test_float32_arithmetic_of_any_prices(device):
+    """Missing bars, few bars, float32 prices and results."""
+    for x in (holes(walk(400)), walk(3), np.full(100, 5.0), np.zeros(40), -walk(300), walk(300).astype(np.float32)):
+        want = atc.run(x, outputs="all", precision="float32")
+        got = atc.run(x, outputs="all", precision="float32", arithmetic="float32", device=device)
+        for name in want:
+            assert got[name].dtype == want[name].dtype
+            assert np.array_equal(np.isnan(got[name]), np.isnan(want[name])), name
+        assert np.mean(got["trend"] != want["trend"]) < 0.05
+    with pytest.raises(warpquant.ParameterError, match="arithmetic"):
+        atc.run(walk(50), arithmetic="float16")

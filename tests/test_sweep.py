@@ -194,6 +194,23 @@ def test_prices_on_a_device(device):
             same_bits(got["average"].to_numpy(), atc.run(x, params)["average"])
 
 
+def test_devices_share_signals(device):
+    """Sets that agree in all averages follow a kernel of their own, which makes the signals."""
+    if device != "emulator":
+        pytest.skip("simulated devices count launches")
+    from warpquant import _emulator
+
+    x = warpquant.to_device(holes(panel(9, 130)), device)
+    sets = grid(base=(9, 28), De=(0.03, 0.1, 0.3))
+    _emulator.configure()
+    check_there = atc.run(x, sets)
+    check_there[-1]["average"].wait()
+    # Two kernels find missing bars and spread results; sets of three share one launch more.
+    assert _emulator.counts()["launches"] == 3 * (len(sets) + 2)
+    for got, params in zip(check_there, sets, strict=True):
+        same_bits(got["average"].to_numpy(), atc.run(holes(panel(9, 130)), params)["average"])
+
+
 def test_errors(device):
     x = walk(50)
     with pytest.raises(ParameterError, match=r"^params: is an empty list"):

@@ -122,6 +122,7 @@ class Computation {
     const std::size_t scratch = device.table->atc_scratch(device.index, run_) * groups.size();
     Launch launch{run_, missing, std::ssize(groups), luggage.send(groups),
                   scratch > 0 ? luggage.scratch(scratch) : nullptr};
+    launch.part = request_.part;
     launch.run.growth = luggage.send(*growth_);
     prepared.add([device, launch](Handle stream) {
       device.check(device.table->atc(device.index, launch, stream), "starting a kernel");
@@ -216,6 +217,7 @@ class Computation {
   static void set_lane(Group& group, int lane, const Item& item) {
     group.close[lane] = item.close;
     group.src[lane] = item.src;
+    for (int f = 0; f < kFamilies; ++f) group.signals[f][lane] = item.signals[f];
     for (int o = 0; o < kOutputs; ++o) group.out[o][lane] = item.out[o];
     for (int d = 0; d < kDetails; ++d)
       for (int f = 0; f < kFamilies; ++f) {

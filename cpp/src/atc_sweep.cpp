@@ -379,7 +379,8 @@ class SweepComputation {
   void run() {
     std::vector<std::int32_t> every(variants_.size());
     std::iota(every.begin(), every.end(), 0);
-    if (execution_.device) return execution_.resident || !run_on_device() ? one_by_one(every) : void();
+    if (execution_.resident) return run_resident();
+    if (execution_.device) return run_on_device() ? void() : one_by_one(every);
     std::vector<std::int32_t> alone, together;
     const bool one_symbol = 2 * std::ssize(items_) <= kernels_.lanes;
     divide(variants_, one_symbol ? kOneSymbol : kSymbols, alone, together);
@@ -423,7 +424,58 @@ class SweepComputation {
     for (const std::int32_t v : sets) run_alone(v, items);
   }
 
-  /// Each set by itself, on prices that go to the device once. False if that is not possible: values are missing, or
+  /// Of prices on the device.
+  void run_resident() const {
+    std::vector<Item> items(items_.begin(), items_.end());
+    run_sharing(items, execution_, [](const Sink& sink, DType) { return sink; }, [](std::int64_t) {});
+  }
+
+  /// Sets on a device. Those whose signals are the same follow each other, and these are made once if there is room.
+  template <class F, class After>
+  void run_sharing(std::vector<Item>& items, const Execution& execution, F sink_for, After after) const {
+    Census census;
+    std::map<std::array<std::int32_t, kFamilies + 2>, std::vector<std::int64_t>> groups;
+    for (std::int64_t v = 0; v < std::ssize(variants_); ++v) {
+      const Parts parts = census(variants_[v].params);
+      std::array<std::int32_t, kFamilies + 2> key{parts.context, static_cast<std::int32_t>(variants_[v].nan)};
+      std::copy(std::begin(parts.signals), std::end(parts.signals), key.begin() + 2);
+      groups[key].push_back(v);
+    }
+    for (const auto& [key, sets] : groups) {
+      DeviceMemory signals;
+      if (sets.size() > 1 && execution.prepared == nullptr) signals = signals_of(sets.front(), items, execution);
+      for (const std::int64_t v : sets) {
+        check_interrupt();
+        run_alone(v, items, execution, sink_for, signals.data() != nullptr ? Part::votes : Part::everything);
+        after(v);
+      }
+    }
+  }
+
+  /// Makes the signals that sets have in common. Nothing if there is no room for them.
+  DeviceMemory signals_of(std::int64_t set, std::vector<Item>& items, const Execution& execution) const {
+    std::int64_t words = 0;
+    for (const Item& item : items) words += words_of(item.close.bars) * kFamilies;
+    DeviceMemory memory;
+    try {
+      memory = DeviceMemory(*execution.device, execution.stream, static_cast<std::size_t>(words) * sizeof(SignalWords));
+    } catch (const DeviceOutOfMemoryError&) {
+      return {};
+    }
+    auto* next = reinterpret_cast<SignalWords*>(memory.data());
+    for (Item& item : items)
+      for (SignalWords*& signals : item.signals) {
+        signals = next;
+        next += words_of(item.close.bars);
+      }
+    Request request = request_of(set);
+    std::fill(request.wants.begin(), request.wants.end(), false);
+    request.part = Part::signals;
+    atc::run(request, items, execution);
+    return memory;
+  }
+
+  /// The sets, on prices that go to the device once. False if that is not possible: values are missing, or
   /// prices and the results of a set take more room than there is, or than the batches of
   /// a call may have.
   bool run_on_device() const {
@@ -469,14 +521,14 @@ class SweepComputation {
       Execution there = execution_;
       there.resident = there.whole = true;
       there.stream = stream.handle();
-      for (std::int64_t v = 0; v < std::ssize(variants_); ++v) {
-        check_interrupt();
-        std::byte* next = results.data();
-        run_alone(v, items, there, [&](const Sink& sink, DType type) {
-          const Sink on_device{next, item_size(type), sink.bars};
-          next += bytes_of(sink.bars, type);
-          return on_device;
-        });
+      std::byte* next = results.data();
+      const auto sink_for = [&](const Sink& sink, DType type) {
+        const Sink on_device{next, item_size(type), sink.bars};
+        next += bytes_of(sink.bars, type);
+        return on_device;
+      };
+      run_sharing(items, there, sink_for, [&](std::int64_t v) {
+        next = results.data();
         device.fetch(host.data(), results.data(), bytes, stream.handle());
         const std::byte* from = host.data();
         for (std::size_t w = 0; w < types_.size(); ++w)
@@ -484,7 +536,7 @@ class SweepComputation {
             scatter(from, sink, types_[w]);
             from += bytes_of(sink.bars, types_[w]);
           }
-      }
+      });
       return true;
     } catch (const DeviceOutOfMemoryError&) {
       return false;
@@ -495,15 +547,20 @@ class SweepComputation {
     return static_cast<std::size_t>((count * item_size(type) + 7) / 8 * 8);
   }
 
-  void run_alone(std::int64_t v, std::vector<Item>& items) const {
-    run_alone(v, items, execution_, [](const Sink& sink, DType) { return sink; });
-  }
-  template <class F>
-  void run_alone(std::int64_t v, std::vector<Item>& items, const Execution& execution, F sink_for) const {
+  Request request_of(std::int64_t v) const {
     Request request = request_;
     request.params = variants_[v].params;
     request.cuts = variants_[v].cuts;
     request.nan = variants_[v].nan;
+    return request;
+  }
+  void run_alone(std::int64_t v, std::vector<Item>& items) const {
+    run_alone(v, items, execution_, [](const Sink& sink, DType) { return sink; }, Part::everything);
+  }
+  template <class F>
+  void run_alone(std::int64_t v, std::vector<Item>& items, const Execution& execution, F sink_for, Part part) const {
+    Request request = request_of(v);
+    request.part = part;
     std::size_t wanted = 0;
     for (int o = 0; o < kOutputs; ++o) {
       if (!request_.wants[o]) continue;

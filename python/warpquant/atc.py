@@ -17,7 +17,7 @@ import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 
@@ -503,7 +503,7 @@ def run(
     [-1.0, -1.0, -1.0, -1.0]
     """
     several = not (params is None or isinstance(params, (Params, str))) and isinstance(params, Sequence)
-    sets = [_checked_one(i, p) for i, p in enumerate(params)] if several else [_checked(params)]
+    sets = [_checked_one(i, p) for i, p in enumerate(cast("Sequence[Any]", params))] if several else [_checked(params)]
     if not sets:
         raise ParameterError("params: is an empty list; at least one set of parameters is needed")
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))

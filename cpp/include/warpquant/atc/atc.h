@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "warpquant/atc/ops.h"
+#include "warpquant/atc/launch.h"
 #include "warpquant/core/execution.h"
 
 /// Adaptive trend classification: what the bindings call.
@@ -34,6 +34,7 @@ struct Request {
   std::array<bool, kOutputs> wants{};
   bool detail = false;
   std::function<std::string(std::int64_t)> label;  // what messages call a symbol
+  Part part = Part::everything;                    // of prices on a device
 };
 
 /// One symbol. Sinks that nobody asked for stay empty.
@@ -42,6 +43,7 @@ struct Item {
   std::array<Sink, kOutputs> out;
   std::array<std::array<Sink, kFamilies>, kDetails> detail;               // of length 0
   std::array<std::array<std::int64_t, kFamilies>, kDetails> detail_step;  // bytes from one length to the next
+  std::array<SignalWords*, kFamilies> signals{};                          // of a part
 };
 
 void run(const Request& request, std::span<const Item> items, const Execution& execution);

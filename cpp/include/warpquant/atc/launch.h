@@ -13,6 +13,9 @@ enum class Missing : std::uint8_t {
   gaps,   // it finds the groups that have some
 };
 
+/// How much of it: a sweep makes signals once for all sets of parameters that have them in common.
+enum class Part : std::uint8_t { everything, signals, votes };
+
 /// ATC of groups of symbols; `run.growth`, the groups and what they point to are in device memory. Lanes without a
 /// symbol have no bars and no results. Unless missing bars are known, every symbol has `run.bars` bars, and one with a
 /// price from `kTooLarge` on has no results: floats are NaN, classes 0.
@@ -22,6 +25,7 @@ struct Launch {
   std::int64_t groups;
   Group* group;        // the device changes it
   std::byte* scratch;  // for each group as much as the device asks for, which may be nothing
+  Part part = Part::everything;
 };
 
 }  // namespace wq::atc

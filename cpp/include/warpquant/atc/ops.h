@@ -75,7 +75,7 @@ struct Group {
   Sink out[kOutputs][kMaxLanes];
   Sink detail[kDetails][kFamilies][kMaxLanes];  // of length 0; length k starts k * detail_step bytes later
   std::int64_t detail_step[kDetails][kFamilies][kMaxLanes];
-  SignalWords* signals[kFamilies][kMaxLanes];  // of a pass that makes them: `words_of(bars)`
+  SignalWords* signals[kFamilies][kMaxLanes];  // of a pass that makes them, or takes them: `words_of(bars)`
 };
 
 /// Results of the present bars alone stand at the front until they are spread. Where the one for a bar then is, with

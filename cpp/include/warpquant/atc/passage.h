@@ -49,22 +49,27 @@ class Passage {
       work_.row = bar % work_.span;
       work_.past = past_ + work_.row;
       if (bar > 0 && work_.row == 0) shift();
-      if (bar > 0 && bar % rebuild_ == 0) rebuild(-1, negate(M{}));
+      if (bar > 0 && bar % rebuild_ == 0 && !Shape::kFromSignals) rebuild(-1, negate(M{}));
       const int count = static_cast<int>(bars_ - bar < kTile ? bars_ - bar : kTile);
       if (Shape::leads()) {
         read(count);
         prepare(count);
       }
-      agree(0, count);
-      settle();
-      for (int begin = 0; begin < count;) {
-        int end = begin;
-        while (end < count && !work_.any_rough[end]) ++end;
-        work_.exact = end == begin;
-        end += work_.exact;
-        for (int e = 0; e < banks_; ++e) bank_[e].run(bank_[e].self, work_, layer1_, begin, end);
-        if (work_.exact) recover(begin, count);
-        begin = end;
+      if constexpr (Shape::kFromSignals) {
+        Shape::meet();
+        replay(count);
+      } else {
+        agree(0, count);
+        settle();
+        for (int begin = 0; begin < count;) {
+          int end = begin;
+          while (end < count && !work_.any_rough[end]) ++end;
+          work_.exact = end == begin;
+          end += work_.exact;
+          for (int e = 0; e < banks_; ++e) bank_[e].run(bank_[e].self, work_, layer1_, begin, end);
+          if (work_.exact) recover(begin, count);
+          begin = end;
+        }
       }
       Shape::meet();
       if constexpr (Shape::kSignalsOnly) {
@@ -183,6 +188,7 @@ class Passage {
   }
 
   WQ_HD_CALL void start_engines(std::byte*& scratch) {
+    if constexpr (Shape::kFromSignals) return;
     if (params_.switches.hma == Switches::Hma::hull)
       start_windows<true>(scratch);
     else
@@ -245,34 +251,38 @@ class Passage {
     for (int i = 0; i < count; ++i) {
       const std::int64_t bar = work_.bar + i;
       Past<Shape>& past = work_.past[i];
-      V close = V::load(tile.close[i]), x = group_.separate_src ? V::load(tile.twice_x[i]) : close, move;
-      if (work_.gaps) {
-        // A missing value repeats the one before it, so that sums stay finite; `run` tells whom not to believe.
-        const M here = eq(x * zero, zero);
-        x = select(here, x, last_x);
-        move = keep_if(both(here, started_), abs(x - last_x));
-        started_ = either(started_, here);
-        last_run_ = keep_if(here, last_run_ + one);
-        last_run_.store(tile.run[i]);
-        close = select(eq(close * zero, zero), close, nan);
-      } else {
-        move = bar == 0 ? zero : abs(x - last_x);
+      V close = V::load(tile.close[i]);
+      if constexpr (!Shape::kFromSignals) {
+        V x = group_.separate_src ? V::load(tile.twice_x[i]) : close, move;
+        if (work_.gaps) {
+          // A missing value repeats the one before it, so that sums stay finite; `run` tells whom not to believe.
+          const M here = eq(x * zero, zero);
+          x = select(here, x, last_x);
+          move = keep_if(both(here, started_), abs(x - last_x));
+          started_ = either(started_, here);
+          last_run_ = keep_if(here, last_run_ + one);
+          last_run_.store(tile.run[i]);
+        } else {
+          move = bar == 0 ? zero : abs(x - last_x);
+        }
+        last_x = x;
+        x.store(past.x);
+        (x + x).store(tile.twice_x[i]);
+        move.store(past.moves);
+        const V noise = V::load((&past - 1)->noise) + move;
+        noise.store(past.noise);
+        (V::load((&past - 1)->sum) + x).store(past.sum);
+        level = level + abs(x);
+        find_rough(i, x, noise, level);
       }
-      last_x = x;
-      x.store(past.x);
-      (x + x).store(tile.twice_x[i]);
-      move.store(past.moves);
-      const V noise = V::load((&past - 1)->noise) + move;
-      noise.store(past.noise);
-      (V::load((&past - 1)->sum) + x).store(past.sum);
-      level = level + abs(x);
-      find_rough(i, x, noise, level);
-
-      const Band<V> b = band(close, rtol);
-      b.lower.store(tile.lower[0][i]);
-      b.upper.store(tile.upper[0][i]);
-      (b.lower + b.lower).store(tile.lower[1][i]);
-      (b.upper + b.upper).store(tile.upper[1][i]);
+      if (work_.gaps) close = select(eq(close * zero, zero), close, nan);
+      if constexpr (!Shape::kFromSignals) {
+        const Band<V> b = band(close, rtol);
+        b.lower.store(tile.lower[0][i]);
+        b.upper.store(tile.upper[0][i]);
+        (b.lower + b.lower).store(tile.lower[1][i]);
+        (b.upper + b.upper).store(tile.upper[1][i]);
+      }
       if constexpr (Shape::kSignalsOnly) continue;
 
       const bool active = bar > params_.cutout;
@@ -353,6 +363,30 @@ class Passage {
     work_.template shift_rows<false>(work_.history, past_);
     for (int e = 0; e < banks_; ++e) bank_[e].shift(bank_[e].self, work_);
     Shape::meet();
+  }
+
+  /// Equities of a crew's lengths, and their sums, from signals that another pass has left.
+  WQ_HD_CALL void replay(int count) {
+    const int symbol = Shape::begin_column(), length = Shape::owner();
+    for (int f = 0; f < kFamilies; ++f) {
+      Cross<M>& cross = layer1_.cross[f][0][0];
+      V& e = layer1_.equity[f][0][0];
+      const SignalWords* const words = group_.signals[f][symbol] + work_.bar / kWordBars;
+      const bool has_bars = work_.bar < group_.close[symbol].bars;
+      const std::uint64_t longs = has_bars ? words->is_long[length] : 0;
+      const std::uint64_t signals = has_bars ? words->has_signal[length] : 0;
+      for (int i = 0; i < count; ++i) {
+        const V if_long = V::load(work_.tile->if_long[i]), if_short = V::load(work_.tile->if_short[i]);
+        e = equity::compound(
+            e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(work_.tile->if_flat[i]))), V(kFloor));
+        const std::uint64_t mark = std::uint64_t{1} << ((work_.bar + i) % kWordBars);
+        cross.is_long = (longs & mark) != 0;
+        cross.is_short = (signals & mark) != 0 && !cross.is_long;
+        Shape::add_sum(work_.tile->all[f][i], e, true);
+        Shape::add_sum(work_.tile->longs[f][i], keep_if(cross.is_long, e), true);
+        Shape::add_sum(work_.tile->active[f][i], keep_if((signals & mark) != 0, e), true);
+      }
+    }
   }
 
   /// Note which signals have settled for good.
@@ -546,7 +580,7 @@ class Passage {
       for (int b = 0; b < Shape::kBlocks; ++b)
         for (int k = 0; k < kBlock; ++k) {
           auto &is_long = layer1_.marks.is_long[f][b][k], &has_signal = layer1_.marks.has_signal[f][b][k];
-          for (int j = 0; j < W; ++j) {
+          for (int j = Shape::begin_column(); j < Shape::end_column(); ++j) {
             const int symbol = Shape::kOneSymbol ? 0 : j, n = Shape::length_index(b, k, j);
             SignalWords* const words = group_.signals[f][symbol];
             if (words == nullptr || word >= words_of(group_.close[symbol].bars)) continue;

@@ -13,7 +13,7 @@ namespace wq::atc::inline WQ_LEVEL {
 template <int kWidth_, bool kSignalsOnly_>
 struct Alone {
   static constexpr int kWidth = kWidth_, kSums = kWidth_, kTile = 32, kOwners = 1;
-  static constexpr bool kCrew = false, kSignalsOnly = kSignalsOnly_;
+  static constexpr bool kCrew = false, kSignalsOnly = kSignalsOnly_, kFromSignals = false;
   using Real = double;
   using V = Pack<kWidth>;
   using M = PackMask<kWidth>;

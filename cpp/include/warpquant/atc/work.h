@@ -19,6 +19,7 @@ namespace wq::atc::inline WQ_LEVEL {
 ///   kSums, add_sum, total     rows of sums over lengths: columns, add to one, the sum
 ///   Reader, write             prices into rows, one bar after the other; rows into results
 ///   kSignalsOnly, Bits        of a sweep's first half: what is left is the signals as bits (`SignalWords`)
+///   kFromSignals              of its second half, of a crew: averages and crosses are in such bits already
 /// and who does what. On the CPU one thread does everything. A crew of threads shares a group of symbols:
 ///   leads(), is_first()       one thread for each symbol; one for all
 ///   meet()                    wait for the others
