@@ -207,7 +207,7 @@ def test_pictures(tmp_path, monkeypatch):
 def test_logging_is_as_loud_as_asked():
     quiet = call(*DEMO)
     assert "auto" not in quiet.stderr
-    warpquant._devices._report_fallback.cache_clear()
+    warpquant._devices._log_fallback.cache_clear()
     assert "INFO device='auto' runs on the CPU" in call(*DEMO, "-v").stderr
     assert call(*DEMO, "-q").stderr == ""
     assert logging.getLogger("warpquant").handlers == []

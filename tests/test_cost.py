@@ -60,12 +60,14 @@ def test_auto_takes_the_prediction(monkeypatch):
 def test_auto_falls_back(monkeypatch, caplog):
     error = warpquant.DeviceUnavailableError("there is none", reason="no_device")
     monkeypatch.setattr(_devices, "_why_not", lambda *place: error)
-    _devices._report_fallback.cache_clear()
+    _devices._log_fallback.cache_clear()
+    before = warpquant.doctor()["fallbacks"].get("no_device", 0)
     large = Work("atc", 50_000, 10**8)
     with caplog.at_level("INFO", logger="warpquant"):
         for _ in range(3):
             assert _devices.resolve("auto", work=lambda: large, num_threads=1) is None
     assert len(caplog.records) == 1
+    assert warpquant.doctor()["fallbacks"]["no_device"] == before + 3
     with config.override(fallback="error"), pytest.raises(warpquant.DeviceUnavailableError):
         _devices.resolve("auto", work=lambda: large, num_threads=1)
 

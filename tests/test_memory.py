@@ -652,7 +652,7 @@ def test_auto_falls_back_to_the_cpu(emulator, monkeypatch, what, caplog):
     monkeypatch.setattr(_devices, "_auto", choose)
     emulator.configure(memory=500)
     before = memory.stats("emulator")["short"]["fell_back"]
-    _devices._report_fallback.cache_clear()
+    _devices._log_fallback.cache_clear()
     with caplog.at_level("INFO", "warpquant"):
         same_bits(CALLS[what](device="auto"), want)
         CALLS[what](device="auto")

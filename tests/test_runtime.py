@@ -281,7 +281,7 @@ class TestDevices:
     def test_a_fallback_is_logged_once(self, caplog):
         from warpquant import _devices
 
-        _devices._report_fallback.cache_clear()
+        _devices._log_fallback.cache_clear()
         with caplog.at_level("INFO", logger="warpquant"):
             for _ in range(3):
                 ma.sma([1.0], 1, device="auto")

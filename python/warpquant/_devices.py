@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import importlib
 import logging
@@ -102,8 +103,17 @@ def _why_not(backend: str, index: int) -> DeviceUnavailableError | None:
     return None
 
 
-@functools.cache
+#: How often 'auto' took the CPU in the place of the device that it had chosen, by reason.
+fallbacks: collections.Counter[str] = collections.Counter()
+
+
 def _report_fallback(reason: str, message: str) -> None:
+    fallbacks[reason] += 1
+    _log_fallback(reason, message)
+
+
+@functools.cache
+def _log_fallback(reason: str, message: str) -> None:
     _log.info("device='auto' runs on the CPU (%s): %s", reason, message)
 
 
@@ -222,7 +232,7 @@ def _auto(work: _cost.Work | None, num_threads: int | None) -> Choice | None:
         return _choice("cuda", 0, may_fall_back=not demands) if wants else None
     if demands:
         raise error
-    _report_fallback(error.reason, str(error))
+    (_report_fallback if wants else _log_fallback)(error.reason, str(error))
     return None
 
 

@@ -37,7 +37,8 @@ def doctor() -> dict[str, Any]:
     dict
         ``warpquant``, ``python``, ``numpy``, ``platform``: versions. ``build``: what the core was built from.
         ``cpu``: processors, instruction level in use and best. ``cuda``: driver, runtime, devices, or why there are
-        none. ``settings``: every setting with its value and origin. ``packages``: versions of the libraries that the
+        none. ``fallbacks``: how often ``device="auto"`` took the CPU in the place of the device that it had chosen, by
+        reason. ``settings``: every setting with its value and origin. ``packages``: versions of the libraries that the
         package works with, None where not installed. ``problems``: a list of messages, empty if all is well.
 
     Examples
@@ -81,6 +82,7 @@ def doctor() -> dict[str, Any]:
             "best_simd": _core.best_simd(),
         },
         "cuda": _devices.cuda_status(),
+        "fallbacks": dict(_devices.fallbacks),
         "buffers": _core.buffer_stats(),
         "settings": settings,
         "packages": {name: _version(name) for name in _COMPANIONS},
