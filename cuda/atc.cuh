@@ -35,7 +35,7 @@ struct ColumnReader {
   WQ_HD_CALL void rows(std::int64_t from, std::int64_t count, typename V::Real* out) {
     for (std::int64_t i = 0; i < count; ++i) {
       if (from + i < series->bars) {
-        while (!group->gaps && !is_present(*group, V::column(), next)) ++next;
+        while (group->skips && !is_present(*group, V::column(), next)) ++next;
         value = value_at(*series, type, next++);
       }
       V(value).store(out + i * V::kColumns);
@@ -183,6 +183,7 @@ __global__ void __launch_bounds__(Watch::kThreads) find_kernel(Launch launch) {
   bool any = false;
   for (int s = 0; s < group.symbols; ++s) any |= gaps[s] != 0;
   group.gaps = any;
+  group.skips = launch.missing == Missing::skip;
 }
 
 __device__ inline void put(std::byte* to, DType type, double value) {

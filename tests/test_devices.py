@@ -277,7 +277,7 @@ def test_stages_may_fail(emulator, fault):
     for number in range(1 + fault, calls, max(calls // (12 * SOAK), 1)):
         emulator.configure(fail_at=number, failure=fault)
         try:
-            same_bits(call(), want, f"call {number} failed")
+            near(call(), want, 1e-11, scale=1.0, label=f"call {number} failed")  # stages, or the one pass
         except FAULTS[fault]:
             raised += 1
         emulator.configure()
@@ -395,12 +395,12 @@ def test_out_on_a_device(there):
     assert ma.ema(x, 14, out=out) is out
     same_bits(out.to_numpy(), ma.ema(PANEL, 14))
     for call, match in (
-        (lambda: ma.ema(x, 14, out=np.zeros_like(PANEL)), "same memory"),
-        (lambda: ma.ema(PANEL, 14, out=out), "same memory"),
+        (lambda: ma.ema(x, 14, out=np.zeros_like(PANEL)), "out: is in host memory, but the input is on"),
+        (lambda: ma.ema(PANEL, 14, out=out), "out: is in host memory, but the input is on"),
         (lambda: ma.ema(x, 14, out=x), "shares memory"),
         (lambda: ma.ema(there(PANEL[0]), 14, out=out), "shape"),
-        (lambda: equity.curve(prices=x, signal=SIGNAL), "same memory"),
-        (lambda: atc.run(x, src=PANEL), "same memory"),
+        (lambda: equity.curve(prices=x, signal=SIGNAL), "signal: is in host memory, but prices"),
+        (lambda: atc.run(x, src=PANEL), "src: is in host memory, but prices"),
         (lambda: ma.Stream("ema", 5, 50).update(there(PANEL[:, 0].copy())), "on a device"),
         (lambda: ma.ema(x, 14, device="cpu"), "lives on '.*:0'"),
         (lambda: ma.ema({"a": there(PANEL[0])}, 14), "wanted in host memory"),
@@ -417,7 +417,7 @@ def test_what_an_array_says_of_itself(there):
     assert x.stream > 2
     assert repr(x) == f"Array(shape=(50, 400), dtype=float64, device='{name}:0')"
     assert hasattr(x, "__cuda_array_interface__") == (name == "cuda")
-    for wrong in (np.zeros(3, dtype=np.int64), np.array(["a"]), np.zeros(3, dtype=complex)):
+    for wrong in (np.zeros(3, dtype=bool), np.array(["a"]), np.zeros(3, dtype=complex)):
         with pytest.raises(errors.DTypeError):
             there(wrong)
     for device in ("cpu", "auto"):
@@ -842,6 +842,48 @@ def test_integers_on_a_device(there):
     ):
         with pytest.raises(errors.DTypeError):
             call()
+
+
+def test_parts_of_arrays(there):
+    x = RNG.normal(size=(3, 4, 50))
+    array = there(x)
+    for i in (0, 2, -1):
+        same_bits(array[i].to_numpy(), x[i])
+        same_bits(array[i][1].to_numpy(), x[i, 1])
+        same_bits(ma.sma(array[i], 5).to_numpy(), ma.sma(x[i], 5))
+        same_bits(array[i].copy_to("cpu"), x[i])
+    assert len(list(array)) == 3
+    part = array[1]
+    del array
+    same_bits(part.to_numpy(), x[1])
+    with pytest.raises(IndexError, match="out of range"):
+        part[4]
+    with pytest.raises(TypeError, match="without dimensions"):
+        part[0][0][0]
+    bars_first = ma.sma(there(np.ascontiguousarray(x[0].T)), 5, axis=0)
+    same_bits(bars_first[7].to_numpy(), ma.sma(x[0], 5).T[7].copy())
+
+
+def test_where_arguments_are(there):
+    for call in (
+        lambda: equity.curve(prices=there(PANEL), signal=SIGNAL),
+        lambda: atc.run(there(PANEL[:2]), src=PANEL[:2]),
+        lambda: signals.crosses(there(PANEL), PANEL),
+        lambda: ma.ema(PANEL, 5, out=there(PANEL)),
+    ):
+        with pytest.raises(errors.LayoutError, match=r"is (in host memory|on '\w+:0'), but .* is (in host|on '\w+:0')"):
+            call()
+
+
+def test_the_device_that_settings_name(emulator):
+    with config.override(device="emulator:1"):
+        assert warpquant.to_device([1, 2, 3]).device == "emulator:1"
+        assert warpquant.Stream().device == "emulator:1"
+        assert warpquant.Device().name == "emulator:1"
+        memory.trim()
+    there = warpquant.to_device(np.arange(3), warpquant.Device("emulator"))
+    assert there.copy_to(warpquant.Device("emulator:1")).device == "emulator:1"
+    same_bits(there.to_numpy(), np.arange(3.0))
 
 
 def test_an_array_is_no_ndarray(there):

@@ -884,3 +884,25 @@ def test_pinned_arrays_wait_for_the_copies_into_them(emulator):
         again[...] = 7
         array.wait()
         assert (again == 7).all(), f"seed {seed}"
+
+
+def test_copies_to_pinned_memory_keep_little(emulator):
+    there = warpquant.to_device(PANEL, "emulator")
+    target = memory.pinned_empty(PANEL.shape, device="emulator")
+    for _ in range(20):
+        there.copy_to(target)
+        there.wait()
+    same_bits(target, PANEL)
+    assert emulator.counts()["events"] <= 2
+
+
+def test_stages_of_long_symbols_make_way(emulator):
+    """Where there is room for one pass only, that is taken."""
+    x = 100 + np.cumsum(np.random.default_rng(0).normal(size=(2, 17_000)), axis=1)
+    want = atc.run(x)["average"]
+    memory.set_limit("2MiB", "emulator")
+    try:
+        same_bits(atc.run(x, exact=False, device="emulator")["average"], want)
+    finally:
+        memory.set_limit(None, "emulator")
+    np.testing.assert_allclose(atc.run(x, exact=False, device="emulator")["average"], want, atol=1e-11)

@@ -229,6 +229,23 @@ def test_containers():
     assert {k: v.tolist() for k, v in mapping.items()} == {"x": [1, -1], "y": [0, 0, 0]}
 
 
+def test_detail_goes_in_as_it_comes(device):
+    """Arrays with a leading axis, on devices too, and frames by length."""
+    x = panel(3, 200)
+    where = x if device == "cpu" else warpquant.to_device(x, device)
+    whole = atc.run(where, outputs="all", detail=True)
+    made = signals.family(whole["ema_sig"], whole["ema_eq"])
+    bits = (np.asarray(a) if device == "cpu" else a.to_numpy() for a in (made, whole["ema_signal"]))
+    same_bits(*bits)
+    pd = pytest.importorskip("pandas")
+    for prices in (pd.DataFrame(x.T, columns=list("abc")), pd.Series(x[0])):
+        whole = atc.run(prices, outputs="all", detail=True)
+        made = signals.family(whole["kama_sig"], whole["kama_eq"])
+        assert made.equals(whole["kama_signal"])
+    with pytest.raises(warpquant.ParameterError, match="signals: is one DataFrame"):
+        signals.family(pd.DataFrame(x.T), pd.DataFrame(x.T))
+
+
 def test_out(device):
     x = walk(100)
     target = np.empty(100, np.int8)

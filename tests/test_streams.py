@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import gc
 import os
 import signal
 import subprocess
@@ -625,6 +628,96 @@ def test_prepared_calls_in_a_graph_of_pytorch():
         graph.replay()
         torch.cuda.synchronize()
         same_bits(prepared.result.cpu().numpy(), ma.tema(new_prices(seed), 14))
+
+
+def test_one_call_is_prepared_at_a_time(emulator):
+    x = warpquant.to_device(PANEL, "emulator")
+    with pytest.raises(errors.ParameterError, match="several calls"):
+        warpquant.prepare(lambda a: ma.ema(ma.sma(a, 3), 5), x)
+    first = warpquant.prepare(ma.sma, x, 3)
+    second = warpquant.prepare(ma.ema, first.result, 5)
+    first()
+    same_bits(second().to_numpy(), ma.ema(ma.sma(PANEL, 3), 5))
+
+
+def test_a_stream_waits_for_another(emulator):
+    for seed in range(20):
+        emulator.configure(schedule_seed=seed)
+        first, second = warpquant.Stream("emulator"), warpquant.Stream("emulator")
+        x = warpquant.to_device(PANEL, "emulator", stream=first)
+        second.wait(first)
+        same_bits(ma.ema(x, 5, stream=second).to_numpy(), ma.ema(PANEL, 5))
+    with pytest.raises(errors.DTypeError, match="event"):
+        first.wait(3)
+
+
+def test_prepared_calls_of_several_threads(emulator):
+    """Runs do not mix: those of ATC find missing values, compute and spread results, one after the other."""
+    x = PANEL.copy()
+    x[:, ::7] = np.nan
+    prepared = warpquant.prepare(atc.run, warpquant.to_device(x, "emulator"))
+    want = atc.run(x)["average"]
+
+    def runs(_):
+        stream = warpquant.Stream("emulator")
+        for _ in range(20):
+            prepared(stream)
+        stream.synchronize()
+
+    for seed in range(5):
+        emulator.configure(schedule_seed=seed)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(runs, range(4)))
+        same_bits(prepared.result["average"].to_numpy(), want, f"seed {seed}")
+
+
+def test_a_stream_of_several_threads_and_tasks(emulator):
+    stream, meeting = warpquant.Stream("emulator"), threading.Barrier(4)
+
+    def inside(_):
+        with stream:
+            meeting.wait()
+            with warpquant.Stream("emulator"):
+                meeting.wait()
+            meeting.wait()
+            return warpquant.to_device(PANEL, "emulator").stream
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(inside, range(4))) == {stream.handle}
+
+    async def task():
+        with stream:
+            await asyncio.sleep(0)
+            return warpquant.to_device(PANEL, "emulator").stream
+
+    async def tasks():
+        return await asyncio.gather(task(), task(), task())
+
+    assert set(asyncio.run(tasks())) == {stream.handle}
+    assert warpquant.to_device(PANEL, "emulator").stream != stream.handle
+
+
+@pytest.mark.parametrize("resource", ["async_pool", "cuda", "managed"])
+def test_memory_comes_back_after_a_wait_that_took_too_long(emulator, resource):
+    gc.collect()
+    memory.trim("emulator")
+    before = emulator.counts()["memory_used"]
+    with memory.use(resource, "emulator"):
+        emulator.configure(stuck_after=3)
+        with config.override(**{"device.timeout": 0.05}), pytest.raises(errors.DeviceTimeoutError):
+            ma.ema(PANEL, 14, device="emulator")
+        x = warpquant.to_device(PANEL, "emulator")
+        with config.override(**{"device.timeout": 0.05}):
+            ma.ema(x, 14)  # its memory is freed while the device is stuck
+            for target in (np.empty_like(PANEL), memory.pinned_empty(PANEL.shape, device="emulator")):
+                with pytest.raises(errors.DeviceTimeoutError):
+                    (x.copy_to(target), x.wait())  # one of the two waits
+        emulator.configure()
+        del x, target
+        gc.collect()
+        memory.trim("emulator")
+        assert emulator.counts()["strays"] == 0
+        assert emulator.counts()["memory_used"] == before
 
 
 def test_prepared_calls_write_where_they_are_told(emulator):

@@ -194,6 +194,10 @@ def test_prices_on_a_device(device):
             same_bits(got["average"].to_numpy(), atc.run(x, params)["average"])
 
 
+def test_float32_arithmetic(device):
+    check(panel(3, 200), GRID[::6], arithmetic="float32", device=device)
+
+
 def test_devices_share_signals(device):
     """Sets that agree in all averages follow a kernel of their own, which makes the signals."""
     if device != "emulator":

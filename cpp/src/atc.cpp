@@ -185,9 +185,10 @@ class Computation {
     const auto [close, src] = survey(luggage);
     const auto is_whole = [](const Flaws& f) { return f.too_large < 0 && f.missing < 0; };
     std::vector<const Item*> others;
+    const Sides sides(*execution_.device);
     for (std::int64_t i = 0; i < count(); ++i) {
       if (is_whole(close[i]) && is_whole(src[i]))
-        run_in_stages(request_, items_[i], growth, *execution_.device, execution_.stream);
+        run_in_stages(request_, items_[i], growth, sides, execution_.stream);
       else
         others.push_back(&items_[i]);
     }
@@ -448,30 +449,38 @@ class Computation {
     ship(device, execution_.pipeline, freight);
   }
 
-  /// Group by group, as `groups` in host memory describes them.
-  void launch_in_stages(Launch launch, const Group* groups, const Cargo& c) const {
+  /// Group by group, as `groups` in host memory describes them. Where there is no room for stages, in one pass.
+  void launch_in_stages(const Launch& launch, const Group* groups, const Cargo& c) const {
     const Device device = *execution_.device;
+    Sides sides(device);
     for (std::int64_t g = 0; g < launch.groups; ++g) {
-      const Group& group = groups[g];
-      if (group.gaps || !in_stages(group.close[0].bars)) {
-        Launch one = launch;
-        one.groups = 1;
-        one.group += g;
-        if (one.scratch != nullptr) one.scratch += g * device.table->atc_scratch(device.index, run_);
-        device.check(device.table->atc(device.index, one, c.stream), "starting a kernel");
-        continue;
+      try {
+        if (stage_group(groups[g], launch.run.growth, sides, c.stream)) continue;
+      } catch (const DeviceOutOfMemoryError&) {
+        // Batches are counted without what stages need, 300 bytes a bar.
       }
-      Request request = request_;
-      request.close_type = group.close_type;
-      request.src_type = group.src_type;
-      for (int lane = 0; lane < group.symbols; ++lane) {
-        Item item{};
-        item.close = group.close[lane];
-        item.src = group.src[lane];
-        for (int o = 0; o < kOutputs; ++o) item.out[o] = group.out[o][lane];
-        run_in_stages(request, item, launch.run.growth, device, c.stream);
-      }
+      Launch one = launch;
+      one.groups = 1;
+      one.group += g;
+      if (one.scratch != nullptr) one.scratch += g * device.table->atc_scratch(device.index, run_);
+      device.check(device.table->atc(device.index, one, c.stream), "starting a kernel");
     }
+  }
+
+  /// False if a group is not for that.
+  bool stage_group(const Group& group, const double* growth, const Sides& sides, Handle stream) const {
+    if (group.gaps || !in_stages(group.close[0].bars)) return false;
+    Request request = request_;
+    request.close_type = group.close_type;
+    request.src_type = group.src_type;
+    for (int lane = 0; lane < group.symbols; ++lane) {
+      Item item{};
+      item.close = group.close[lane];
+      item.src = group.src[lane];
+      for (int o = 0; o < kOutputs; ++o) item.out[o] = group.out[o][lane];
+      run_in_stages(request, item, growth, sides, stream);
+    }
+    return true;
   }
 
   /// Put the prices of a group into a batch, from `up` on, and say where on the device they and the results will be.

@@ -50,10 +50,10 @@ std::vector<Series> operator+(std::vector<Series> a, const std::vector<Series>& 
 /// One symbol. Averages of the nine lengths go through streams of their own; everything else follows in one.
 class Stages {
  public:
-  Stages(const Request& request, const Item& item, const double* growth, const Device& device, Handle stream)
+  Stages(const Request& request, const Item& item, const double* growth, const Sides& sides, Handle stream)
       : request_(request), params_(request.params), item_(item), bars_(item.close.bars), growth_(growth),
-        device_(device), stream_(stream), luggage_(device, stream) {
-    for (auto& side : sides_) side = std::make_unique<DeviceStream>(device);
+        device_(sides.device), stream_(stream), sides_(sides),
+        luggage_owner_(std::make_shared<Luggage>(sides.device, stream)), luggage_(*luggage_owner_) {
     averages_ = rows(kLengths, DType::f64);
     crosses_ = rows(kLengths, DType::i8);
     equities_ = rows(kLengths, DType::f64);
@@ -65,8 +65,9 @@ class Stages {
   Stages& operator=(const Stages&) = delete;
   ~Stages() {
     // After a fault nothing waits for the averages yet, and they must not go on in memory that is freed.
-    for (const auto& side : sides_)
-      if (astray_) device_.order(side->handle(), stream_);
+    for (const auto& side : sides_.streams)
+      if (astray_ && device_.order(side->handle(), stream_) != Fault::none)
+        keep_until_done(device_, side->handle(), luggage_owner_);
   }
 
   void run() {
@@ -153,7 +154,8 @@ class Stages {
     const bool has_src = request_.separate_src;
     const Series* const src = luggage_.send(std::vector<Series>{has_src ? item_.src : item_.close});
     const Sink* const sinks = luggage_.send(averages_.all_sinks(kLengths));
-    auto* const suspect = reinterpret_cast<int*>(luggage_.scratch(sizeof(int)));  // nobody asks: no value is missing
+    auto* const suspect =
+        reinterpret_cast<int*>(luggage_.scratch(2 * sizeof(int)));  // nobody asks: no value is missing
     for (int k = 0; k < kLengths; ++k) {
       std::size_t bytes = 0;
       for (int f = 0; f < kFamilies; ++f)
@@ -174,7 +176,7 @@ class Stages {
 
   void average(int family) {
     for (int k = 0; k < kLengths; ++k) {
-      const Handle side = sides_[k]->handle();
+      const Handle side = sides_.streams[k]->handle();
       ma::Launch& launch = average_[k];
       launch.kind = kind(family);
       launch.spec = spec(family, k);
@@ -260,9 +262,7 @@ class Stages {
 
   // ---------------------------------------------------------------- results
 
-  static DType type_of(const Request& request, int output) {
-    return output == kTrend || output == kDirection ? DType::i8 : request.out_type;
-  }
+  static DType type_of(const Request& request, int output) { return is_class(output) ? DType::i8 : request.out_type; }
 
   /// Where to compute an output: of which only the last value is wanted, apart.
   Sink sink(int output) { return request_.last_only ? rows(1, type_of(request_, output)).sink(0) : item_.out[output]; }
@@ -283,18 +283,18 @@ class Stages {
   const double* const growth_;
   const Device device_;
   const Handle stream_;
-  std::unique_ptr<DeviceStream> sides_[kLengths];
+  const Sides& sides_;
   bool astray_ = false;  // whether a stream works that `stream_` does not wait for
-  Luggage luggage_;
+  const std::shared_ptr<Luggage> luggage_owner_;
+  Luggage& luggage_;
   ma::Launch average_[kLengths];
   Rows averages_, crosses_, equities_, signals_, votes_;
 };
 
 }  // namespace
 
-void run_in_stages(const Request& request, const Item& item, const double* growth, const Device& device,
-                   Handle stream) {
-  Stages(request, item, growth, device, stream).run();
+void run_in_stages(const Request& request, const Item& item, const double* growth, const Sides& sides, Handle stream) {
+  Stages(request, item, growth, sides, stream).run();
 }
 
 }  // namespace wq::atc

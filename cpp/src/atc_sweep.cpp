@@ -373,7 +373,7 @@ class SweepComputation {
     outputs_.last_only = request.last_only;
     outputs_.type = request.out_type;
     for (int o = 0; o < kOutputs; ++o)
-      if (request.wants[o]) types_.push_back(o == kTrend || o == kDirection ? DType::i8 : request.out_type);
+      if (request.wants[o]) types_.push_back(is_class(o) ? DType::i8 : request.out_type);
   }
 
   void run() {
@@ -443,7 +443,8 @@ class SweepComputation {
     }
     for (const auto& [key, sets] : groups) {
       DeviceMemory signals;
-      if (sets.size() > 1 && execution.prepared == nullptr) signals = signals_of(sets.front(), items, execution);
+      if (sets.size() > 1 && execution.prepared == nullptr && !request_.float32)
+        signals = signals_of(sets.front(), items, execution);
       for (const std::int64_t v : sets) {
         check_interrupt();
         run_alone(v, items, execution, sink_for, signals.data() != nullptr ? Part::votes : Part::everything);

@@ -509,6 +509,15 @@ bool same_memory(const Borrowed* a, const Borrowed* b) {
   return a->device->table == b->device->table && a->device->index == b->device->index;
 }
 
+void check_same_memory(const Borrowed* a, const std::string& a_name, const Borrowed* b, const std::string& b_name) {
+  if (same_memory(a, b)) return;
+  const auto place = [](const Borrowed* x) {
+    return x == nullptr ? "in host memory" : "on '" + x->device->name() + "'";
+  };
+  throw LayoutError(a_name + ": is " + place(a) + ", but " + b_name + " is " + place(b) +
+                    "; bring one to the other (warpquant.to_device, Array.copy_to)");
+}
+
 bool overlap(const Borrowed& a, const Borrowed& b) {
   const auto [a_low, a_high] = a.extent();
   const auto [b_low, b_high] = b.extent();
@@ -751,8 +760,7 @@ Result::Result(const Panel& panel, DType type, std::int64_t copies, py::handle o
     }
   }
   for (const Borrowed& result : arrays_)
-    if (!same_memory(result.device ? &result : nullptr, panel.on_device()))
-      throw LayoutError(name + ": must be in the same memory as the input");
+    check_same_memory(result.device ? &result : nullptr, name, panel.on_device(), "the input");
   for (const Borrowed& result : arrays_)
     for (const Borrowed& input : panel.arrays())
       if (overlap(result, input)) throw LayoutError(name + ": shares memory with the input; it must be apart");
@@ -868,6 +876,10 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
     refuse_captured(*how.device, how.stream);
     if (there->stream != how.stream) refuse_captured(*how.device, there->stream);
     if (PreparedCall* const call = device ? std::get<8>(*device).value_or(nullptr) : nullptr) {
+      WQ_EXPECT(
+          call->work == nullptr, ParameterError,
+          "function: makes several calls, of which one can be prepared at a time; prepare each, the later ones with "
+          "the `result` of the earlier");
       call->work = std::make_unique<Prepared>(*how.device, how.stream);
       how.prepared = call->work.get();
     }

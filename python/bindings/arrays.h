@@ -95,6 +95,9 @@ class Borrowed {
 /// A compact copy of memory of a device; waits for its stream.
 py::array copy_to_host(const Borrowed& there);
 
+/// Throws LayoutError if two arguments are not in the same memory; null stands for one in host memory.
+void check_same_memory(const Borrowed* a, const std::string& a_name, const Borrowed* b, const std::string& b_name);
+
 /// Whether two arrays are on the same device; null stands for one in host memory.
 bool same_memory(const Borrowed* a, const Borrowed* b);
 

@@ -101,8 +101,7 @@ void check_prices(const Panel& close, const std::optional<Panel>& src) {
         throw ShapeError("src: " + close.label(i) + " has " + std::to_string(src->bars(i)) +
                          " bars, but its prices have " + std::to_string(close.bars(i)));
   }
-  if (src && !same_memory(src->on_device(), close.on_device()))
-    throw LayoutError("src: must be in the same memory as prices");
+  if (src) check_same_memory(src->on_device(), "src", close.on_device(), "prices");
   if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
 }
 
@@ -179,7 +178,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
   for (const int o : outputs) {
     if (o < 0 || o >= atc::kOutputs) throw InternalError("no output has index " + std::to_string(o));
     const std::string name = kOutputNames[o];
-    const DType type = o == atc::kTrend || o == atc::kDirection ? DType::i8 : request.out_type;
+    const DType type = atc::is_class(o) ? DType::i8 : request.out_type;
     const Result result = last_only ? Result::last_values(close, type) : make_result(close, type, -1, name, out);
     note(result, name);
     request.wants[o] = true;
@@ -216,7 +215,7 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
 
 /// The outputs asked for by index, for each of several sets.
 py::object sweep(const Panel& close, const std::optional<Panel>& src, const std::vector<const Settings*>& sets,
-                 const std::vector<int>& outputs, bool last_only, bool float32, int num_threads,
+                 const std::vector<int>& outputs, bool last_only, bool float32, bool single, int num_threads,
                  const std::string& simd, const DeviceChoice& device) {
   const MemorySite site("atc.run");
   check_prices(close, src);
@@ -226,6 +225,7 @@ py::object sweep(const Panel& close, const std::optional<Panel>& src, const std:
     variants.push_back({s->params, s->cuts, s->nan});
   }
   atc::Request request = request_of(close, src, last_only, float32);
+  request.float32 = single;
   std::vector<int> places;  // of the outputs wanted, in their order
   for (const int o : outputs) {
     if (o < 0 || o >= atc::kOutputs) throw InternalError("no output has index " + std::to_string(o));
@@ -246,7 +246,7 @@ py::object sweep(const Panel& close, const std::optional<Panel>& src, const std:
     std::vector<std::optional<Result>> made(atc::kOutputs);  // an output may be asked for under two names
     for (const int o : outputs) {
       if (!made[o]) {
-        const DType type = o == atc::kTrend || o == atc::kDirection ? DType::i8 : request.out_type;
+        const DType type = atc::is_class(o) ? DType::i8 : request.out_type;
         made[o] = last_only ? Result::last_values(close, type) : Result(close, type);
         for (std::size_t i = 0; i < items.size(); ++i)
           sinks[(v * distinct + places[o]) * items.size() + i] = made[o]->sink(static_cast<std::int64_t>(i));
@@ -309,26 +309,26 @@ void register_atc(py::module_& m) {
   m.def(
       "atc_sweep_array",
       [](const py::object& prices, const py::object& src, int axis, const std::vector<const Settings*>& settings,
-         const std::vector<int>& outputs, bool last_only, bool float32, int num_threads, const std::string& simd,
-         const DeviceChoice& device) {
+         const std::vector<int>& outputs, bool last_only, bool float32, bool single, int num_threads,
+         const std::string& simd, const DeviceChoice& device) {
         const auto [close, source] = panels_of(prices, src, axis, device);
-        return sweep(close, source, settings, outputs, last_only, float32, num_threads, simd, device);
+        return sweep(close, source, settings, outputs, last_only, float32, single, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("axis"), arg("settings"), arg("outputs"), arg("last_only"), arg("float32"),
-      arg("num_threads"), arg("simd"), arg("device"),
-      "ATC of an array with each of several sets of parameters. None if it is on a device and values are missing.");
+      arg("single"), arg("num_threads"), arg("simd"), arg("device"),
+      "ATC of an array with each of several sets of parameters.");
   m.def(
       "atc_sweep_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
          const std::vector<const Settings*>& settings, const std::vector<int>& outputs, bool last_only, bool float32,
-         int num_threads, const std::string& simd, const DeviceChoice& device) {
+         bool single, int num_threads, const std::string& simd, const DeviceChoice& device) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
         std::optional<Panel> source;
         if (src) source = Panel::of_columns(*src, "src", labels);
-        return sweep(close, source, settings, outputs, last_only, float32, num_threads, simd, device);
+        return sweep(close, source, settings, outputs, last_only, float32, single, num_threads, simd, device);
       },
       arg("prices"), arg("src"), arg("labels"), arg("settings"), arg("outputs"), arg("last_only"), arg("float32"),
-      arg("num_threads"), arg("simd"), arg("device"),
+      arg("single"), arg("num_threads"), arg("simd"), arg("device"),
       "ATC of a list of one-dimensional arrays with each of several sets of parameters.");
   m.def(
       "atc_growth",

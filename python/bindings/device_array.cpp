@@ -92,6 +92,21 @@ DeviceArray DeviceArray::swapped() const {
   return other;
 }
 
+DeviceArray DeviceArray::part(std::int64_t i) const {
+  if (shape_.empty()) throw py::type_error("an array without dimensions cannot be indexed");
+  const std::int64_t count = shape_[0], number = i < 0 ? i + count : i;
+  if (number < 0 || number >= count)
+    throw py::index_error("index " + std::to_string(i) + " is out of range for " + std::to_string(count) + " entries");
+  DeviceArray other = *this;
+  other.bytes_ /= count;
+  WQ_EXPECT(strides_[0] == other.bytes_ || other.bytes_ == 0, LayoutError,
+            "the array has its values side by side along the first axis; only along the others can it be indexed");
+  other.offset_ += number * strides_[0];
+  other.shape_.erase(other.shape_.begin());
+  other.strides_.erase(other.strides_.begin());
+  return other;
+}
+
 Borrowed DeviceArray::borrow() const {
   Borrowed b;
   b.data = data();
@@ -110,10 +125,12 @@ void DeviceArray::fill_from(const py::array& values) {
   if (bytes_ == 0) return;
   const void* const from = values.data();
   const py::gil_scoped_release release;
-  device_.send(data(), from, static_cast<std::size_t>(bytes_), stream_);
   int pinned = 0;
+  const auto bytes = static_cast<std::size_t>(bytes_);
   device_.check(device_.table->pinned(device_.index, from, &pinned), "asking for a kind of memory");
-  if (pinned != 0) device_.wait(stream_);  // the copy may still be reading what the caller can change
+  if (!pinned) return device_.send(data(), from, bytes, stream_);
+  device_.check(device_.table->copy(device_.index, data(), from, bytes, stream_), "copying to the device");
+  device_.wait(stream_);  // the copy may still be reading what the caller can change
 }
 
 void DeviceArray::wait() const {
@@ -139,6 +156,8 @@ void DeviceArray::copy_into(const DeviceArray& target) const {
   WQ_EXPECT(target.strides_ == strides_, LayoutError, "target: has another order in memory than the array");
   WQ_EXPECT(target.memory_ != memory_, LayoutError, "target: is the array itself");
   if (bytes_ == 0) return;
+  refuse_captured(device_, stream_);
+  refuse_captured(target.device_, target.stream_);
   const py::gil_scoped_release release;
   const Device& there = target.device_;
   const auto bytes = static_cast<std::size_t>(bytes_);
@@ -162,6 +181,11 @@ void DeviceArray::copy_into(const py::array& target) const {
   WQ_EXPECT(bytes_ == 0 || strides == strides_, LayoutError, "target: is not contiguous");
   if (bytes_ == 0) return;
   void* const to = const_cast<void*>(target.data());
+  refuse_captured(device_, stream_);
+  if (!is_pinned_for(target, device_)) {
+    const py::gil_scoped_release release;
+    return device_.fetch(to, data(), static_cast<std::size_t>(bytes_), stream_);
+  }
   {
     const py::gil_scoped_release release;
     device_.check(device_.table->copy(device_.index, to, data(), static_cast<std::size_t>(bytes_), stream_),
@@ -184,6 +208,8 @@ py::object DeviceArray::copy_to(const py::object& target) const {
     copy_into(copy);
     return py::cast(std::move(copy));
   }
+  if (py::hasattr(target, "name") && py::hasattr(target, "memory_free"))
+    return copy_to(target.attr("name"));  // a Device
   if (py::isinstance<DeviceArray>(target))
     copy_into(py::cast<const DeviceArray&>(target));
   else if (py::isinstance<py::array>(target))
@@ -306,6 +332,8 @@ void register_device_array(py::module_& m) {
             throw py::type_error("the array is on " + a.device().name() + "; use to_numpy() for a copy on the host");
           },
           arg("dtype") = py::none(), arg("copy") = py::none(), "Refused: it would be a copy that nobody asked for.")
+      .def("__getitem__", &DeviceArray::part, arg("index"),
+           "One of the arrays along the first dimension, in the same memory.")
       .def("__len__",
            [](const DeviceArray& a) {
              if (a.shape().empty()) throw py::type_error("an array without dimensions has no length");

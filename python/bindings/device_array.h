@@ -14,6 +14,9 @@ class DeviceArray {
 
   /// The same memory with the last two dimensions exchanged.
   DeviceArray swapped() const;
+  /// One of the arrays along the first dimension, in the same memory. Throws LayoutError where its values would not lie
+  /// together.
+  DeviceArray part(std::int64_t i) const;
   /// As memory to compute on; it lives as long as somebody keeps that.
   Borrowed borrow() const;
 
@@ -35,7 +38,7 @@ class DeviceArray {
  private:
   void copy_into(const DeviceArray& target) const;
   void copy_into(const py::array& target) const;
-  std::byte* data() const { return memory_->data(); }
+  std::byte* data() const { return memory_->data() + offset_; }
   /// Make a consumer's stream wait for what has been put into ours; gives that stream.
   Handle order_after(const py::object& consumer) const;
 
@@ -43,12 +46,13 @@ class DeviceArray {
   Handle stream_;
   DType type_;
   std::vector<std::int64_t> shape_, strides_;  // strides in bytes
-  std::int64_t bytes_;
+  std::int64_t bytes_, offset_ = 0;
   std::shared_ptr<DeviceMemory> memory_;
 };
 
-/// Whether an array is in pinned memory of ours, which then lives until the work put into the stream so far is done. If
-/// not, somebody has to wait.
+/// Whether an array is in pinned memory of ours.
+bool is_pinned_for(const py::array& target, const Device& device);
+/// Such memory lives until the work put into the stream so far is done. If not, somebody has to wait.
 bool keep_until_copied(const py::array& target, const Device& device, Handle stream);
 
 /// The device of a DLPack type and number, if its module is loaded.

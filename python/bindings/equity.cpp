@@ -22,8 +22,7 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
     if (x.bars(i) != signal.bars(i))
       throw ShapeError("signal: " + x.label(i) + " has " + std::to_string(signal.bars(i)) + " bars, but its " + name +
                        " have " + std::to_string(x.bars(i)));
-  if (!same_memory(x.on_device(), signal.on_device()))
-    throw LayoutError("signal: must be in the same memory as " + name);
+  check_same_memory(signal.on_device(), "signal", x.on_device(), name);
   const MemorySite site("equity.curve");
   equity::Request request;
   request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};

@@ -203,15 +203,32 @@ py::array pinned_empty(const std::string& name, int number, const std::vector<st
 
 }  // namespace
 
-bool keep_until_copied(const py::array& target, const Device& device, Handle stream) {
+namespace {
+
+/// The memory of ours that an array is in; null if it is in other memory, or in that of another device.
+PinnedArray* owner_of(const py::array& target, const Device& device) {
   py::object base = target;
   while (py::isinstance<py::array>(base)) base = py::reinterpret_borrow<py::array>(base).base();
-  if (!base || !PyCapsule_IsValid(base.ptr(), kPinnedCapsule)) return false;
-  auto& owner = *static_cast<PinnedArray*>(PyCapsule_GetPointer(base.ptr(), kPinnedCapsule));
-  if (owner.device.table != device.table || owner.device.index != device.index) return false;
+  if (!base || !PyCapsule_IsValid(base.ptr(), kPinnedCapsule)) return nullptr;
+  auto* const owner = static_cast<PinnedArray*>(PyCapsule_GetPointer(base.ptr(), kPinnedCapsule));
+  return owner->device.table == device.table && owner->device.index == device.index ? owner : nullptr;
+}
+
+}  // namespace
+
+bool is_pinned_for(const py::array& target, const Device& device) { return owner_of(target, device) != nullptr; }
+
+bool keep_until_copied(const py::array& target, const Device& device, Handle stream) {
+  PinnedArray& owner = *owner_of(target, device);
   Handle event = nullptr;
   if (device.table->create_event(device.index, &event) != Fault::none) return false;
   const std::lock_guard lock(owner.mutex);
+  std::erase_if(owner.events, [&](Handle earlier) {
+    int come = 0;
+    if (device.table->query_event(device.index, earlier, &come) != Fault::none || !come) return false;
+    device.table->destroy_event(device.index, earlier);
+    return true;
+  });
   owner.events.push_back(event);
   return device.table->record(device.index, event, stream) == Fault::none;
 }

@@ -32,8 +32,7 @@ void check_alike(const Panel& first, const std::string& first_name, const Panel&
     if (other.bars(i) != first.bars(i))
       throw ShapeError(name + ": " + first.label(i) + " has " + std::to_string(other.bars(i)) + " bars, but in " +
                        first_name + " it has " + std::to_string(first.bars(i)));
-  if (!same_memory(other.on_device(), first.on_device()))
-    throw LayoutError(name + ": must be in the same memory as " + first_name);
+  check_same_memory(other.on_device(), name, first.on_device(), first_name);
 }
 
 py::object run(const std::string& op, const std::vector<Panel>& panels, const std::vector<std::string>& names,
@@ -63,7 +62,8 @@ py::object run(const std::string& op, const std::vector<Panel>& panels, const st
       throw DTypeError(names[k] + ": has values of another type than " + names[first]);
   }
   request.out_type = p.op == Op::family || p.op == Op::average ? like.type() : DType::i8;
-  const Execution how = execution(like, num_threads, simd, device);
+  // The first argument of crosses is the last input.
+  const Execution how = execution(p.op == Op::crosses ? like : panels.front(), num_threads, simd, device);
   const Result result = out.is_none() ? Result(like, request.out_type) : Result(like, request.out_type, -1, out, "out");
   for (const Borrowed& target : result.arrays())
     for (std::size_t k = 0; k < panels.size(); ++k)
@@ -99,7 +99,8 @@ void register_signals(py::module_& m) {
          int num_threads, const std::string& simd, const DeviceChoice& device) {
         std::vector<Panel> panels;
         for (std::size_t k = 0; k < names.size(); ++k)
-          panels.push_back(Panel::of_array(inputs[k], names[k], axis, k < names.size() / 2, device));
+          panels.push_back(
+              Panel::of_array(inputs[k], names[k], axis, k < names.size() / 2 || names.size() == 1, device));
         return run(op, panels, names, numbers, rounding, out, num_threads, simd, device);
       },
       arg("op"), arg("inputs"), arg("names"), arg("axis"), arg("numbers"), arg("rounding"), arg("out"),

@@ -73,13 +73,13 @@ class Event {
   DeviceEvent event_;
 };
 
-const Prepared& work_of(const PreparedCall& call) {
+Prepared& work_of(const PreparedCall& call) {
   WQ_EXPECT(call.work != nullptr, InternalError, "no call has been prepared");
   return *call.work;
 }
 
 void run(const PreparedCall& call, std::optional<std::int64_t> stream) {
-  const Prepared& work = work_of(call);
+  Prepared& work = work_of(call);
   const py::gil_scoped_release release;
   const Handle where = stream && *stream != kUnordered ? stream_of(*stream) : work.home();
   stream && *stream == kUnordered ? work.put(where) : work.run(where);

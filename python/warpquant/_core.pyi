@@ -23,6 +23,10 @@ class Array:
         """
         DLPack's type and number of the device.
         """
+    def __getitem__(self, index: typing.SupportsInt | typing.SupportsIndex) -> Array:
+        """
+        One of the arrays along the first dimension, in the same memory.
+        """
     def __len__(self) -> int:
         ...
     def __repr__(self) -> str:
@@ -188,11 +192,11 @@ def atc_growth(la_per_bar: typing.SupportsFloat | typing.SupportsIndex, cutout: 
     """
     Growth factor of each bar.
     """
-def atc_sweep_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
+def atc_sweep_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, single: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
-    ATC of an array with each of several sets of parameters. None if it is on a device and values are missing.
+    ATC of an array with each of several sets of parameters.
     """
-def atc_sweep_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
+def atc_sweep_columns(prices: list[typing.Any], src: list[typing.Any] | None, labels: collections.abc.Sequence[str], settings: collections.abc.Sequence[AtcSettings], outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, float32: bool, single: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of a list[typing.Any] of one-dimensional arrays with each of several sets of parameters.
     """

@@ -139,11 +139,18 @@ def usable(name: str) -> tuple[str, int]:
     return backend, int(number or 0)
 
 
-def with_memory(device: str) -> tuple[str, int]:
-    """As `usable`, of an argument that must name a device with memory of its own."""
-    name = config._device("device", device)
+def with_memory(device: Any) -> tuple[str, int]:
+    """As `usable`, of an argument that must name a device with memory of its own, or be a `Device`.
+
+    None is the one that the setting names, else 'cuda'.
+    """
+    if device is None:
+        name = config._value("device")
+        name = "cuda" if name in ("auto", "cpu") else name
+    else:
+        name = config._device("device", device.name if type(device).__name__ == "Device" else device)
     if name in ("auto", "cpu"):
-        raise ParameterError(f"device: {device!r} is not the name of a device with memory of its own")
+        raise ParameterError(f"device: {device!r} has no memory of its own; accepted are devices such as 'cuda:0'")
     return usable(name)
 
 
@@ -306,15 +313,15 @@ def resolve(
     return _choice(backend, index)
 
 
-def to_device(array: Any, device: str = "cuda", *, stream: Any = None) -> _core.Array:
+def to_device(array: Any, device: Any = None, *, stream: Any = None) -> _core.Array:
     """Copy an array to a device.
 
     Parameters
     ----------
     array : array_like
         Of float64, float32 or int8.
-    device : str, default 'cuda'
-        A device by name.
+    device : str or Device, optional
+        Where; by default the device that the setting ``device`` names, else 'cuda'.
     stream : int or object, optional
         The stream that copies, and whose work fills the array: a `Stream`, a number with DLPack's meaning, a stream of
         PyTorch or CuPy. By default the current `Stream`, else one that the thread has for itself.
@@ -355,7 +362,9 @@ def to_device(array: Any, device: str = "cuda", *, stream: Any = None) -> _core.
     if source.device is not None:
         raise LayoutError(f"array: is on {source.device!r} already, where functions take it as it is")
     values = np.asarray(source.data, order="C")
+    if values.dtype.kind in "iu" and values.dtype != np.int8:
+        values = values.astype(np.float64)
     if values.dtype not in (np.float64, np.float32, np.int8):
-        raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and int8")
+        raise DTypeError(f"array: {values.dtype} values are not accepted; accepted are float64, float32 and integers")
     asked, current, _ = _resident(f"{place[0]}:{place[1]}", stream)
     return _core.to_device(values, *place, current if asked in (None, -1) else asked)

@@ -24,7 +24,7 @@ import numpy as np
 from . import _core, config
 from ._containers import Unpacked, shape, unpack, unpack_like
 from ._devices import resolve
-from .equity import _number, _whole
+from .equity import _flag, _number, _whole
 from .errors import ParameterError, ShapeError
 
 __all__ = [
@@ -359,8 +359,10 @@ def _checked(params: Any) -> Params:
         return _DEFAULT
     if isinstance(params, Params):
         return params
+    if isinstance(params, ATCConfig):
+        return params.params
     if not isinstance(params, Mapping):
-        raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping")
+        raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping, nor a sequence of them")
     return Params.from_dict(params)
 
 
@@ -510,8 +512,7 @@ def run(
     if precision not in ("float64", "float32"):
         raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
     _choice("arithmetic", arithmetic, ("float64", "float32"))
-    if exact is not True and not isinstance(exact, (bool, np.bool_)):
-        raise ParameterError(f"exact: {exact!r} is not True or False")
+    exact = exact is True or _flag("exact", exact)
     if detail and last_only:
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
@@ -529,7 +530,9 @@ def run(
         if one.on_short == "raise":
             _check_short(one, source, f"params[{i}]: " if several else "")
     if several:
-        return _sweep(source, other, sets, names, wanted, bool(last_only), precision == "float32", where)
+        return _sweep(
+            source, other, sets, names, wanted, bool(last_only), precision == "float32", arithmetic == "float32", where
+        )
     params = sets[0]
     targets = _targets(prices, out, names, detail) if out is not None else {}
     flags = (precision == "float32", exact, arithmetic == "float32")
@@ -557,10 +560,11 @@ def _sweep(
     wanted: list[int],
     last_only: bool,
     float32: bool,
+    single: bool,
     where: tuple[Any, ...],
 ) -> list[dict[str, Any]]:
     """The results of several sets."""
-    how = ([p._settings for p in sets], wanted, last_only, float32, *where)
+    how = ([p._settings for p in sets], wanted, last_only, float32, single, *where)
     if source.labels is None:
         results = _core.atc_sweep_array(source.data, None if other is None else other.data, source.axis, *how)
     else:

@@ -24,7 +24,8 @@ def _number(name: str, value: Any, low: float = -math.inf, high: float = math.in
     number = float(value)
     if not math.isfinite(number) or not low <= number <= high:
         limited = math.isfinite(low) and math.isfinite(high)
-        accepted = f"numbers between {low:g} and {high:g}" if limited else "finite numbers"
+        least = f" from {low:g}" if math.isfinite(low) else ""
+        accepted = f"numbers between {low:g} and {high:g}" if limited else f"finite numbers{least}"
         raise ParameterError(f"{name}: {value!r} is out of range; accepted are {accepted}")
     return number
 

@@ -44,13 +44,13 @@ _OF_DEVICES = ("async_pool", "cuda", "managed", "external")
 _OF_THE_HOST = ("pinned", "host")
 
 
-def stats(device: str = "cuda") -> dict[str, dict[str, float]]:
+def stats(device: Any = None) -> dict[str, dict[str, float]]:
     """What this process has of a device.
 
     Parameters
     ----------
-    device : str, default 'cuda'
-        A device by name.
+    device : str or Device, optional
+        By default the one that the setting ``device`` names, else 'cuda'.
 
     Returns
     -------
@@ -79,17 +79,17 @@ def stats(device: str = "cuda") -> dict[str, dict[str, float]]:
     return found
 
 
-def reset_peak(device: str = "cuda") -> None:
+def reset_peak(device: Any = None) -> None:
     """Count the most memory in use from now on."""
     _core.reset_peak(*with_memory(device))
 
 
-def trim(device: str = "cuda") -> None:
+def trim(device: Any = None) -> None:
     """Give freed memory, which is kept for the next call, back to the system."""
     _core.trim(*with_memory(device))
 
 
-def set_limit(limit: int | str | None, device: str = "cuda") -> None:
+def set_limit(limit: int | str | None, device: Any = None) -> None:
     """Limit the memory of a device that this process may take; calls make smaller batches then.
 
     Parameters
@@ -97,8 +97,8 @@ def set_limit(limit: int | str | None, device: str = "cuda") -> None:
     limit : int, str or None
         Bytes, a text such as ``"2GiB"``, or a share of what is free and what this process has in use, such as
         ``"80%"``; None is no limit. At first the setting ``memory.limit`` holds.
-    device : str, default 'cuda'
-        A device by name.
+    device : str or Device, optional
+        By default the one that the setting ``device`` names, else 'cuda'.
 
     Raises
     ------
@@ -129,7 +129,7 @@ class Use:
 
 def use(
     resource: str = "async_pool",
-    device: str = "cuda",
+    device: Any = None,
     *,
     upstream: str | None = None,
     allocate: Callable[[int, int], int | None] | None = None,
@@ -148,8 +148,8 @@ def use(
     ----------
     resource : str, default 'async_pool'
         A resource of the table above. ``pinned`` and ``host`` are for batches on their way, the others for the device.
-    device : str, default 'cuda'
-        A device by name.
+    device : str or Device, optional
+        By default the one that the setting ``device`` names, else 'cuda'.
     upstream : str, optional
         Where a ``pool`` takes its chunks from: by default ``async_pool``.
     allocate, deallocate : callable, optional
@@ -238,13 +238,13 @@ class Block(NamedTuple):
     tag: str
 
 
-def live(device: str = "cuda") -> list[Block]:
+def live(device: Any = None) -> list[Block]:
     """Blocks of a device's memory in use, if they are tracked.
 
     Parameters
     ----------
-    device : str, default 'cuda'
-        A device by name.
+    device : str or Device, optional
+        By default the one that the setting ``device`` names, else 'cuda'.
 
     Returns
     -------
@@ -316,13 +316,13 @@ class Frame:
         return (self._closed or self._read(False))[name]
 
 
-def frame(device: str = "cuda") -> Frame:
+def frame(device: Any = None) -> Frame:
     """What a block of code uses of a device's memory. Frames may be nested.
 
     Parameters
     ----------
-    device : str, default 'cuda'
-        A device by name.
+    device : str or Device, optional
+        By default the one that the setting ``device`` names, else 'cuda'.
 
     Returns
     -------
@@ -348,9 +348,7 @@ def frame(device: str = "cuda") -> Frame:
 # ---------------------------------------------------------------------------------------------- pinned arrays
 
 
-def pinned_empty(
-    shape: int | Sequence[int], dtype: npt.DTypeLike = np.float64, device: str = "cuda"
-) -> npt.NDArray[Any]:
+def pinned_empty(shape: int | Sequence[int], dtype: npt.DTypeLike = np.float64, device: Any = None) -> npt.NDArray[Any]:
     """A NumPy array in memory of the host that copies reach directly. Its values are arbitrary.
 
     Copies there from a device, by `Array.copy_to`, do not make the caller wait.
@@ -361,8 +359,8 @@ def pinned_empty(
         Size of each dimension.
     dtype : data type, default float64
         Of numbers.
-    device : str, default 'cuda'
-        The device, by name, that the copies are between.
+    device : str or Device, optional
+        By default the one that the setting ``device`` names, else 'cuda'.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, config
-from ._containers import Unpacked, shape, unpack, unpack_like
+from ._containers import Unpacked, _library, shape, unpack, unpack_like
 from ._devices import resolve
 from .equity import _number
 from .errors import ParameterError, ShapeError
@@ -75,6 +75,14 @@ def _members(name: str, arrays: Any) -> list[Any]:
     """The arrays of several averages, or families: of a mapping, of a sequence, or along a leading axis."""
     if isinstance(arrays, Mapping):
         return list(arrays.values())
+    if _library(arrays) == ("pandas", "DataFrame") and arrays.columns.names[0] == "length":  # of detail
+        return [
+            arrays.xs(n, axis=1, level=0) if arrays.columns.nlevels > 1 else arrays[n] for n in arrays.columns.unique(0)
+        ]
+    if _library(arrays)[0] in ("pandas", "polars", "pyarrow"):
+        raise ParameterError(
+            f"{name}: is one {type(arrays).__name__}; accepted is a list of them, one for each average"
+        )
     if isinstance(arrays, Sequence) or (hasattr(arrays, "ndim") and arrays.ndim > 1 and hasattr(arrays, "__getitem__")):
         return [arrays[i] for i in range(len(arrays))]
     raise ParameterError(
@@ -177,7 +185,7 @@ def family(
     ----------
     signals : sequence or mapping of arrays, or one array with a leading axis
         For each average the signal of its crosses, each of shape (bars,) or (series, bars): only its sign counts, and
-        NaN counts as 0.
+        NaN counts as 0. The entries of a mapping are averages; for series by name pass a list of mappings.
     equities : the same
         For each average the equity of that signal, its weight.
     rounding : {'even', 'away', 'none'}, default 'even'
@@ -236,7 +244,8 @@ def average(
     Parameters
     ----------
     signals, equities : sequence or mapping of arrays, or one array with a leading axis
-        For each family its signal (`family`) and the equity of that, each of shape (bars,) or (series, bars).
+        For each family its signal (`family`) and the equity of that, each of shape (bars,) or (series, bars). The
+        entries of a mapping are families; for series by name pass a list of mappings.
     upper, lower : float, default 0.1, -0.1
         What a signal must exceed to be a vote. ATC takes its thresholds in sovereign mode, and 0.49 and -0.49 in pine
         mode.

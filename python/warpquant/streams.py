@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextvars import Token
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from . import _core
 from ._devices import _current, _prepared, stream_number, with_memory
-from .errors import ParameterError
+from .errors import DTypeError, ParameterError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,12 +41,16 @@ def _name(place: tuple[str, int]) -> str:
     return f"{place[0]}:{place[1]}"
 
 
+#: What `with` blocks put back, of each thread and task.
+_tokens: ContextVar[tuple[Token[Any], ...]] = ContextVar("warpquant_stream_tokens", default=())
+
+
 class Device:
     """A device with memory of its own.
 
     Parameters
     ----------
-    name : str, default 'cuda'
+    name : str, optional
         Such as 'cuda' or 'cuda:1'.
 
     Raises
@@ -63,7 +67,7 @@ class Device:
     84825604096
     """
 
-    def __init__(self, name: str = "cuda") -> None:
+    def __init__(self, name: str | None = None) -> None:
         self._place = with_memory(name)
 
     def __repr__(self) -> str:
@@ -150,7 +154,7 @@ class Stream:
 
     Parameters
     ----------
-    device : str or Device, default 'cuda'
+    device : str or Device, optional
         Where.
     priority : {0, 'low', 'high'}, default 0
         'high': kernels go before those of other streams. 0 and 'low' are the same, and the usual.
@@ -170,7 +174,7 @@ class Stream:
     >>> stream.synchronize()  # doctest: +SKIP
     """
 
-    def __init__(self, device: str | Device = "cuda", priority: int | str = 0) -> None:
+    def __init__(self, device: str | Device | None = None, priority: int | str = 0) -> None:
         if isinstance(priority, bool) or priority not in (0, "low", "high"):
             raise ParameterError(f"priority: {priority!r} is not a priority; accepted are 0, 'low' and 'high'")
         self._place = _place(device)
@@ -178,10 +182,9 @@ class Stream:
         weakref.finalize(self, self._own.close)  # which also happens at exit
         self._handle = int(self._own.handle)
         self._kept: Any = None
-        self._tokens: list[Token[Any]] = []
 
     @classmethod
-    def wrap(cls, stream: Any, device: str | Device = "cuda") -> Stream:
+    def wrap(cls, stream: Any, device: str | Device | None = None) -> Stream:
         """A stream of somebody else's, who ends it: not before arrays that were made in it.
 
         Parameters
@@ -189,7 +192,7 @@ class Stream:
         stream : int or object
             As `stream` of all calls: a number with DLPack's meaning (1: the default stream, 2: that of the thread,
             others: handles), an object with ``__cuda_stream__``, a stream of PyTorch or CuPy.
-        device : str or Device, default 'cuda'
+        device : str or Device, optional
             Where it is.
 
         Raises
@@ -204,7 +207,6 @@ class Stream:
             raise ParameterError(f"stream: {stream!r} is not one stream, but a rule; accepted are streams")
         wrapped._handle = number
         wrapped._kept = stream
-        wrapped._tokens = []
         return wrapped
 
     def __repr__(self) -> str:
@@ -256,18 +258,27 @@ class Stream:
         event.record(self)
         return event
 
-    def wait(self, event: Event) -> None:
-        """Let all that is put into the stream from now on wait for an event. The host does not wait."""
+    def wait(self, event: Event | Stream) -> None:
+        """Let all that is put into the stream from now on wait for an event, or for what is in another stream now.
+
+        The host does not wait.
+        """
+        if isinstance(event, Stream):
+            event = event.record()
+        if not isinstance(event, Event):
+            raise DTypeError(f"event: is a {type(event).__name__}; accepted are events and streams")
         event.wait(self)
 
     def __enter__(self) -> Self:
-        self._tokens.append(_current.set(self))
+        _tokens.set((*_tokens.get(), _current.set(self)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current.reset(self._tokens.pop())
+        *others, token = _tokens.get()
+        _tokens.set(tuple(others))
+        _current.reset(token)
 
 
 class Event:
@@ -275,7 +286,7 @@ class Event:
 
     Parameters
     ----------
-    device : str or Device, default 'cuda'
+    device : str or Device, optional
         Where.
 
     Examples
@@ -286,7 +297,7 @@ class Event:
     >>> event.wait(second)  # doctest: +SKIP
     """
 
-    def __init__(self, device: str | Device = "cuda") -> None:
+    def __init__(self, device: str | Device | None = None) -> None:
         self._place = _place(device)
         self._core = _core.Event(*self._place)
 
@@ -316,7 +327,7 @@ class Event:
         return number
 
 
-def _place(device: str | Device) -> tuple[str, int]:
+def _place(device: str | Device | None) -> tuple[str, int]:
     return device._place if isinstance(device, Device) else with_memory(device)
 
 

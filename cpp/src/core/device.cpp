@@ -147,8 +147,8 @@ namespace {
 class Staging {
  public:
   Staging(const Device& device, Handle stream, std::size_t bytes)
-      : device_(device), stream_(stream), memory_(std::make_shared<const DeviceMemory>(
-                                              device, stream, std::min(bytes, kPiece), Where::pinned)) {}
+      : device_(device), stream_(stream),
+        memory_(std::make_shared<const DeviceMemory>(device, stream, std::min(bytes, kPiece), Where::pinned)) {}
 
   std::byte* data() const { return memory_->data(); }
   /// Call f(offset, size) for each piece.
@@ -405,9 +405,14 @@ void Prepared::put(Handle stream) const {
   for (const auto& work : work_) work(stream);
 }
 
-void Prepared::run(Handle stream) const {
+void Prepared::run(Handle stream) {
   if (device_.capturing(stream)) return put(stream);
-  // Home is among them, so runs in several streams come one after the other.
+  for (const Handle other : streams_)
+    if (device_.capturing(other))
+      throw CaptureUnsafeError(
+          "a stream in which arrays of the call are used is being captured, the one of this run not");
+  // Home is among them, so runs in several streams come one after the other. Those of several threads must not mix.
+  const std::lock_guard lock(run_);
   for (const Handle other : streams_) device_.check(device_.order(other, stream), "ordering streams");
   try {
     put(stream);

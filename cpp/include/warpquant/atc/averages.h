@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/math.h"
+#include "warpquant/ma/adaptive.h"
 
 /// One bar of each average that ATC uses. Some are carried as a multiple (3*WMA, 2*EMA), which saves operations in
 /// what is made of them.
 namespace wq::atc::inline WQ_LEVEL {
+
+using ma::kama_rate;
+using ma::kKamaSlow;
+using ma::smooth;
 
 /// Simple and linearly weighted mean of the last L values, by sliding:
 /// WMA' = WMA + 2/(L+1) * (x - SMA), from S1' = S1 + L*x - S0. The weighted mean may be carried as a multiple.
@@ -32,12 +36,6 @@ struct ShortMeans {
   }
 };
 
-/// Exponential smoothing in the form that leaves a flat series exactly flat.
-template <class V>
-WQ_HD V smooth(V value, V alpha, V x) {
-  return value + alpha * (x - value);
-}
-
 /// DEMA = 2*e1 - e2 with e2 the smoothing of e1; both carried doubled.
 template <class V>
 struct SecondSmoothing {
@@ -49,15 +47,5 @@ struct SecondSmoothing {
     return twice_e1 + one_minus_alpha * gap;  // e1 + (e1 - e2), with the new e2
   }
 };
-
-inline constexpr double kKamaFast = 0.666, kKamaSlow = 0.064;
-
-/// Kaufman's smoothing constant with ATC's numbers. `quiet`: a noise up to this counts as no movement at all.
-template <class V>
-WQ_HD V kama_rate(V change, V noise, V quiet) {
-  const V efficiency = div_if(gt(noise, quiet), abs(change), noise);
-  const V rate = efficiency * V(kKamaFast - kKamaSlow) + V(kKamaSlow);
-  return rate * rate;
-}
 
 }  // namespace wq::atc::inline WQ_LEVEL

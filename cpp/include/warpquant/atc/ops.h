@@ -69,6 +69,7 @@ struct Run {
 struct Group {
   int symbols;
   bool gaps;          // values that are not finite occur; they count as missing bars
+  bool skips;         // on a device: they are no bars, and passed over as prices are read
   bool separate_src;  // averages follow `src`, otherwise `close`
   DType close_type, src_type;
   Series close[kMaxLanes], src[kMaxLanes];

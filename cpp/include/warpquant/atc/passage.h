@@ -560,7 +560,7 @@ class Passage {
   WQ_HD_CALL void write(int count) {
     for (int o = 0; o < kOutputs; ++o) {
       if (!run_.wants[o]) continue;
-      const DType type = o == kTrend || o == kDirection ? DType::i8 : run_.out_type;
+      const DType type = is_class(o) ? DType::i8 : run_.out_type;
       with_type(type, [&]<class T>(T) {
         if (run_.last_only)
           write_last<T>(group_.out[o], count, out_[o]);

@@ -394,8 +394,7 @@ class Tally {
       Sink sinks[W];
       for (int j = 0; j < W; ++j)
         sinks[j] = sinks_[static_cast<std::int64_t>(lanes.first + (j < lanes.count ? j : 0)) * wanted_ + wanted];
-      const bool is_class = o == kTrend || o == kDirection;
-      if (is_class)
+      if (is_class(o))
         write<std::int8_t>(sinks, lanes.count, rows);
       else if (outputs_.type == DType::f32)
         write<float>(sinks, lanes.count, rows);

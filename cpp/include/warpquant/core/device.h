@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -182,7 +183,7 @@ class Prepared {
   Handle home() const { return home_; }
   void put(Handle stream) const;
   /// The same, between what is in the streams of its arrays and what will be, unless the stream is being captured.
-  void run(Handle stream) const;
+  void run(Handle stream);
 
  private:
   std::shared_ptr<const DeviceStream> owner_;  // of the home stream, in whose order the rest is freed
@@ -192,6 +193,7 @@ class Prepared {
   std::vector<std::function<void(Handle)>> work_;
   std::vector<std::shared_ptr<const void>> arrays_;
   std::vector<Handle> streams_;  // home, and where else its arrays are used
+  std::mutex run_;
 };
 
 // ------------------------------------------------------------------------------------------------ pipeline

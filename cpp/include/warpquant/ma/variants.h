@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/atc/averages.h"
+#include "warpquant/ma/adaptive.h"
 #include "warpquant/ma/ema.h"
 #include "warpquant/ma/kama.h"
 #include "warpquant/ma/lsma.h"
@@ -66,12 +66,12 @@ struct EarlyKama : Kama {
     slide(s, x);
     const auto whole = ge(s.bars, V(static_cast<double>(length)));
     const V early(from_zero ? kSlow * kSlow : 0.0);
-    s.value = atc::smooth(s.value, select(whole, atc::kama_rate(x[0] - x[length], s.noise, V(quiet)), early), x[0]);
+    s.value = ma::smooth(s.value, select(whole, kama_rate(x[0] - x[length], s.noise, V(quiet)), early), x[0]);
     s.bars = select(whole, s.bars, s.bars + V(1.0));
   }
 
  private:
-  static constexpr double kSlow = atc::kKamaSlow;
+  static constexpr double kSlow = kKamaSlow;
 };
 
 }  // namespace wq::ma::inline WQ_LEVEL

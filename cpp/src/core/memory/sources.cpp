@@ -43,8 +43,10 @@ std::byte* DirectMemory::allocate(std::size_t bytes, Handle) {
 }
 
 void DirectMemory::release(std::byte* data, std::size_t, Handle stream) {
-  device_.wait(stream);
-  device_.table->release_direct(device_.index, data);
+  // Freeing it waits for the whole device, so not before what uses it is done; and nobody can wait in a destructor.
+  keep_until_done(device_, stream, std::shared_ptr<const void>(data, [device = device_](const void* p) {
+                    device.table->release_direct(device.index, const_cast<void*>(p));
+                  }));
 }
 
 // ------------------------------------------------------------------------------------------------ of the host
