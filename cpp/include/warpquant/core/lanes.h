@@ -105,7 +105,8 @@ WQ_HD PackBits<W> operator&(PackBits<W> a, PackBits<W> b) {
 }
 template <int W>
 WQ_HD PackBits<W> next_mark(PackBits<W> mark) {
-  return mark.v + mark.v;
+  typedef std::uint64_t Unsigned __attribute__((vector_size(W * sizeof(std::uint64_t))));  // the last one runs out
+  return (typename PackBits<W>::I64)((Unsigned)mark.v + (Unsigned)mark.v);
 }
 
 #if defined(__AVX512VL__) && defined(__AVX512DQ__)
