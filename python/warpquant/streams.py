@@ -396,7 +396,7 @@ def prepare(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Prepa
     Parameters
     ----------
     function : callable
-        An average of `warpquant.ma`, `warpquant.equity.curve`, `warpquant.atc.run` with one set of parameters,
+        An average of `warpquant.ma`, `warpquant.equity.curve`, `warpquant.atc.run`,
         `warpquant.compute_atc_signals`, or a function of `warpquant.signals`.
     *args, **kwargs
         Its arguments. The arrays must be on a device; they, and what is given as `out`, are used by every run.
@@ -431,6 +431,6 @@ def prepare(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Prepa
     if not core.ready:
         raise ParameterError(
             f"function: {getattr(function, '__name__', function)} cannot be prepared; accepted are the averages of "
-            "warpquant.ma, equity.curve, atc.run and compute_atc_signals"
+            "warpquant.ma and warpquant.signals, equity.curve, atc.run and compute_atc_signals"
         )
     return Prepared(core, result)
