@@ -34,8 +34,14 @@ enum class Cut : std::uint8_t {
   always,     // at the same bars whatever else there is to do
 };
 
+/// Pieces in all that keep a device of 132 multiprocessors busy, four warps on each; bars of one, so that finding what
+/// a piece does takes less than walking it. By counting: not measured on a device yet.
+struct CutTuning {
+  static constexpr std::int64_t kEnough = 1 << 14, kLeast = 512;
+};
+
 inline void cut_into_pieces(Walks& walks, Cut cut) {
-  constexpr std::int64_t kEnough = 1 << 14, kLeast = 512;  // pieces in all; bars of one
+  constexpr std::int64_t kEnough = CutTuning::kEnough, kLeast = CutTuning::kLeast;
   const std::int64_t most = (walks.longest + kLeast - 1) / kLeast;
   std::int64_t pieces = cut == Cut::nowhere ? 1 : most;
   if (cut == Cut::as_needed && kEnough / walks.series < pieces) pieces = kEnough / walks.series;
