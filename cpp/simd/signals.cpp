@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <vector>
-
 #include "warpquant/core/lane_io.h"
 #include "warpquant/signals/steps.h"
 
@@ -10,7 +8,6 @@ namespace {
 
 constexpr int W = kLanes;
 using V = Pack<W>;
-constexpr std::int64_t kTile = 64;  // bars; the rows of nine signals and nine equities stay in the first-level cache
 
 struct Tile {
   const double* rows;
@@ -52,23 +49,21 @@ void read_row(const Series& series, DType type, std::int64_t from, double* row) 
 
 /// Call visit(rows, result, count) for one tile after the other.
 template <class Visit>
-void each_tile(const Params& p, const Job& job, Visit visit) {
-  std::vector<double> rows(static_cast<std::size_t>(p.inputs) * kTile);
+void each_tile(const Params& p, const Job& job, double* rows, Visit visit) {
   double result[kTile];
   for (std::int64_t from = 0; from < job.out.bars; from += kTile) {
-    for (int k = 0; k < p.inputs; ++k)
-      read_row(job.in[k], job.in_type[2 * k >= p.inputs], from, rows.data() + k * kTile);
+    for (int k = 0; k < p.inputs; ++k) read_row(job.in[k], job.in_type[2 * k >= p.inputs], from, rows + k * kTile);
     const std::int64_t count = job.out.bars - from < kTile ? job.out.bars - from : kTile;
-    visit(Tile{rows.data()}, result, count);
+    visit(Tile{rows}, result, count);
     for (std::int64_t i = 0; i < count; ++i) write(job.out, job.out_type, from + i, result[i]);
   }
 }
 
-void run(const Params& p, const Job& job) {
+void run(const Params& p, const Job& job, double* rows) {
   const auto latched = [&]<class Latch>(const Latch& latch) {
     auto state = latch.start();
     double last[] = {__builtin_nan(""), __builtin_nan("")};
-    each_tile(p, job, [&](Tile tile, double* result, std::int64_t count) {
+    each_tile(p, job, rows, [&](Tile tile, double* result, std::int64_t count) {
       for (std::int64_t i = 0; i < count; ++i) {
         latch.advance(state, Bar{tile, i, last}, i);
         result[i] = latch.value(state);
@@ -77,7 +72,7 @@ void run(const Params& p, const Job& job) {
     });
   };
   const auto by_bar = [&](const auto& op) {
-    each_tile(p, job, [&](Tile tile, double* result, std::int64_t) {
+    each_tile(p, job, rows, [&](Tile tile, double* result, std::int64_t) {
       for (std::int64_t i = 0; i < kTile; i += W) op.template value<V>(Bars{tile, i}).store(result + i);
     });
   };

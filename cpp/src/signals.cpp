@@ -31,7 +31,9 @@ void run(const Request& request, const Execution& execution) {
   parallel_for(execution.threads, count, [&](std::int64_t s, int) {
     std::vector<Series> in;
     for (int k = 0; k < p.inputs; ++k) in.push_back(request.in[k * count + s]);
-    kernels.run(p, {{request.in_type[0], request.in_type[1]}, request.out_type, in.data(), request.out[s]});
+    std::vector<double> rows(static_cast<std::size_t>(p.inputs * kTile));
+    kernels.run(p, {{request.in_type[0], request.in_type[1]}, request.out_type, in.data(), request.out[s]},
+                rows.data());
   });
 }
 

@@ -25,8 +25,12 @@ struct Job {
   Sink out;
 };
 
+/// Bars that are worked on at a time: the rows of nine signals and nine equities stay in the first-level cache.
+inline constexpr std::int64_t kTile = 64;
+
 struct Kernels {
-  void (*run)(const Params&, const Job&);
+  /// `rows`: room for `inputs * kTile` numbers.
+  void (*run)(const Params&, const Job&, double* rows);
 };
 
 }  // namespace wq::signals
