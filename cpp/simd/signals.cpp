@@ -52,7 +52,8 @@ template <class Visit>
 void each_tile(const Params& p, const Job& job, double* rows, Visit visit) {
   double result[kTile];
   for (std::int64_t from = 0; from < job.out.bars; from += kTile) {
-    for (int k = 0; k < p.inputs; ++k) read_row(job.in[k], job.in_type[2 * k >= p.inputs], from, rows + k * kTile);
+    for (int k = 0; k < p.inputs; ++k)
+      read_row(job.in[k], type_of_input(job.in_type, p.inputs, k), from, rows + k * kTile);
     const std::int64_t count = job.out.bars - from < kTile ? job.out.bars - from : kTile;
     visit(Tile{rows}, result, count);
     for (std::int64_t i = 0; i < count; ++i) write(job.out, job.out_type, from + i, result[i]);

@@ -866,6 +866,23 @@ void Streams::finish() {
   finished_ = true;
 }
 
+void check_alike(const Panel& other, const std::string& name, const Panel& first, const std::string& first_name) {
+  if (other.size() != first.size())
+    throw ShapeError(name + ": has " + std::to_string(other.size()) + " series, but there are " +
+                     std::to_string(first.size()) + " in " + first_name);
+  for (std::int64_t i = 0; i < (first.is_columns() ? first.size() : 1); ++i)
+    if (other.bars(i) != first.bars(i))
+      throw ShapeError(name + ": " + first.label(i) + " has " + std::to_string(other.bars(i)) +
+                       " bars, but there are " + std::to_string(first.bars(i)) + " in " + first_name);
+  check_same_memory(other.on_device(), name, first.on_device(), first_name);
+}
+
+void check_out_apart(const Result& out, const Panel& input, const std::string& name) {
+  for (const Borrowed& target : out.arrays())
+    for (const Borrowed& array : input.arrays())
+      if (overlap(target, array)) throw LayoutError("out: shares memory with " + name + "; it must be apart");
+}
+
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device) {
   Execution how = execution(num_threads, simd, device);
   if (const Borrowed* there = panel.on_device()) {

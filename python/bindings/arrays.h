@@ -182,6 +182,11 @@ class Result {
   bool columns_ = false;
 };
 
+/// Throws ShapeError or LayoutError if an argument does not go with another, series by series.
+void check_alike(const Panel& other, const std::string& name, const Panel& first, const std::string& first_name);
+/// Throws LayoutError if `out` shares memory with an argument.
+void check_out_apart(const Result& out, const Panel& input, const std::string& name);
+
 /// Around a computation on arrays of a device that are not all used in the same stream.
 class Streams {
  public:

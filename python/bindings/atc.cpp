@@ -92,16 +92,7 @@ Result make_result(const Panel& panel, DType type, std::int64_t copies, const st
 
 /// Prices and source go together, and have bars.
 void check_prices(const Panel& close, const std::optional<Panel>& src) {
-  if (src) {
-    if (src->size() != close.size())
-      throw ShapeError("src: has " + std::to_string(src->size()) + " series, but prices have " +
-                       std::to_string(close.size()));
-    for (std::int64_t i = 0; i < (close.is_columns() ? close.size() : 1); ++i)
-      if (src->bars(i) != close.bars(i))
-        throw ShapeError("src: " + close.label(i) + " has " + std::to_string(src->bars(i)) +
-                         " bars, but its prices have " + std::to_string(close.bars(i)));
-  }
-  if (src) check_same_memory(src->on_device(), "src", close.on_device(), "prices");
+  if (src) check_alike(*src, "src", close, "prices");
   if (close.size() == 0 || close.longest() == 0) throw ShapeError("prices: are empty; at least one bar is needed");
 }
 

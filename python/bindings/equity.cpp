@@ -11,18 +11,12 @@
 namespace wq {
 namespace {
 
+const char* name_of(bool from_prices) { return from_prices ? "prices" : "returns"; }
+
 py::object curve(const Panel& x, const Panel& signal, bool from_prices, double starting, double decay_per_bar,
                  double growth_per_bar, double floor, std::int64_t cutout, bool sticky, bool exact,
                  const py::object& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
-  const std::string name = from_prices ? "prices" : "returns";
-  if (x.size() != signal.size())
-    throw ShapeError("signal: has " + std::to_string(signal.size()) + " series, but " + name + " have " +
-                     std::to_string(x.size()));
-  for (std::int64_t i = 0; i < (x.is_columns() ? x.size() : 1); ++i)
-    if (x.bars(i) != signal.bars(i))
-      throw ShapeError("signal: " + x.label(i) + " has " + std::to_string(signal.bars(i)) + " bars, but its " + name +
-                       " have " + std::to_string(x.bars(i)));
-  check_same_memory(signal.on_device(), "signal", x.on_device(), name);
+  check_alike(signal, "signal", x, name_of(from_prices));
   const MemorySite site("equity.curve");
   equity::Request request;
   request.params = {starting, decay_per_bar, cutout, floor, sticky, from_prices};
@@ -32,9 +26,7 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
   request.signal_type = signal.type();
   const Execution how = execution(x, num_threads, simd, device);
   const Result result = out.is_none() ? Result(x, x.type()) : Result(x, x.type(), -1, out, "out");
-  for (const Borrowed& target : result.arrays())
-    for (const Borrowed& input : signal.arrays())
-      if (overlap(target, input)) throw LayoutError("out: shares memory with signal; it must be apart");
+  check_out_apart(result, signal, "signal");
   if (x.longest() == 0) return result.object();
   std::vector<const Borrowed*> others = result.borrowed();
   for (const Panel* panel : {&x, &signal})
@@ -48,8 +40,6 @@ py::object curve(const Panel& x, const Panel& signal, bool from_prices, double s
   });
   return result.object();
 }
-
-const char* name_of(bool from_prices) { return from_prices ? "prices" : "returns"; }
 
 }  // namespace
 

@@ -24,17 +24,6 @@ E named(const char* what, const std::string& name, const char* const (&names)[N]
   throw InternalError(std::string(what) + ": '" + name + "' is unknown");
 }
 
-void check_alike(const Panel& first, const std::string& first_name, const Panel& other, const std::string& name) {
-  if (other.size() != first.size())
-    throw ShapeError(name + ": has " + std::to_string(other.size()) + " series, but " + first_name + " has " +
-                     std::to_string(first.size()));
-  for (std::int64_t i = 0; i < (first.is_columns() ? first.size() : 1); ++i)
-    if (other.bars(i) != first.bars(i))
-      throw ShapeError(name + ": " + first.label(i) + " has " + std::to_string(other.bars(i)) + " bars, but in " +
-                       first_name + " it has " + std::to_string(first.bars(i)));
-  check_same_memory(other.on_device(), name, first.on_device(), first_name);
-}
-
 py::object run(const std::string& op, const std::vector<Panel>& panels, const std::vector<std::string>& names,
                const std::map<std::string, double>& numbers, const std::string& rounding, const py::object& out,
                int num_threads, const std::string& simd, const DeviceChoice& device) {
@@ -56,7 +45,7 @@ py::object run(const std::string& op, const std::vector<Panel>& panels, const st
   request.in_type[0] = panels.front().type();
   request.in_type[1] = like.type();
   for (std::size_t k = 0; k < panels.size(); ++k) {
-    check_alike(like, names.back(), panels[k], names[k]);
+    check_alike(panels[k], names[k], like, names.back());
     const std::size_t first = k < half ? 0 : half;
     if (panels[k].type() != panels[first].type())
       throw DTypeError(names[k] + ": has values of another type than " + names[first]);
@@ -65,10 +54,7 @@ py::object run(const std::string& op, const std::vector<Panel>& panels, const st
   // The first argument of crosses is the last input.
   const Execution how = execution(p.op == Op::crosses ? like : panels.front(), num_threads, simd, device);
   const Result result = out.is_none() ? Result(like, request.out_type) : Result(like, request.out_type, -1, out, "out");
-  for (const Borrowed& target : result.arrays())
-    for (std::size_t k = 0; k < panels.size(); ++k)
-      for (const Borrowed& input : panels[k].arrays())
-        if (overlap(target, input)) throw LayoutError("out: shares memory with " + names[k] + "; it must be apart");
+  for (std::size_t k = 0; k < panels.size(); ++k) check_out_apart(result, panels[k], names[k]);
   if (like.longest() == 0) return result.object();
 
   std::vector<const Borrowed*> others = result.borrowed();

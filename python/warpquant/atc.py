@@ -255,8 +255,7 @@ class Params:
         object.__setattr__(self, "cut_level", _number("cut_level", self.cut_level, 0.0, math.inf))
         object.__setattr__(self, "cross_rtol", _number("cross_rtol", self.cross_rtol, 0.0, math.inf))
         object.__setattr__(self, "cutout", _whole("cutout", self.cutout, 0))
-        if not isinstance(self.strategy_mode, (bool, np.bool_)):
-            raise ParameterError(f"strategy_mode: {self.strategy_mode!r} is not True or False")
+        _flag("strategy_mode", self.strategy_mode)
         if self.long_threshold <= self.short_threshold:
             raise ParameterError(
                 f"long_threshold: {self.long_threshold!r} is not above short_threshold {self.short_threshold!r}"

@@ -18,6 +18,13 @@
 #include "warpquant/core/parallel.h"
 
 namespace wq {
+namespace {
+
+/// The driver takes so much of pageable memory along with the call; for more at a time the caller would have to wait
+/// for the stream.
+constexpr std::size_t kTakenAtOnce = std::size_t{64} << 10;
+
+}  // namespace
 
 void Device::check(Fault fault, const char* doing) const {
   if (fault != Fault::none) raise(fault, name() + ", " + doing + ": " + table->message());
@@ -186,7 +193,6 @@ void Device::fetch(void* to, const void* from, std::size_t bytes, Handle stream)
 }
 
 void Device::send(void* to, const void* from, std::size_t bytes, Handle stream) const {
-  constexpr std::size_t kTakenAtOnce = std::size_t{64} << 10;
   if (bytes <= kTakenAtOnce) return check(table->copy(index, to, from, bytes, stream), "copying to the device");
   const Staging staging(*this, stream, bytes);
   Staging::each(bytes, [&](std::size_t offset, std::size_t size) {
@@ -360,13 +366,10 @@ void DeviceMemory::swap(DeviceMemory& other) noexcept {
 }
 
 std::byte* Luggage::send(const void* values, std::size_t bytes) {
-  // The driver takes so much of pageable memory along with the call; for more at a time the caller would have to wait
-  // for the stream.
-  constexpr std::size_t kAtOnce = 64 * 1024;
   std::byte* const there = scratch(bytes);
-  for (std::size_t done = 0; done < bytes; done += kAtOnce)
+  for (std::size_t done = 0; done < bytes; done += kTakenAtOnce)
     device_.check(device_.table->copy(device_.index, there + done, static_cast<const std::byte*>(values) + done,
-                                      std::min(kAtOnce, bytes - done), stream_),
+                                      std::min(kTakenAtOnce, bytes - done), stream_),
                   "copying to the device");
   return there;
 }

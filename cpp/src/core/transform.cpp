@@ -39,7 +39,7 @@ void transform_shipped(const Transform& t, const Execution& execution) {
   const Packing packing(std::move(bars));
   const std::int64_t out_size = item_size(t.out_type);
   const auto input_bytes = [&](int input, std::int64_t points) {
-    return (points * item_size(t.in_type[2 * input >= t.inputs]) + 7) / 8 * 8;
+    return (points * item_size(type_of_input(t.in_type, t.inputs, input)) + 7) / 8 * 8;
   };
   const auto layout = [&](std::int64_t from, std::int64_t to) {
     const std::int64_t series = to - from, points = packing.points(from, to);
@@ -67,7 +67,7 @@ void transform_shipped(const Transform& t, const Execution& execution) {
     packing.each(execution.threads, c, [&](std::int64_t i, std::int64_t offset) {
       std::int64_t values = l.values;
       for (int k = 0; k < t.inputs; ++k) {
-        const DType type = t.in_type[2 * k >= t.inputs];
+        const DType type = type_of_input(t.in_type, t.inputs, k);
         const std::int64_t at = values + offset * item_size(type);
         const Series& from = t.in[k * count + i];
         gather(from, type, c.up + at);

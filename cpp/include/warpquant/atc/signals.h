@@ -111,6 +111,16 @@ WQ_HD V trend_of(V average) {
   return select(gt(average, zero), one, select(lt(average, zero), zero - one, zero));
 }
 
+/// Whether a level crosses over, or under, a threshold; NaN crosses nothing.
+template <class V>
+WQ_HD auto crosses_over(V before, V now, V threshold) {
+  return both(gt(now, threshold), le(before, threshold));
+}
+template <class V>
+WQ_HD auto crosses_under(V before, V now, V threshold) {
+  return both(lt(now, threshold), ge(before, threshold));
+}
+
 /// Which threshold the average crossed last.
 template <class V>
 struct Direction {
@@ -118,8 +128,8 @@ struct Direction {
 
   WQ_HD V step(V average, V long_threshold, V short_threshold) {
     const V one(1.0);
-    const auto up = both(gt(average, long_threshold), le(last_average, long_threshold));
-    const auto down = both(lt(average, short_threshold), ge(last_average, short_threshold));
+    const auto up = crosses_over(last_average, average, long_threshold);
+    const auto down = crosses_under(last_average, average, short_threshold);
     value = select(down, V(0.0) - one, select(up, one, value));
     last_average = average;
     return value;

@@ -21,7 +21,7 @@ struct Walks {
   std::int64_t longest, pieces, piece_bars;  // `longest`: bars of the longest series
   std::byte* scratch;                        // kSlotBytes for each piece, if there are several
 
-  WQ_HD DType type_of(int input) const { return in_type[2 * input >= inputs ? 1 : 0]; }
+  WQ_HD DType type_of(int input) const { return type_of_input(in_type, inputs, input); }
 };
 
 /// What a piece needs to know of others.

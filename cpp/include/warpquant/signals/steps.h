@@ -57,8 +57,8 @@ struct Directions {
 
   template <class M, class In>
   WQ_HD void advance(State<M>& s, const In& in, std::int64_t) const {
-    const M up = in_every_case<M>(in(0) > upper && in.before(0) <= upper);
-    const M down = in_every_case<M>(in(0) < lower && in.before(0) >= lower);
+    const M up = in_every_case<M>(atc::crosses_over(in.before(0), in(0), upper));
+    const M down = in_every_case<M>(atc::crosses_under(in.before(0), in(0), lower));
     s.is_long = either(up, but_not(s.is_long, down));
     s.is_short = either(down, but_not(s.is_short, up));
   }
