@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`warpquant scan`."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import io
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from warpquant import atc
+from warpquant._prices import time_text
+
+from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, progress_bar, say
+
+if TYPE_CHECKING:
+    from warpquant.scan import Row, ScanResult
+
+
+class Format(str, enum.Enum):
+    """How a scan is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def _table(title: str, style: str, rows: Iterable[Row]) -> Table:
+    table = Table(title=title, title_style=f"bold {style}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for name in ("Symbol", "Price", "Average", "Trend", "Dir", "Flip", *atc.FAMILIES):
+        left = name == "Symbol"
+        table.add_column(name, justify="left" if left else "right", style=style if left else None, no_wrap=True)
+    for row in rows:
+        flip = "-" if row.bars_since_flip is None else str(row.bars_since_flip)
+        signals = (getattr(row, f"{family.lower()}_signal") for family in atc.FAMILIES)
+        table.add_row(
+            Text(row.symbol), f"{row.price:.6g}", f"{row.average:+.3f}", f"{row.trend:+d}", f"{row.direction:+d}", flip,
+            *(f"{signal:+.2f}" for signal in signals),
+        )  # fmt: skip
+    return table
+
+
+def _print_tables(console: Console, result: ScanResult) -> None:
+    counts = result.counts
+    for title, style, rows, found in (
+        ("Long", "cyan", result.long, counts["long"]),
+        ("Short", "yellow", result.short, counts["short"]),
+    ):
+        number = str(found) if len(rows) == found else f"{len(rows)} of {found}"
+        console.print(_table(f"{title} ({number})", style, rows))
+        console.print()
+    times = [row.time for row in (*result.long, *result.short) if isinstance(row.time, np.datetime64)]
+    if times:
+        latest = max(times)
+        earlier = sum(time < latest for time in times)
+        note = f"; ending earlier: {earlier} of these symbols" if earlier else ""
+        console.print(f"Last bar {time_text(latest)}{note}")
+
+
+def _write(result: ScanResult, form: Format, output: pathlib.Path | None, no_color: bool) -> None:
+    """The result in the form asked for, to a file or to stdout."""
+    if form is Format.PARQUET:
+        table = result.to_arrow()
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(table, output)
+        return
+    text = io.StringIO(newline="")
+    if form is Format.JSON:
+        text.write(result.to_json() + "\n")
+    elif form is Format.CSV:
+        writer = csv.DictWriter(text, result.columns(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(result.to_records())
+    elif output is None:
+        _print_tables(console_of(no_color), result)
+        return
+    else:
+        _print_tables(console_of(True, file=text), result)
+    if output is None:
+        typer.echo(text.getvalue(), nl=False)
+    else:
+        output.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show: Callable[[int, int], None]) -> int:
+    """The overview and one picture for each listed symbol; gives their number."""
+    from warpquant import plot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plot.save(plot.overview(result), folder / "overview.png")
+    taken = {"overview"}
+    rows = (*result.long, *result.short)
+    for done, row in enumerate(rows, 1):
+        stem = base = re.sub(r"[^\w.+-]+", "_", row.symbol).strip(".") or "_"
+        number = 2
+        while stem.lower() in taken:
+            stem, number = f"{base}_{number}", number + 1
+        taken.add(stem.lower())
+        times = prices.dates if hasattr(prices, "dates") else prices.times[row.symbol]
+        figure = plot.symbol(prices[row.symbol], times, name=row.symbol, params=result.params, bars=bars)
+        plot.save(figure, folder / f"{stem}.png")
+        show(done, len(rows))
+    return len(rows) + 1
+
+
+@app.command()
+@atc_options
+@exit_codes
+def scan(
+    files: Annotated[
+        list[pathlib.Path] | None,
+        typer.Argument(help="CSV, Parquet or Feather files.", exists=True, dir_okay=False, readable=True),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Scan the sample data of the package.")] = False,
+    symbol_col: Annotated[str | None, typer.Option(help="Column of symbols.")] = None,
+    time_col: Annotated[str | None, typer.Option(help="Column of times.")] = None,
+    price_col: Annotated[str | None, typer.Option(help="Column of prices.")] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(help="Format of times that are text, such as %d/%m/%Y."),
+    ] = None,
+    min_signal: Annotated[float, typer.Option(help="Least size of the average signal to be listed.")] = 0.01,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most symbols on either list.", show_default="all"),
+    ] = None,
+    min_bars: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fewest bars of a symbol.", show_default="the longest average"),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to write it.", show_default="by the suffix of --output, else table"),
+    ] = None,
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option("--output", "-o", dir_okay=False, help="File to write to.", show_default="stdout"),
+    ] = None,
+    plot: Annotated[
+        pathlib.Path | None,
+        typer.Option(file_okay=False, help="Folder for pictures: an overview, and one for each listed symbol."),
+    ] = None,
+    plot_bars: Annotated[int, typer.Option(min=2, help="Bars in the picture of a symbol.")] = 500,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="as configured"),
+    ] = None,
+    num_threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads.", show_default="all"),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log; twice for more.")] = 0,
+    no_color: NoColor = False,
+    params: dict[str, Any] = {},  # noqa: B006
+) -> None:
+    """Rank the symbols of price files by their trend, with long and short lists.
+
+    Exit codes: 0 all well, 1 the run failed, 2 wrong usage, 3 some symbols failed, 4 device not available,
+    5 out of memory, 130 interrupted.
+    """
+    from warpquant import data
+    from warpquant import scan as scanning
+
+    if bool(files) == demo:
+        raise typer.BadParameter("give either files to scan or --demo" + (", not both" if demo else ""))
+    if form is None:
+        suffixes = {f".{f.value}": f for f in Format}
+        form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
+    if form is Format.PARQUET and output is None:
+        raise typer.BadParameter("--format parquet needs --output")
+    err = console_of(no_color, stderr=True)
+    with log_to_stderr(verbose):
+        prices: Any = (
+            data.sp500_20()
+            if demo
+            else scanning.read_prices(
+                files or [], symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
+            )
+        )
+        with progress_bar(err, quiet, "scanning") as show:
+            result = scanning.scan(
+                prices, params, min_signal=min_signal, top=top, min_bars=min_bars,
+                num_threads=num_threads, device=device, progress=show,
+            )  # fmt: skip
+        _write(result, form, output, no_color)
+        if plot is not None and result.rows:
+            with progress_bar(err, quiet, "drawing") as show:
+                pictures = _draw(result, prices, plot, plot_bars, show)
+            if not quiet:
+                say(f"{pictures} pictures in {plot}")
+    if not quiet:
+        for note in result.warnings:
+            say(f"warning: {note.symbol}: {note.message}")
+        counts = result.counts
+        say(", ".join(f"{number} {what}" for what, number in counts.items()))
+    for failure in result.failures:
+        say(f"failed: {failure.symbol}: {failure.message}")
+    if not result.rows:
+        say("nothing could be scanned")
+        raise typer.Exit(Code.FAILED)
+    if result.failures:
+        raise typer.Exit(Code.SOME_FAILED)
