@@ -579,6 +579,9 @@ const BackendTable table = {
     .atc = [](int device, const atc::Launch& launch,
               Handle stream) { return atc::launch_on(launch, {device, stream}); },
     .atc_scratch = [](int, const atc::Run& run) { return atc::scratch_on(run, kMostShared); },
+    .atc_stream = [](int device, const atc::StreamLaunch& launch,
+                     Handle stream) { return atc::launch_stream_on(launch, {device, stream}); },
+    .atc_stream_scratch = atc::stream_scratch_on,
     .signals = [](int device, const signals::Launch& launch,
                   Handle stream) { return signals::launch_on(launch, {device, stream}); },
 };

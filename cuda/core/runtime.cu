@@ -386,6 +386,8 @@ const BackendTable& table() {
       .equity = equity,
       .atc = atc,
       .atc_scratch = atc_scratch,
+      .atc_stream = atc_stream,
+      .atc_stream_scratch = atc_stream_scratch,
       .signals = signals,
   };
   return instance;

@@ -36,6 +36,8 @@ Fault ma(int device, const ma::Launch& launch, Handle stream);
 Fault equity(int device, const equity::Launch& launch, Handle stream);
 Fault atc(int device, const atc::Launch& launch, Handle stream);
 std::size_t atc_scratch(int device, const atc::Run& run);
+Fault atc_stream(int device, const atc::StreamLaunch& launch, Handle stream);
+std::size_t atc_stream_scratch(const atc::Run& run, std::int64_t groups);
 Fault signals(int device, const signals::Launch& launch, Handle stream);
 
 }  // namespace wq::cuda

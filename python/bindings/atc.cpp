@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "arrays.h"
+#include "atc_settings.h"
 #include "register.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/memory.h"
@@ -36,17 +37,10 @@ E choice(const std::string& name, const std::string& value, std::initializer_lis
   throw InternalError("switch " + name + " has no value '" + value + "'");
 }
 
-/// Parameters and switches as validated by warpquant.atc.Params.
-struct Settings {
-  atc::Params params{};
-  atc::Cuts<double> cuts{};
-  atc::NanPolicy nan{};
-};
-
-Settings settings_of(const std::vector<std::vector<std::int64_t>>& lengths, const std::vector<double>& weights,
-                     const std::map<std::string, double>& numbers, std::int64_t cutout, bool strategy_mode,
-                     const std::map<std::string, std::string>& switches) {
-  Settings s;
+AtcSettings settings_of(const std::vector<std::vector<std::int64_t>>& lengths, const std::vector<double>& weights,
+                        const std::map<std::string, double>& numbers, std::int64_t cutout, bool strategy_mode,
+                        const std::map<std::string, std::string>& switches) {
+  AtcSettings s;
   if (lengths.size() != atc::kFamilies || weights.size() != atc::kFamilies)
     throw InternalError("six families of lengths and weights expected");
   for (int f = 0; f < atc::kFamilies; ++f) {
@@ -138,7 +132,7 @@ std::vector<atc::Item> items_of(const Panel& close, const std::optional<Panel>& 
 }
 
 /// The outputs asked for by index, then, with `detail`, the arrays of `ATC_DETAILS`.
-py::object run(const Panel& close, const std::optional<Panel>& src, const Settings& settings,
+py::object run(const Panel& close, const std::optional<Panel>& src, const AtcSettings& settings,
                const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, bool single,
                const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
   const MemorySite site("atc.run");
@@ -205,13 +199,13 @@ py::object run(const Panel& close, const std::optional<Panel>& src, const Settin
 }
 
 /// The outputs asked for by index, for each of several sets.
-py::object sweep(const Panel& close, const std::optional<Panel>& src, const std::vector<const Settings*>& sets,
+py::object sweep(const Panel& close, const std::optional<Panel>& src, const std::vector<const AtcSettings*>& sets,
                  const std::vector<int>& outputs, bool last_only, bool float32, bool single, int num_threads,
                  const std::string& simd, const DeviceChoice& device) {
   const MemorySite site("atc.run");
   check_prices(close, src);
   std::vector<atc::Variant> variants;
-  for (const Settings* s : sets) {
+  for (const AtcSettings* s : sets) {
     check_cutout(close, s->params, "params[" + std::to_string(variants.size()) + "]: ");
     variants.push_back({s->params, s->cuts, s->nan});
   }
@@ -261,7 +255,7 @@ py::object sweep(const Panel& close, const std::optional<Panel>& src, const std:
 
 void register_atc(py::module_& m) {
   using py::arg;
-  py::class_<Settings>(m, "AtcSettings", "Parameters in the form that the kernels take.")
+  py::class_<AtcSettings>(m, "AtcSettings", "Parameters in the form that the kernels take.")
       .def(py::init(&settings_of), arg("lengths"), arg("weights"), arg("numbers"), arg("cutout"), arg("strategy_mode"),
            arg("switches"));
   m.attr("ATC_OUTPUTS") =
@@ -272,7 +266,7 @@ void register_atc(py::module_& m) {
   m.attr("ATC_DETAILS") = py::tuple(py::cast(details));
   m.def(
       "atc_array",
-      [](const py::object& prices, const py::object& src, int axis, const Settings& settings,
+      [](const py::object& prices, const py::object& src, int axis, const AtcSettings& settings,
          const std::vector<int>& outputs, bool last_only, bool detail, bool float32, bool exact, bool single,
          const py::dict& out, int num_threads, const std::string& simd, const DeviceChoice& device) {
         const auto [close, source] = panels_of(prices, src, axis, device);
@@ -285,7 +279,7 @@ void register_atc(py::module_& m) {
   m.def(
       "atc_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
-         const Settings& settings, const std::vector<int>& outputs, bool last_only, bool detail, bool float32,
+         const AtcSettings& settings, const std::vector<int>& outputs, bool last_only, bool detail, bool float32,
          bool exact, bool single, const py::dict& out, int num_threads, const std::string& simd,
          const DeviceChoice& device) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
@@ -299,7 +293,7 @@ void register_atc(py::module_& m) {
       "ATC of a list of one-dimensional arrays.");
   m.def(
       "atc_sweep_array",
-      [](const py::object& prices, const py::object& src, int axis, const std::vector<const Settings*>& settings,
+      [](const py::object& prices, const py::object& src, int axis, const std::vector<const AtcSettings*>& settings,
          const std::vector<int>& outputs, bool last_only, bool float32, bool single, int num_threads,
          const std::string& simd, const DeviceChoice& device) {
         const auto [close, source] = panels_of(prices, src, axis, device);
@@ -311,7 +305,7 @@ void register_atc(py::module_& m) {
   m.def(
       "atc_sweep_columns",
       [](const py::list& prices, const std::optional<py::list>& src, const std::vector<std::string>& labels,
-         const std::vector<const Settings*>& settings, const std::vector<int>& outputs, bool last_only, bool float32,
+         const std::vector<const AtcSettings*>& settings, const std::vector<int>& outputs, bool last_only, bool float32,
          bool single, int num_threads, const std::string& simd, const DeviceChoice& device) {
         const Panel close = Panel::of_columns(prices, "prices", labels);
         std::optional<Panel> source;
@@ -331,6 +325,7 @@ void register_atc(py::module_& m) {
         return growth;
       },
       arg("la_per_bar"), arg("cutout"), arg("bars"), "Growth factor of each bar.");
+  register_atc_stream(m);
 }
 
 }  // namespace wq

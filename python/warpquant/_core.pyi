@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -180,6 +180,42 @@ class AtcSettings:
     """
     def __init__(self, lengths: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], cutout: typing.SupportsInt | typing.SupportsIndex, strategy_mode: bool, switches: collections.abc.Mapping[str, str]) -> None:
         ...
+class AtcStream:
+    """
+    State of ATC over several symbols, fed bar by bar.
+    """
+    def __init__(self, settings: AtcSettings, separate_src: bool, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> None:
+        ...
+    def bars(self) -> numpy.typing.NDArray[numpy.int64]:
+        """
+        Bars that each symbol has had.
+        """
+    def load(self, table: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> None:
+        """
+        Take over a state.
+        """
+    def save(self) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        The state, one row per symbol.
+        """
+    def select(self, kept: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], added: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Keep symbols by index, and add some.
+        """
+    def take(self, prices: typing.Any, src: typing.Any, out: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.Any], symbols: tuple, commits: bool, spreads: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> None:
+        """
+        New bars of all symbols.
+        """
+    @property
+    def rows(self) -> int:
+        """
+        Numbers remembered of each symbol.
+        """
+    @property
+    def taken(self) -> int:
+        """
+        Bars of the last call that have been taken.
+        """
 def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, single: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of an array.

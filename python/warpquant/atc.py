@@ -32,6 +32,7 @@ __all__ = [
     "OUTPUTS",
     "ATCConfig",
     "Params",
+    "Stream",
     "compute_atc_signals",
     "lengths",
     "run",
@@ -866,3 +867,5 @@ cutout, strategy_mode, long_threshold, short_threshold
 
 
 _DEFAULT = Params()
+
+from ._atc_stream import Stream  # noqa: E402  (it is made of what is above)

@@ -14,8 +14,6 @@
 /// without any of these it makes the same values.
 namespace wq::atc::inline WQ_LEVEL {
 
-struct Nothing {};
-
 /// A function, because devices do not see arrays of a class.
 template <Family... kMembers>
 WQ_HD constexpr Family nth_of(int member) {
@@ -37,7 +35,7 @@ struct WindowEngine {
   static constexpr int W = Shape::kWidth, kCount = sizeof...(kMembers), kStep = Work<Shape>::kPastStep;
   WQ_HD static constexpr Family family(int member) { return nth_of<kMembers...>(member); }
   static constexpr int kScale = 1;  // how much `step` magnifies an average
-  static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : Shape::kBlock;  // lengths per pass
+  static constexpr int kTogether = kHull && Shape::kOneSymbol ? 1 : Shape::kTogether;  // lengths per pass
   /// Multiples in which weighted means are carried: LSMA = 3*WMA - 2*SMA and the input of the last Hull pass,
   /// 2*WMA_half - WMA, are then one or two operations.
   static constexpr double kWhole = 3, kHalf = 6;
@@ -184,6 +182,10 @@ struct WindowEngine {
   WQ_HD_CALL static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) {
     return kHull ? longest + static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(longest))) : longest;
   }
+  WQ_HD_CALL static void keep(const Work<Shape>& work, const Constants& c, State& s, Seed&, Ledger<Shape>& ledger) {
+    ledger.values(s);
+    if constexpr (kHull) ledger.ring(c.hull.raw[work.row].v, c.hull.root_lag.longest());
+  }
   WQ_HD_CALL static void shift(const Work<Shape>& work, const Constants& c) {
     if constexpr (kHull) work.template shift_rows<true>(work.raw_history, c.hull.raw);
   }
@@ -197,7 +199,7 @@ struct SmoothingEngine {
   static constexpr int kCount = sizeof...(kMembers);
   WQ_HD static constexpr Family family(int member) { return nth_of<kMembers...>(member); }
   static constexpr bool kDouble = ((kMembers == kDema) || ...);
-  static constexpr int kScale = 2, kTogether = Shape::kBlock;
+  static constexpr int kScale = 2, kTogether = Shape::kTogether;
 
   struct Constants {
     V alpha, one_minus_alpha;
@@ -223,7 +225,7 @@ struct SmoothingEngine {
 
   WQ_HD static void first_bars(const Work<Shape>& work, int i, const Constants& c, State& s, Seed& seed,
                                V (&average)[kCount], M (&known)[kCount]) {
-    const V one(1.0), nan(__builtin_nan("")), bar = V(static_cast<double>(work.bar + i));
+    const V one(1.0), nan(__builtin_nan("")), bar = work.bar_at(i);
     const V twice_x = V::load(work.tile->twice_x[i]), seed_bar = seed.length - one;
     const M here = gt(work.run_at(i), V(0.0)), seeding = le(bar, seed_bar);
 
@@ -280,6 +282,24 @@ struct SmoothingEngine {
     seed.length = each([](double n) { return n; });
     seed.age = V(1.0);
   }
+  /// Until an average starts, its place is its seed's, whose other numbers follow from that of the bar.
+  WQ_HD_CALL static void keep(const Work<Shape>& work, const Constants&, State& s, Seed& seed, Ledger<Shape>& ledger) {
+    using Act = typename Ledger<Shape>::Act;
+    const V zero(0.0), one(1.0), bar = work.lane_bar;
+    const V second = work.dema_seed_is_mean ? seed.length : one;
+    if (ledger.act() == Act::store) {
+      s.twice_ema = select(lt(bar, seed.length - one), seed.sum, s.twice_ema);
+      s.second.twice_e2 = select(lt(seed.second_bars, second), seed.second_sum, s.second.twice_e2);
+    }
+    ledger.value(s.twice_ema);
+    if constexpr (kDouble) ledger.value(s.second.twice_e2);
+    if (ledger.act() == Act::load) {
+      seed.sum = s.twice_ema;
+      seed.bars = min(bar, seed.length);
+      seed.second_sum = s.second.twice_e2;
+      seed.second_bars = min(max(bar - (seed.length - one), zero), second);
+    }
+  }
   WQ_HD_CALL static std::int64_t seeded(const Work<Shape>& work, std::int64_t longest) {
     return kDouble && work.dema_seed_is_mean ? 2 * longest : longest;
   }
@@ -294,7 +314,7 @@ struct KamaEngine {
   using M = typename Shape::M;
   static constexpr int kCount = 1, kStep = Work<Shape>::kPastStep;
   WQ_HD static constexpr Family family(int) { return kKama; }
-  static constexpr int kScale = 1, kTogether = Shape::kBlock;
+  static constexpr int kScale = 1, kTogether = Shape::kTogether;
 
   struct Constants {
     Lag<Shape> lag;
@@ -322,7 +342,7 @@ struct KamaEngine {
 
   WQ_HD static void first_bars(const Work<Shape>& work, int i, const Constants& c, State& s, Seed& seed,
                                V (&average)[1], M (&known)[1]) {
-    const V nan(__builtin_nan("")), bar = V(static_cast<double>(work.bar + i)), run = work.run_at(i);
+    const V nan(__builtin_nan("")), bar = work.bar_at(i), run = work.run_at(i);
     const M here = gt(run, V(0.0)), early = lt(bar, seed.length), whole = gt(run, seed.length);
     const V x = select(here, V::load(work.past[i].x), nan);
     const V regular = rate(work, i, c, work.exact ? exact_noise(work, i, c, seed) : noise(work, i, c));
@@ -352,6 +372,9 @@ struct KamaEngine {
     c.lag.set(lengths, b, k, work.most_lag, length);
     c.quiet = V(work.kama_seed_is_zero ? 1e-10 : 0.0);
     seed.length = Shape::per_length(lengths, b, k, length);
+  }
+  WQ_HD_CALL static void keep(const Work<Shape>&, const Constants&, State& s, Seed&, Ledger<Shape>& ledger) {
+    ledger.values(s);
   }
   WQ_HD_CALL static std::int64_t seeded(const Work<Shape>&, std::int64_t longest) { return longest + 1; }
   WQ_HD_CALL static void rebuild(const Work<Shape>&, int, const Constants&, State&, const Seed&, M) {}

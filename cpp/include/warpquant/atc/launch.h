@@ -28,4 +28,13 @@ struct Launch {
   Part part = Part::everything;
 };
 
+/// New bars of groups [first, last) of a stream; pointers are to device memory.
+struct StreamLaunch {
+  Run run;
+  const Group* shared;  // says `separate_src`
+  Feed feed;
+  std::int64_t first, last;
+  std::byte* scratch;  // as much as the device asks for
+};
+
 }  // namespace wq::atc

@@ -85,6 +85,27 @@ WQ_HD constexpr std::int64_t place_of(bool present, bool is_class, std::int64_t 
   return present ? before : is_class ? before - 1 : -1;
 }
 
+/// Values of symbols at bars.
+struct Grid {
+  std::byte* data;  // null: not wanted
+  std::int64_t symbol_step, bar_step;
+
+  WQ_HD std::byte* at(std::int64_t symbol, std::int64_t bar) const {
+    return data + symbol * symbol_step + bar * bar_step;
+  }
+};
+
+/// New bars of the symbols of a stream. What a stream remembers are `rows` numbers for each symbol; groups of
+/// `kMaxLanes` symbols follow each other, in each their rows.
+struct Feed {
+  double* state;
+  std::int64_t rows, symbols, bars;
+  bool commits;  // otherwise the state stays as it is
+  bool spreads;  // at missing bars floats are NaN and classes repeat; otherwise results there are not written
+  DType close_type, src_type, out_type;
+  Grid close, src, out[kOutputs];
+};
+
 /// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in
 /// the lanes: several times faster than a pass with one lane in use, and the same bits.
 struct Kernels {
@@ -92,6 +113,12 @@ struct Kernels {
   std::size_t (*scratch_bytes)(const Run&);
   void (*symbols)(const Run&, const Group&, std::byte* scratch);
   void (*single)(const Run&, const Group&, std::byte* scratch);
+  /// Of a stream: rows of its state, which begin as told unless `group` is null; groups [first, last) through a feed.
+  /// `separate_src` alone is read of `shared`.
+  std::size_t (*stream_scratch)(const Run&);
+  std::int64_t (*stream_start)(const Run&, const Group& shared, double* group, std::byte* scratch);
+  void (*stream)(const Run&, const Group& shared, const Feed&, std::int64_t first, std::int64_t last,
+                 std::byte* scratch);
 };
 
 }  // namespace wq::atc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "warpquant/atc/engines.h"
+#include "warpquant/atc/ledger.h"
 #include "warpquant/core/values.h"
 
 /// Layer 1: averages, crosses and equities of three lengths through (part of) a tile.
@@ -140,8 +141,8 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
         } else {
           Cross<M>& cross = layer.cross[Engine::family(f)][b][k0 + k];
           if constexpr (kEquities)
-            e = equity::compound(
-                e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(tile.if_flat[i]))), floor);
+            e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, tile.flat(i))),
+                                 floor);
           const M above = lt(average[f], lower), below = ge(average[f], upper);
           if constexpr (mode == Mode::unsettled) {
             cross.step(above, below);
@@ -173,7 +174,7 @@ WQ_HD_NOINLINE void run_pass(Bank<Engine, Shape>& bank, const Work<Shape>& work,
     }
     notes.next();
     if constexpr (!kEquities) continue;
-    const auto accumulate = [&](typename Shape::Real* row, V value) { Shape::add_sum(row, value, b == 0 && k0 == 0); };
+    const auto accumulate = [&](typename Shape::Real* row, V value) { Shape::add_sum(row, value, b, k0); };
     WQ_UNROLL(3)
     for (int f = 0; f < F; ++f) {
       accumulate(tile.all[Engine::family(f)][i], all[f]);
@@ -208,10 +209,14 @@ struct AnyBank {
   /// Recompute what slides, in some lanes, from the windows that end at bar `i`.
   void (*rebuild)(void* self, const Work<Shape>&, int i, M lanes);
   void (*shift)(void* self, const Work<Shape>&);
+  /// Hand the ledger of a stream what the averages remember.
+  void (*keep)(void* self, const Work<Shape>&, Ledger<Shape>&);
 
   template <class Engine>
   WQ_HD_CALL static AnyBank make(Bank<Engine, Shape>* bank) {
-    return {bank, run_bank<Engine>, rebuild_bank<Engine>, shift_bank<Engine>};
+    AnyBank any{bank, run_bank<Engine>, rebuild_bank<Engine>, shift_bank<Engine>, nullptr};
+    if constexpr (Shape::kStream) any.keep = keep_bank<Engine>;
+    return any;
   }
 
  private:
@@ -228,8 +233,11 @@ struct AnyBank {
     all_blocks(run_pass<Mode::first_bars, K, Engine, Shape>, begin, seeded);
     bool settled = true;
     for (int f = 0; f < Engine::kCount; ++f) settled &= layer.all_settled[Engine::family(f)];
-    all_blocks(settled ? run_pass<Mode::settled, K, Engine, Shape> : run_pass<Mode::unsettled, K, Engine, Shape>,
-               seeded, end);
+    if constexpr (Shape::kStream)  // one bar is no time to look whether signals have settled
+      all_blocks(run_pass<Mode::unsettled, K, Engine, Shape>, seeded, end);
+    else
+      all_blocks(settled ? run_pass<Mode::settled, K, Engine, Shape> : run_pass<Mode::unsettled, K, Engine, Shape>,
+                 seeded, end);
   }
   template <class Engine>
   WQ_HD_CALL static void rebuild_bank(void* self, const Work<Shape>& work, int i, M lanes) {
@@ -237,6 +245,13 @@ struct AnyBank {
     for (int b = 0; b < Shape::kBlocks; ++b)
       for (int k = 0; k < Shape::kBlock; ++k)
         Engine::rebuild(work, i, bank.constants[b][k], bank.state[b][k], bank.seed[b][k], lanes);
+  }
+  template <class Engine>
+  WQ_HD_CALL static void keep_bank(void* self, const Work<Shape>& work, Ledger<Shape>& ledger) {
+    auto& bank = *static_cast<Bank<Engine, Shape>*>(self);
+    for (int b = 0; b < Shape::kBlocks; ++b)
+      for (int k = 0; k < Shape::kBlock; ++k)
+        Engine::keep(work, bank.constants[b][k], bank.state[b][k], bank.seed[b][k], ledger);
   }
   template <class Engine>
   WQ_HD_CALL static void shift_bank(void* self, const Work<Shape>& work) {

@@ -36,10 +36,10 @@ class Passage {
 
   static std::size_t scratch_bytes(const Run& run) {
     // The fullest case: every family its own engine, with the rows of the Hull average.
-    const std::size_t lag = most_lag(run), history = lag + hull_root(lag) + 1, span = Shape::span_of(history);
+    const std::size_t history = most_lag(run), span = Shape::span_of(history);
     const std::size_t raw = kBlock * Shape::kBlocks * Shape::kOwners * (raw_history(run) + span) * sizeof(Real[W]);
     const std::size_t detail = run.detail ? kDetails * kFamilies * kLengths * sizeof(Real[kTile][W]) : 0;
-    return sizeof(Tile<Shape>) + (history + span) * sizeof(Past<Shape>) + raw + (Shape::kCrew ? 0 : kBankBytes) +
+    return sizeof(Tile<Shape>) + (history + span) * sizeof(Past<Shape>) + raw + (Shape::kOwnBanks ? 0 : kBankBytes) +
            kOutputs * sizeof(OutRow[kTile]) + detail + (kFamilies + kOutputs + 4) * kAlign;
   }
 
@@ -86,7 +86,7 @@ class Passage {
     }
   }
 
- private:
+ protected:
   // ------------------------------------------------------------------ setting up
 
   static constexpr std::size_t kAlign = 64;
@@ -121,7 +121,7 @@ class Passage {
     const Switches& s = params_.switches;
     shortest_ = reach_of(run_).shortest;
     work_.most_lag = most_lag(run_);
-    work_.history = work_.most_lag + hull_root(work_.most_lag) + 1;
+    work_.history = work_.most_lag;
     work_.raw_history = raw_history(run_);
     work_.span = Shape::span_of(work_.history);
     work_.gaps = group_.gaps;
@@ -156,7 +156,7 @@ class Passage {
     bool wanted = false;
     for (int member = 0; member < Engine::kCount; ++member) wanted |= !run_.skips[Engine::family(member)];
     if (!wanted) return;
-    std::byte*& memory = Shape::kCrew ? next_bank_ : scratch;  // in a crew, every thread has its own
+    std::byte*& memory = Shape::kOwnBanks ? next_bank_ : scratch;
     auto* bank = take<Bank<Engine, Shape>>(1, memory);
     __builtin_memset(static_cast<void*>(bank), 0, sizeof *bank);
     for (int b = 0; b < Shape::kBlocks; ++b)
@@ -263,7 +263,7 @@ class Passage {
           last_run_ = keep_if(here, last_run_ + one);
           last_run_.store(tile.run[i]);
         } else {
-          move = bar == 0 ? zero : abs(x - last_x);
+          move = is_bar(i, 0, zero, abs(x - last_x));
         }
         last_x = x;
         x.store(past.x);
@@ -285,17 +285,33 @@ class Passage {
       }
       if constexpr (Shape::kSignalsOnly) continue;
 
-      const bool active = bar > params_.cutout;
-      const V r = equity::simple_return(close, last_close) * V(run_.growth[bar]);
-      const equity::Exposure<V> e = equity::exposure(r, keep);
-      (active ? e.if_long : one).store(tile.if_long[i]);
-      (active ? e.if_short : one).store(tile.if_short[i]);
-      if (Shape::is_first()) tile.if_flat[i] = active ? 1 - params_.de_per_bar : 1.0;
+      if constexpr (Shape::kStream) {
+        const M active = gt(work_.lane_bar, V(static_cast<double>(params_.cutout)));
+        const equity::Exposure<V> e = equity::exposure(equity::simple_return(close, last_close) * growth_, keep);
+        select(active, e.if_long, one).store(tile.if_long[i]);
+        select(active, e.if_short, one).store(tile.if_short[i]);
+        select(active, e.if_flat, one).store(tile.if_flat[i]);
+      } else {
+        const bool active = bar > params_.cutout;
+        const V r = equity::simple_return(close, last_close) * V(run_.growth[bar]);
+        const equity::Exposure<V> e = equity::exposure(r, keep);
+        (active ? e.if_long : one).store(tile.if_long[i]);
+        (active ? e.if_short : one).store(tile.if_short[i]);
+        if (Shape::is_first()) tile.if_flat[i][0] = active ? 1 - params_.de_per_bar : 1.0;
+      }
       last_close = close;
     }
     last_x_ = last_x;
     last_close_ = last_close;
     level_ = level;
+  }
+
+  /// One value in the lanes whose bar has a number, another elsewhere.
+  WQ_HD V is_bar(int i, std::int64_t number, V yes, V no) const {
+    if constexpr (Shape::kStream)
+      return select(eq(work_.lane_bar, V(static_cast<double>(number))), yes, no);
+    else
+      return work_.bar + i == number ? yes : no;
   }
 
   /// Running sums lose digits when a window turns much quieter than what they have seen since they were rebuilt.
@@ -377,14 +393,14 @@ class Passage {
       const std::uint64_t signals = has_bars ? words->has_signal[length] : 0;
       for (int i = 0; i < count; ++i) {
         const V if_long = V::load(work_.tile->if_long[i]), if_short = V::load(work_.tile->if_short[i]);
-        e = equity::compound(
-            e, select(cross.is_long, if_long, select(cross.is_short, if_short, V(work_.tile->if_flat[i]))), V(kFloor));
+        e = equity::compound(e, select(cross.is_long, if_long, select(cross.is_short, if_short, work_.tile->flat(i))),
+                             V(kFloor));
         const std::uint64_t mark = std::uint64_t{1} << ((work_.bar + i) % kWordBars);
         cross.is_long = (longs & mark) != 0;
         cross.is_short = (signals & mark) != 0 && !cross.is_long;
-        Shape::add_sum(work_.tile->all[f][i], e, true);
-        Shape::add_sum(work_.tile->longs[f][i], keep_if(cross.is_long, e), true);
-        Shape::add_sum(work_.tile->active[f][i], keep_if((signals & mark) != 0, e), true);
+        Shape::add_sum(work_.tile->all[f][i], e, 0, 0);
+        Shape::add_sum(work_.tile->longs[f][i], keep_if(cross.is_long, e), 0, 0);
+        Shape::add_sum(work_.tile->active[f][i], keep_if((signals & mark) != 0, e), 0, 0);
       }
     }
   }
@@ -409,19 +425,23 @@ class Passage {
   // ------------------------------------------------------------------ layer 2 and the outputs
 
   WQ_HD_CALL void vote(int count) {
-    const bool sticky = params_.switches.neutral == Switches::Neutral::sticky;
-    for (int f = 0; f < kFamilies; ++f)
-      active_[f] = layer1_.all_settled[f] ? work_.tile->all[f] : work_.tile->active[f];
     const int silent = static_cast<int>(clamp(params_.cutout - work_.bar, 0, count));
     for (int i = 0; i < silent; ++i) {
       put(kAverage, i, O(average_fill()));
       for (int o = kSignal; o < kOutputs; ++o) put(o, i, O(__builtin_nan("")));
     }
+    poll(silent, count);
+  }
+
+  WQ_HD_CALL void poll(int begin, int end) {
+    const bool sticky = params_.switches.neutral == Switches::Neutral::sticky;
+    for (int f = 0; f < kFamilies; ++f)
+      active_[f] = layer1_.all_settled[f] ? work_.tile->all[f] : work_.tile->active[f];
     const auto run = [&]<bool kWantsLayers>() {
       if constexpr (Shape::kOneSymbol)
-        sticky ? vote_by_family<kWantsLayers, true>(silent, count) : vote_by_family<kWantsLayers, false>(silent, count);
+        sticky ? vote_by_family<kWantsLayers, true>(begin, end) : vote_by_family<kWantsLayers, false>(begin, end);
       else
-        sticky ? vote_by_symbol<kWantsLayers, true>(silent, count) : vote_by_symbol<kWantsLayers, false>(silent, count);
+        sticky ? vote_by_symbol<kWantsLayers, true>(begin, end) : vote_by_symbol<kWantsLayers, false>(begin, end);
     };
     wants_layers_ ? run.template operator()<true>() : run.template operator()<false>();
   }
@@ -448,15 +468,14 @@ class Passage {
     WQ_UNROLL(6)
     for (int f = 0; f < kFamilies; ++f) vote[f] = vote_[f];
     for (int i = begin; i < end; ++i) {
-      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
-      const bool first = work_.bar + i == params_.cutout;
+      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), tile.flat(i)};
       V votes = zero, weights = zero;
       WQ_UNROLL(6)
       for (int f = 0; f < kFamilies; ++f) {
         const V signal =
             weighted_signal(Shape::total(tile.longs[f][i]), Shape::total(active_[f][i]), Shape::total(tile.all[f][i]));
         const V multiplier = vote[f].multiplier(exposure, cuts, kSticky);
-        vote[f].step(first ? one : multiplier, signal);
+        vote[f].step(is_bar(i, params_.cutout, one, multiplier), signal);
         vote[f].count(cuts, votes, weights);
         if constexpr (kWantsLayers) {
           round_signal(signal, params_.switches.rounding).store(out_[kSignal + f][i]);
@@ -494,15 +513,14 @@ class Passage {
     }
     Vote<V> vote[kFours] = {family_vote_[0], family_vote_[1]};
     for (int i = begin; i < end; ++i) {
-      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), V(tile.if_flat[i])};
-      const bool first = work_.bar + i == params_.cutout;
+      const equity::Exposure<V> exposure = {V::load(tile.if_long[i]), V::load(tile.if_short[i]), tile.flat(i)};
       WQ_UNROLL(2)
       for (int four = 0; four < kFours; ++four) {
         const V sum = totals(all, four, i);
         const V active = everything_settled_ ? sum : totals(active_, four, i);
         const V signal = weighted_signal(totals(longs, four, i), active, sum);
         const V multiplier = vote[four].multiplier(exposure, cuts, kSticky);
-        vote[four].step(first ? one : multiplier, signal);
+        vote[four].step(is_bar(i, params_.cutout, one, multiplier), signal);
         vote[four].ballot(cuts).store(ballots[i][four]);
         vote[four].equity.store(equities[i][four]);
         if constexpr (kWantsLayers) round_signal(signal, params_.switches.rounding).store(signals[i][four]);
@@ -664,12 +682,13 @@ class Passage {
   bool everything_settled_ = false;
   Past<Shape>* past_;
   AnyBank<Shape> bank_[kFamilies];
-  alignas(kAlign) std::byte own_[Shape::kCrew ? kBankBytes : 1];
+  alignas(kAlign) std::byte own_[Shape::kOwnBanks ? kBankBytes : 1];
   std::byte* next_bank_ = own_;
   int banks_ = 0;
   OutRow* out_[kOutputs];
   bool wants_layers_ = false;
   V last_close_, last_x_, last_run_, level_;
+  [[no_unique_address]] std::conditional_t<Shape::kStream, V, Nothing> growth_;  // of each lane's bar
   M started_;
   O delayed_average_;
   Direction<O> direction_;

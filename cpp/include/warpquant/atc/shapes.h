@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "warpquant/atc/passage.h"
+#include "warpquant/atc/stream.h"
 #include "warpquant/core/lane_io.h"
 
 /// Passages on the CPU: symbols, or the lengths of one symbol, lie in the lanes of a vector register.
@@ -14,6 +14,7 @@ template <int kWidth_, bool kSignalsOnly_>
 struct Alone {
   static constexpr int kWidth = kWidth_, kSums = kWidth_, kTile = 32, kOwners = 1;
   static constexpr bool kCrew = false, kSignalsOnly = kSignalsOnly_, kFromSignals = false;
+  static constexpr bool kOwnBanks = false, kStream = false;
   using Real = double;
   using V = Pack<kWidth>;
   using M = PackMask<kWidth>;
@@ -43,8 +44,8 @@ struct Alone {
   }
 
   WQ_HD static double lane(V v, int j) { return v.v[j]; }
-  WQ_HD static void add_sum(double* row, V value, bool is_first_value) {
-    (is_first_value ? value : V::load(row) + value).store(row);
+  WQ_HD static void add_sum(double* row, V value, int block, int k) {
+    (block == 0 && k == 0 ? value : V::load(row) + value).store(row);
   }
   template <class T>
   static void write(const Sink (&sinks)[kWidth], std::int64_t bar, int count, const double* rows) {
@@ -55,7 +56,7 @@ struct Alone {
 /// Lanes are symbols; the nine lengths follow each other in three blocks.
 template <int kWidth, bool kSignalsOnly = false>
 struct SymbolLanes : Alone<kWidth, kSignalsOnly> {
-  static constexpr int kBlocks = 3, kBlock = 3;
+  static constexpr int kBlocks = 3, kBlock = 3, kTogether = 3;
   static constexpr bool kOneSymbol = false;
   using V = Pack<kWidth>;
 
@@ -73,11 +74,22 @@ struct SymbolLanes : Alone<kWidth, kSignalsOnly> {
   WQ_HD static V total(const double* row) { return V::load(row); }
 };
 
+/// Lanes are symbols, each at a bar of its own.
+template <int kWidth>
+struct StreamLanes : SymbolLanes<kWidth> {
+  static constexpr int kTile = 1;
+  static constexpr bool kStream = true;
+  struct Reader {};
+  static Reader reader(const Group&, const Series (&)[kMaxLanes], DType) { return {}; }
+  static std::int64_t span_of(std::int64_t) { return 1; }
+  WQ_HD static void want_soon(const double* p) { __builtin_prefetch(p); }
+};
+
 /// Lanes are the three blocks of lengths of one symbol (the fourth lane repeats the third). Rows that depend on the
 /// symbol alone hold the same value in every lane, so the code that makes them is the same.
 template <bool kSignalsOnly_ = false>
 struct LengthLanes : Alone<4, kSignalsOnly_> {
-  static constexpr int kBlocks = 1, kBlock = 3;
+  static constexpr int kBlocks = 1, kBlock = 3, kTogether = 3;
   static constexpr bool kOneSymbol = true;
   using V = Pack<4>;
 

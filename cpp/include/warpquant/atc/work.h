@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <type_traits>
+
 #include "warpquant/atc/ops.h"
 #include "warpquant/atc/signals.h"
 #include "warpquant/equity/curve.h"
@@ -10,16 +12,23 @@
 /// in registers before the next length starts.
 namespace wq::atc::inline WQ_LEVEL {
 
+struct Nothing {};
+
+template <class Shape>
+class Ledger;  // atc/ledger.h
+
 /// A `Shape` says what lies in the lanes:
 ///   Real, V, M                type of numbers; value and mask of the lanes; lane(v, j): one of them
 ///   kWidth, kOneSymbol        columns of rows; whether they are lengths of one symbol
-///   kBlocks, kBlock           a thread steps so many blocks of so many lengths
+///   kBlocks, kBlock           a thread steps so many blocks of so many lengths, kTogether of them in one pass
 ///   kTile, span_of(history)   bars per tile, and between two shifts of the history
 ///   per_length(...)           a number for each lane, by its length; length_index(b, k, j): which of the nine it is
 ///   kSums, add_sum, total     rows of sums over lengths: columns, add to one, the sum
 ///   Reader, write             prices into rows, one bar after the other; rows into results
 ///   kSignalsOnly, Bits        of a sweep's first half: what is left is the signals as bits (`SignalWords`)
 ///   kFromSignals              of its second half, of a crew: averages and crosses are in such bits already
+///   kOwnBanks                 threads share a group, so averages cannot be where its rows are
+///   kStream                   one bar at a time, with a number of its own in every lane (atc/stream.h)
 /// and who does what. On the CPU one thread does everything. A crew of threads shares a group of symbols:
 ///   leads(), is_first()       one thread for each symbol; one for all
 ///   meet()                    wait for the others
@@ -44,10 +53,18 @@ struct Tile {
   Real twice_x[kTile][W], close[kTile][W];
   Real run[kTile][W];                           // bars present without a break up to this one
   Real lower[2][kTile][W], upper[2][kTile][W];  // band around the close, as it is and doubled
-  Real if_long[kTile][W], if_short[kTile][W], if_flat[kTile];
+  Real if_long[kTile][W], if_short[kTile][W];
+  Real if_flat[kTile][Shape::kStream ? W : 1];
   // Sums of equities over lengths: of all, of those that are long, of those with a signal.
   Real all[kFamilies][kTile][kSums], longs[kFamilies][kTile][kSums], active[kFamilies][kTile][kSums];
   Real rough[Shape::kCrew ? kTile : 1][W];  // what the leaders of a crew found
+
+  WQ_HD typename Shape::V flat(int i) const {
+    if constexpr (Shape::kStream)
+      return Shape::V::load(if_flat[i]);
+    else
+      return typename Shape::V(if_flat[i][0]);
+  }
 };
 
 /// How many bars back a lane looks.
@@ -106,7 +123,15 @@ struct Work {
   bool any_rough[Shape::kTile];
   bool exact;  // this pass is one such bar: sum windows afresh in those lanes
 
-  WQ_HD V run_at(int i) const { return gaps ? V::load(tile->run[i]) : V(static_cast<double>(bar + i + 1)); }
+  [[no_unique_address]] std::conditional_t<Shape::kStream, V, Nothing> lane_bar;  // number of the bar in each lane
+
+  WQ_HD V bar_at(int i) const {
+    if constexpr (Shape::kStream)
+      return lane_bar;
+    else
+      return V(static_cast<double>(bar + i));
+  }
+  WQ_HD V run_at(int i) const { return gaps ? V::load(tile->run[i]) : bar_at(i) + V(1.0); }
 
   /// Rows with history, the latter zeroed; returns row 0 of the span. `shift_rows` makes the end of a full span the
   /// history of the next one. `kPerOwner`: every owner of lengths has its own.

@@ -14,6 +14,7 @@ enum class DType : std::uint8_t;
 
 namespace atc {
 struct Launch;
+struct StreamLaunch;
 struct Run;
 }  // namespace atc
 namespace ma {
@@ -26,7 +27,7 @@ namespace signals {
 struct Launch;
 }
 
-inline constexpr int kBackendAbi = 5;
+inline constexpr int kBackendAbi = 6;
 inline constexpr const char* kBackendCapsule = "warpquant.backend.5";
 
 struct BackendStatus {
@@ -114,6 +115,8 @@ struct BackendTable {
   Fault (*equity)(int device, const equity::Launch& launch, Handle stream);
   Fault (*atc)(int device, const atc::Launch& launch, Handle stream);
   std::size_t (*atc_scratch)(int device, const atc::Run& run);  // bytes for each group
+  Fault (*atc_stream)(int device, const atc::StreamLaunch& launch, Handle stream);
+  std::size_t (*atc_stream_scratch)(const atc::Run& run, std::int64_t groups);
   Fault (*signals)(int device, const signals::Launch& launch, Handle stream);
 };
 

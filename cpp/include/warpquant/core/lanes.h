@@ -97,6 +97,7 @@ struct PackBits {
   WQ_HD PackBits(std::uint64_t bits) : v(I64{} + static_cast<std::int64_t>(bits)) {}
   /// What the doubles are made of.
   WQ_HD static PackBits of(Pack<W> x) { return (I64)x.v; }
+  WQ_HD Pack<W> numbers() const { return (typename Pack<W>::Raw)v; }
   WQ_HD std::uint64_t lane(int j) const { return static_cast<std::uint64_t>(v[j]); }
 };
 template <int W>
