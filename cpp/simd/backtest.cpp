@@ -264,21 +264,27 @@ void moments(const Params& p, Group& g) {
     s[1] = s[1] + present(abs(x - first));
   });
   const V mean = sum[0] / lengths.bars;
-  V sums[4];
-  sum_rows(g.rows, lengths, sums, [&](V(&s)[4], V x, auto present) {
+  V sums[5];
+  sum_rows(g.rows, lengths, sums, [&](V(&s)[5], V x, auto present) {
     const V d = present(x - mean), square = d * d, missing = present(min(x - wanted, V(0.0)));
     s[0] = s[0] + square;
     s[1] = s[1] + square * d;
     s[2] = s[2] + square * square;
     s[3] = s[3] + missing * missing;
+    s[4] = s[4] + d;
   });
+  // What the mean lost to rounding is taken back: beside nearly equal returns it is not small.
+  const V n = lengths.bars, e = sums[4] / n, ee = e * e;
+  const V squares = sums[0] - n * ee;
+  const V cubes = sums[1] - V(3.0) * e * sums[0] + V(2.0) * n * ee * e;
+  const V fourths = sums[2] - V(4.0) * e * sums[1] + V(6.0) * ee * sums[0] - V(3.0) * n * ee * ee;
   for (int j = 0; j < g.lanes; ++j) {
     Summary& s = g.summary[j];
     s.mean = mean.v[j];
     s.spread = sum[1].v[j];
-    s.squares = sums[0].v[j];
-    s.cubes = sums[1].v[j];
-    s.fourths = sums[2].v[j];
+    s.squares = squares.v[j];
+    s.cubes = cubes.v[j];
+    s.fourths = fourths.v[j];
     s.downside = sums[3].v[j];
   }
 }
