@@ -176,9 +176,10 @@ void find_sources(const Request& request, std::span<const Item> items, const std
 
 /// The values of the bars that are there.
 void without_missing(const Source& source, Series& signal, DType type, std::vector<double>& dense) {
-  dense.resize(static_cast<std::size_t>(source.bars));
+  const std::int64_t values = std::max<std::int64_t>(source.bars, 1);
+  dense.assign(static_cast<std::size_t>(values), kNaN);
   for (std::int64_t i = 0; i < source.bars; ++i) dense[i] = value_at(signal, type, source.present[i]);
-  signal = {reinterpret_cast<const std::byte*>(dense.data()), sizeof(double), source.bars, 0};
+  signal = {reinterpret_cast<const std::byte*>(dense.data()), sizeof(double), values, 0};
 }
 
 /// Results of the bars that are there, each at its place; on others the account stays as it is and has no return.

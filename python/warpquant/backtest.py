@@ -225,15 +225,20 @@ def _settings(rules: Any, costs: Any, measuring: dict[str, float]) -> tuple[dict
 def _numbers(values: Any, name: str) -> Array:
     """Values as they lie in memory, if the kernels read their type; else as float64. Only signals are read as int8."""
     try:
-        array = np.asarray(values)
+        array = np.asarray(None if isinstance(values, (bytes, bytearray)) else values)
     except ValueError:
         raise ShapeError(f"{name}: is a sequence of sequences of different lengths") from None
-    if array.dtype.kind not in "fiu" or array.dtype in (np.float16, np.longdouble):
-        raise DTypeError(f"{name}: {array.dtype} values are not accepted; accepted are float64, float32 and integers")
-    is_read = array.dtype in (np.float64, np.float32) or (array.dtype == np.int8 and name == "signal")
-    if is_read and array.dtype.isnative:
-        return array
-    return array.astype(np.float64)
+    kind = array.dtype
+    if kind == object:
+        raise DTypeError(f"{name}: cannot read numbers from {type(values).__name__}; accepted are arrays and lists of numbers")
+    if kind.kind not in "fiu" or kind in (np.float16, np.longdouble):
+        raise DTypeError(f"{name}: {kind} values are not accepted; accepted are float64, float32 and integers")
+    if not kind.isnative:
+        raise DTypeError(f"{name}: values are big-endian; convert them first, for example with .astype('=f8')")
+    if array.ndim == 0:
+        raise ShapeError(f"{name}: has shape (); at least one axis, that of the bars, is needed")
+    is_read = kind in (np.float64, np.float32) or (kind == np.int8 and name == "signal")
+    return array if is_read else array.astype(np.float64)
 
 
 def _bars_last(source: Unpacked, name: str) -> Array:
@@ -247,8 +252,6 @@ def _bars_last(source: Unpacked, name: str) -> Array:
             row[: len(values)] = values
         return padded
     array = _numbers(source.data, name)
-    if array.ndim == 0:
-        raise ShapeError(f"{name}: is one number; at least one axis of bars is needed")
     if not -array.ndim <= source.axis < array.ndim:
         raise ParameterError(f"axis: {source.axis} is out of range for {name} of shape {array.shape}")
     return np.moveaxis(array, source.axis, -1)
