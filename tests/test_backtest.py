@@ -63,8 +63,16 @@ def check(prices, signal, rules, costs, label, **more):
     want = reference.follow(prices, signal, rules, costs, **follow)
     scale = np.maximum(np.abs(want["equity"]), 1e-300)
     near(got.equity, want["equity"], TOLERANCE["per bar"], scale, f"{label}: equity")
-    near(got.position, want["position"], TOLERANCE["per bar"], np.maximum(1.0, abs(want["position"])), f"{label}: position")
-    near(got.returns, want["returns"], TOLERANCE["per bar"], np.maximum(0.01, abs(want["returns"])), f"{label}: returns")
+    near(
+        got.position,
+        want["position"],
+        TOLERANCE["per bar"],
+        np.maximum(1.0, abs(want["position"])),
+        f"{label}: position",
+    )
+    near(
+        got.returns, want["returns"], TOLERANCE["per bar"], np.maximum(0.01, abs(want["returns"])), f"{label}: returns"
+    )
     measured = reference.metrics(want, **{k: v for k, v in more.items() if k != "starting"})
     assert list(got.metrics) == list(METRICS)
     for name in METRICS:
