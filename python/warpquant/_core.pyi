@@ -204,7 +204,7 @@ def backend_status(name: str) -> dict[str, typing.Any]:
     """
     Driver and number of devices of a device module.
     """
-def backtest(prices: numpy.ndarray, signal: numpy.ndarray | None, metrics: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], store: bool, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], sizing: str, every_bar: bool, delay: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[int, ...]:
+def backtest(prices: numpy.ndarray, signal: numpy.ndarray | None, metrics: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], store: bool, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], sizing: str, every_bar: bool, delay: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list[typing.Any]:
     """
     Metrics, and positions, returns and equities if they are to be stored, of accounts that follow signals.
     """

@@ -452,7 +452,7 @@ def run(
     >>> average = warpquant.atc.run(close)["average"]
     >>> made = warpquant.backtest.run(close, average, rules=warpquant.backtest.Rules(side="long"))
     >>> made
-    Backtest(1 series, 145 trades)
+    Backtest(1 series, 497 trades)
     """
     start = _positive("starting", starting)
     settings = _settings(rules, costs, _measuring(periods_per_year, risk_free, tail))
