@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast this installation is on this machine.
 
-`run` measures the averages, equity curves and ATC on made-up prices, in well under a minute. Beside every figure stands
-what a plain copy of as many points costs (8 bytes read and 8 written each), which no function that reads a series and
-writes another can undercut by much. `measure`, `machine`, `copier` and `copy_floor` serve other benchmarks as well.
+`run` measures averages, equity curves, ATC and backtests on made-up prices, in well under a minute. Beside every figure
+stands what a plain copy of as many points costs (8 bytes read and 8 written each), which no function that reads a series
+and writes another can undercut by much. `measure`, `machine`, `copier` and `copy_floor` serve other benchmarks as well.
 """
 
 from __future__ import annotations
