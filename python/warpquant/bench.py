@@ -2,8 +2,9 @@
 """How fast this installation is on this machine.
 
 `run` measures averages, equity curves, ATC and backtests on made-up prices, in well under a minute. Beside every figure
-stands what a plain copy of as many points costs (8 bytes read and 8 written each), which no function that reads a series
-and writes another can undercut by much. `measure`, `machine`, `copier` and `copy_floor` serve other benchmarks as well.
+stands what a plain copy of as many points costs (8 bytes read and 8 written each), which no function that reads a
+series and writes another can undercut by much. `measure`, `machine`, `copier` and `copy_floor` serve other benchmarks,
+too.
 """
 
 from __future__ import annotations
