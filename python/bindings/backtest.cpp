@@ -95,11 +95,11 @@ py::list run(const py::array& prices, const std::optional<py::array>& signal, co
              std::int64_t delay, std::int64_t window, int num_threads, const std::string& simd) {
   backtest::Request request = request_of(prices, signal, numbers, sizing, every_bar, delay, window, num_threads, simd);
   std::vector<backtest::Item> items = items_of(prices, signal);
-  const std::vector<py::ssize_t> shape(prices.shape(), prices.shape() + prices.ndim());
+  const std::vector<std::int64_t> shape(prices.shape(), prices.shape() + prices.ndim());
   py::list per_bar;
   request.store = store;
   for (int i = 0; store && i < 3; ++i) {
-    py::array_t<double> made(shape);
+    py::array made = new_array(DType::f64, shape);
     const std::vector<Series> series = series_of(made);
     for (std::size_t k = 0; k < items.size(); ++k) {
       Sink& sink = i == 0 ? items[k].position : i == 1 ? items[k].returned : items[k].equity;
@@ -111,8 +111,8 @@ py::list run(const py::array& prices, const std::optional<py::array>& signal, co
   std::vector<double*> targets(backtest::kMetrics, nullptr);
   for (const int m : metrics) {
     request.metrics |= std::uint32_t{1} << m;
-    py::array_t<double> made(std::vector<py::ssize_t>(shape.begin(), shape.end() - 1));
-    targets[static_cast<std::size_t>(m)] = made.mutable_data();
+    py::array made = new_array(DType::f64, {shape.begin(), shape.end() - 1});
+    targets[static_cast<std::size_t>(m)] = static_cast<double*>(made.mutable_data());
     measured.append(std::move(made));
   }
   {
