@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = [
+    "BatchError",
     "CaptureUnsafeError",
     "DTypeError",
     "DeviceLostError",
@@ -19,7 +20,9 @@ __all__ = [
     "LayoutError",
     "ParameterError",
     "ShapeError",
+    "TooSmallWarning",
     "WarpquantError",
+    "WorkerLostError",
 ]
 
 
@@ -112,3 +115,25 @@ class CaptureUnsafeError(WarpquantError, RuntimeError):
 
 class InternalError(WarpquantError, RuntimeError):
     """Something that cannot be: please report it with the message."""
+
+
+class BatchError(WarpquantError, RuntimeError):
+    """A batch failed in a worker; what it raised there is the cause (``__cause__``).
+
+    Attributes
+    ----------
+    batch : int
+        Number of the batch, from 0.
+    """
+
+    def __init__(self, message: str, *, batch: int) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
+class WorkerLostError(BatchError):
+    """The workers of a batch were lost, as often as it may be tried."""
+
+
+class TooSmallWarning(UserWarning):
+    """Tasks take so little time that handing them over to workers does not pay."""
