@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -15,10 +16,10 @@ import warnings
 
 import numpy as np
 import pytest
-import scaleout_tasks as tasks
-from scaleout_tasks import OUTPUTS
 
-import warpquant
+import scaleout_tasks as tasks
+import warpquant.ext
+from scaleout_tasks import OUTPUTS
 from warpquant import atc
 from warpquant.errors import (
     BatchError,
@@ -26,6 +27,7 @@ from warpquant.errors import (
     DTypeError,
     ParameterError,
     TooSmallWarning,
+    WarpquantError,
     WorkerLostError,
 )
 from warpquant.ext import _common
@@ -66,9 +68,7 @@ def dask_cluster():
     distributed = pytest.importorskip("distributed")
     pytest.importorskip("dask.dataframe")
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
@@ -78,7 +78,7 @@ def dask_cluster():
 def engine(request):
     """The adapter, with two workers that the test has started."""
     request.getfixturevalue(f"{request.param}_cluster")
-    return getattr(__import__(f"warpquant.ext.{request.param}").ext, request.param)
+    return getattr(warpquant.ext, request.param)
 
 
 def same(a, b):
@@ -206,14 +206,14 @@ def test_a_source_that_raises(engine):
 
 
 def test_ctrl_c(engine):
-    results = engine.map_batches(time.sleep, [0.01, 20, 20])
+    results = engine.map_batches(time.sleep, [0.01, 2, 2])  # Dask cannot end them early
     next(results)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     begin = time.monotonic()
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         next(results)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 1.5
     timer.join()
 
 
@@ -250,7 +250,7 @@ def test_arguments(engine):
 def test_a_library_that_is_not_there(monkeypatch):
     for module, extra in (("ray", "ray"), ("distributed", "dask")):
         monkeypatch.setitem(sys.modules, module, None)
-        adapter = getattr(__import__(f"warpquant.ext.{extra}").ext, extra)
+        adapter = getattr(warpquant.ext, extra)
         with pytest.raises(ImportError, match=rf"needs {module}: pip install 'warpquant\[{extra}\]'"):
             adapter.map_batches(tasks.double, [1])
 
@@ -262,14 +262,11 @@ import scaleout_tasks as tasks
 from warpquant.ext import {name}
 
 if __name__ == "__main__":
-    assert {name}.__name__ not in ("ray", "dask")
-    pids = {{pid for _, pid in {name}.map_batches(tasks.threads, range(6), workers=2)}}
-    assert pids and os.getpid() not in pids
-    results = {name}.map_batches(tasks.double, range(100), workers=1)
-    print(next(results), next(results), len(pids) <= 2)
+    results = {name}.map_batches(tasks.threads, range(100), workers=2)
+    found = [next(results) for _ in range(6)]
+    print({{n for n, _ in found}}, os.getpid() not in {{pid for _, pid in found}})
     results.close()
     {check}
-    print(open("/proc/self/status").read().partition("Threads:")[0].count("Name:"))
 """
 CHECKS = {
     "ray": "import ray as engine; assert not engine.is_initialized()",
@@ -291,7 +288,7 @@ def test_a_cluster_of_its_own_ends_with_the_call(name, tmp_path):
         [sys.executable, "-W", "ignore", str(script)], capture_output=True, text=True, timeout=100, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[0] == "0 2 True"
+    assert done.stdout.splitlines()[0] == "{1} True"
     end = time.monotonic() + 10
     while (left := _marked(mark)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -300,14 +297,14 @@ def test_a_cluster_of_its_own_ends_with_the_call(name, tmp_path):
 
 def _marked(mark):
     """Command lines of processes with that in their environment."""
-    found = []
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_text())
-        except OSError:  # gone by now, or of somebody else
-            continue
-    return found
+    return [line for process in pathlib.Path("/proc").glob("[0-9]*") if (line := _line(process, mark)) is not None]
+
+
+def _line(process, mark):
+    with contextlib.suppress(OSError):  # gone by now, or of somebody else
+        if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+            return (process / "cmdline").read_text()
+    return None
 
 
 # ---------------------------------------------------------------------------------------------- symbols
@@ -320,14 +317,12 @@ def hostile():
 
 
 def local_of(symbols, last_only):
-    """Each symbol alone, so that one does not stop the others."""
-    found = {}
+    """Each symbol alone, so that one does not stop the others; None if it cannot be computed."""
+    found = dict.fromkeys(name for name, _ in symbols)
     for name, prices in symbols:
-        try:
+        with contextlib.suppress(WarpquantError):
             result = atc.run({name: prices}, outputs=OUTPUTS, last_only=last_only)
-            found[name] = tuple(result[output][name] for output in OUTPUTS)
-        except Exception:
-            found[name] = None
+            found[name] = tuple(np.asarray(result[o][name], t) for o, t in zip(OUTPUTS, ("f8", "i1"), strict=True))
     return found
 
 
@@ -335,10 +330,10 @@ def check_rows(rows, symbols, last_only):
     """Rows (symbol, average, trend, error) against local runs."""
     local = local_of(symbols, last_only)
     assert sorted(r[0] for r in rows) == sorted(local)
-    assert sum(want is None for want in local.values()) == 4
+    assert sum(want is None for want in local.values()) == 5
     for name, average, trend, error in rows:
         if local[name] is None:
-            assert name in error or "no series of numbers" in error
+            assert name in error
             assert np.isnan(average) if last_only else len(average) == 0
             assert trend == 0 if last_only else len(trend) == 0
         else:
@@ -400,7 +395,7 @@ def dataset(ray, symbols):
 
 @pytest.mark.parametrize("last_only", [True, False])
 def test_symbols_of_a_ray_dataset(ray_cluster, last_only):
-    symbols = list(panel(40, 300).items())
+    symbols = [(name, x) for name, x in panel(40, 300).items() if len(x)]
     found = warpquant.ext.ray.map_symbols(
         dataset(ray_cluster, symbols), batch_size=8, outputs=OUTPUTS, last_only=last_only, bars=300, workers=1
     )
@@ -423,24 +418,24 @@ def test_errors_of_symbols_on_ray(ray_cluster):
     ).to_pandas()
     error = dict(zip(found["symbol"], found["error"], strict=True))
     assert "no S3 today" in error.pop("S3")
-    assert set(error.values()) == {None}
     assert len(error) == 6
+    assert found["error"].isna().sum() == 6
 
 
 def test_a_killed_actor_loses_nothing(ray_cluster, tmp_path):
-    symbols = panel(12, 90)
-    killer = kill_when_there(tmp_path, "S6")
+    symbols = {name: x for name, x in panel(13, 90).items() if len(x)}
+    killer = kill_when_there(tmp_path, "S7")
     found = warpquant.ext.ray.map_symbols(
         ray_cluster.data.from_items([{"symbol": n, "close": x} for n, x in symbols.items()], override_num_blocks=4),
-        tasks.Named(tmp_path, "S6"), meta={"average": "f8", "trend": "i1"}, last_only=True, batch_size=3, workers=1,
+        tasks.Named(tmp_path, "S7"), meta={"average": "f8", "trend": "i1"}, last_only=True, batch_size=3, workers=1,
     ).take_all()  # fmt: skip
     killer.join()
     local = atc.run(symbols, outputs=OUTPUTS, last_only=True)
     assert sorted(row["symbol"] for row in found) == sorted(symbols)
     for row in found:
         assert row["error"] is None
-        assert all(same(np.asarray(row[o], local[o][row["symbol"]].dtype), local[o][row["symbol"]]) for o in OUTPUTS)
-    assert tasks.computations(tmp_path)["S6"] == 2
+        assert all(row[o] == local[o][row["symbol"]] or np.isnan(local[o][row["symbol"]]) for o in OUTPUTS)
+    assert tasks.computations(tmp_path) == {"S0": 1, "S10": 1, "S3": 1, "S7": 2}
 
 
 def test_small_batches_of_symbols(ray_cluster):
@@ -497,11 +492,11 @@ def test_symbols_of_dask(kind, last_only):
     check_rows(list(found[["symbol", *OUTPUTS, "error"]].itertuples(index=False, name=None)), symbols, last_only)
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # in Dask's reading
 def test_arrow_lists_in_a_frame(tmp_path):
     pa, frames = pytest.importorskip("pyarrow"), pytest.importorskip("dask.dataframe")
-    import pyarrow.parquet
 
-    symbols = panel(9, 120)
+    symbols = {name: x for name, x in panel(9, 120).items() if len(x)}
     table = pa.table({"symbol": list(symbols), "close": pa.array(list(symbols.values()))})
     pa.parquet.write_table(table, tmp_path / "prices.parquet")
     local = atc.run(symbols)["average"]
@@ -515,7 +510,7 @@ def test_arrow_lists_in_a_frame(tmp_path):
 def test_dask_workers_and_their_warning(dask_cluster, tmp_path):
     """A killed worker loses no partition; a worker's warning of small partitions comes to the client."""
     bags = pytest.importorskip("dask.bag")
-    symbols = panel(12, 90)
+    symbols = {name: x for name, x in panel(13, 90).items() if len(x)}
     bag = bags.from_sequence(symbols.items(), npartitions=4)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -528,16 +523,17 @@ def test_dask_workers_and_their_warning(dask_cluster, tmp_path):
     local = atc.run(symbols, outputs=OUTPUTS, last_only=True)
     assert same(found["average"].to_numpy(), np.array([local["average"][n] for n in found["symbol"]]))
 
-    killer = kill_when_there(tmp_path, "S6")
+    killer = kill_when_there(tmp_path, "S7")
     found = warpquant.ext.dask.map_symbols(
-        bag, tasks.Named(tmp_path, "S6"), meta={"average": "f8", "trend": "i1"}, last_only=True
+        bag, tasks.Named(tmp_path, "S7"), meta={"average": "f8", "trend": "i1"}, last_only=True
     ).compute()
     killer.join()
     assert found["symbol"].tolist() == list(symbols)
     assert found["error"].isna().all()
     for output in OUTPUTS:
-        assert same(found[output].to_numpy(), np.array([local[output][name] for name in symbols]))
-    assert tasks.computations(tmp_path)["S6"] == 2
+        assert found[output].dtype == {"average": "f8", "trend": "i1"}[output]
+        assert same(found[output], np.array([local[output][name] for name in found["symbol"]], found[output].dtype))
+    assert tasks.computations(tmp_path)["S7"] == 2
 
 
 def test_what_dask_cannot_map():

@@ -3,3 +3,7 @@
 
 Both give the bits of a local run. Neither engine is imported before it is used. docs/scale-out.md says when it pays.
 """
+
+from . import dask, ray
+
+__all__ = ["dask", "ray"]

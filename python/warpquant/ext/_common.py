@@ -293,17 +293,14 @@ class ATCBatch:
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
         """Columns in, columns out: the symbols, the outputs, and ``error``, None or text."""
         symbols = list(batch[self.symbol])
-        column = rows(batch[self.prices])
-        # A symbol may come twice in a batch; results are told apart by their keys.
-        seen: dict[str, int] = {}
-        keys = []
-        for name in map(str, symbols):
-            seen[name] = seen.get(name, 0) + 1
-            keys.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        keys = _unique([str(name) for name in symbols])
         results: dict[str, dict[str, Any]] = {name: {} for name in self.dtypes}
         errors: dict[str, str] = {}
+        series: dict[str, np.ndarray[Any, Any]] = {}
+        for key, values in zip(keys, rows(batch[self.prices]), strict=True):
+            _series(key, values, series, errors)
         with config.override(num_threads=self.num_threads):
-            self._compute(dict(zip(keys, column, strict=True)), results, errors)
+            self._compute(series, results, errors)
 
         columns: dict[str, np.ndarray[Any, Any]] = {self.symbol: objects(symbols)}
         for name, dtype in self.dtypes.items():
@@ -317,7 +314,7 @@ class ATCBatch:
         if not prices:
             return
         try:
-            found = self._run({key: _series(values) for key, values in prices.items()})
+            found = self._run(dict(prices))
             found = {name: {key: found[name][key] for key in prices} for name in self.dtypes}
         except _NOT_OF_A_SYMBOL:
             raise
@@ -340,11 +337,35 @@ def rows(column: Any) -> list[Any]:
     return list(arrow().to_numpy(zero_copy_only=False) if arrow is not None else column)
 
 
-def _series(values: Any) -> np.ndarray[Any, Any]:
-    if values is None or isinstance(values, (str, bytes)):
-        raise ParameterError(f"prices: {type(values).__name__} is no series of numbers")
-    array = np.asarray(values)
-    return array if array.size or array.ndim != 1 else array.astype(np.float64)  # an empty list has no type
+def _series(key: str, values: Any, series: dict[str, np.ndarray[Any, Any]], errors: dict[str, str]) -> None:
+    """The prices of one symbol, or why they are none; it must not depend on the rest of the batch."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:  # lists of unequal lists
+        errors[key] = f"DTypeError: {key!r} is no series of numbers: {error}"
+        return
+    if array.size == 0:
+        errors[key] = f"ShapeError: {key!r} is empty; at least one bar is needed"
+    elif array.dtype.kind not in "iuf":
+        what = type(values).__name__ if array.ndim == 0 else array.dtype
+        errors[key] = f"DTypeError: {key!r} is no series of numbers: it is of {what}"
+    elif array.ndim != 1:
+        errors[key] = f"ShapeError: {key!r} is no series: it has {array.ndim} dimensions"
+    else:
+        series[key] = array
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The names, with a number behind those that were there before."""
+    keys: dict[str, None] = {}
+    numbers: dict[str, int] = {}
+    for name in names:
+        key = name
+        while key in keys:
+            numbers[name] = numbers.get(name, 1) + 1
+            key = f"{name} ({numbers[name]})"
+        keys[key] = None
+    return list(keys)
 
 
 def objects(values: Sequence[Any]) -> np.ndarray[Any, Any]:

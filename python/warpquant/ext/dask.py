@@ -84,9 +84,7 @@ def _client(plan: _common.Plan) -> Iterator[tuple[Any, int]]:
                     scheduler_kwargs={"allowed_failures": plan.retries},
                 )
                 stack.enter_context(cluster)
-                client = stack.enter_context(
-                    distributed.Client(cluster, set_as_default=False, direct_to_workers=True)
-                )
+                client = stack.enter_context(distributed.Client(cluster, set_as_default=False, direct_to_workers=True))
         if client.asynchronous:
             raise ParameterError("client: is asynchronous, which map_batches cannot wait for; make one that is not")
         yield client, plan.of_cluster(sum(client.nthreads().values()))

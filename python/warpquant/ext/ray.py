@@ -2,7 +2,8 @@
 """Work of this package on Ray: batches as tasks, datasets through a pool of actors.
 
 A cluster that the program is connected to is used and left as it is. Without one, the address in ``RAY_ADDRESS`` is
-connected to; without that, a cluster on this machine is started, bound to the loopback address, and ended with the call.
+connected to; without that, a cluster on this machine is started, bound to the loopback address, and ended with the
+call.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class _Pool:
             return lost
 
     def cancel(self, tasks: Sequence[Any]) -> None:
+        # By force: a worker that computes, or sleeps, does not look up for anything gentler. It serves this call alone.
         for task in tasks:
-            self._ray.cancel(task)
+            self._ray.cancel(task, force=True)
 
 
 @contextlib.contextmanager
