@@ -50,9 +50,11 @@ def ray_cluster():
     pytest.importorskip("ray.data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # workers import scaleout_tasks
         ray.init(
             address="local",
             num_cpus=2,
+            num_gpus=1,  # that Ray believes in
             include_dashboard=False,
             logging_level="error",
             log_to_driver=False,
@@ -438,6 +440,27 @@ def test_a_killed_actor_loses_nothing(ray_cluster, tmp_path):
     assert tasks.computations(tmp_path) == {"S0": 1, "S10": 1, "S3": 1, "S7": 2}
 
 
+def test_gpus(ray_cluster):
+    """An actor goes where a GPU is, and computes there or says why it cannot."""
+    symbols = [(name, x) for name, x in panel(8, 90).items() if len(x)]
+    found = warpquant.ext.ray.map_symbols(
+        dataset(ray_cluster, symbols), batch_size=10**6, num_gpus=1, last_only=True, bars=10**6
+    )
+    bag = pytest.importorskip("dask.bag").from_sequence(symbols, npartitions=1)
+    same_with_dask = warpquant.ext.dask.map_symbols(bag, num_gpus=1, last_only=True)
+    if warpquant.doctor()["cuda"]["devices"]:
+        local = atc.run(dict(symbols), last_only=True)["average"]
+        assert {row["symbol"]: row["average"] for row in found.take_all()} == local
+        assert same_with_dask.compute(scheduler="synchronous")["average"].tolist() == list(local.values())
+        return
+    with pytest.raises(ray_cluster.exceptions.RayError, match="device='cuda:0' is not available"):
+        found.take_all()
+    with pytest.raises(DeviceUnavailableError):
+        same_with_dask.compute(scheduler="synchronous")
+    with pytest.raises(ParameterError, match="num_gpus: 2"):
+        warpquant.ext.ray.map_symbols(None, batch_size=1, num_gpus=2)
+
+
 def test_small_batches_of_symbols(ray_cluster):
     ds = dataset(ray_cluster, list(panel(8, 90).items()))
     with pytest.warns(TooSmallWarning, match=r"[\d,]+ symbols of 90 bars in each would pay"):
@@ -548,3 +571,31 @@ def test_what_dask_cannot_map():
         warpquant.ext.dask.map_symbols([], num_gpus=2)
     with pytest.raises(ParameterError, match="ds: is empty"):
         warpquant.ext.dask.map_symbols([])
+
+
+def test_the_program_of_the_page(tmp_path):
+    """It computes what is missing, and only that."""
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("distributed")
+
+    page = (TESTS.parent / "docs/scale-out.md").read_text(encoding="utf-8")
+    code = page.partition("```{code-block} python\n:name: resumable\n")[2].partition("```")[0]
+    (tmp_path / "program.py").write_text(code, encoding="utf-8")
+    prices, results = tmp_path / "prices", tmp_path / "results"
+    prices.mkdir()
+    symbols = {name: x for name, x in panel(9, 120).items() if len(x)}
+    for i, part in enumerate(batches_of(symbols, 3)):
+        pa.parquet.write_table(pa.table({"symbol": list(part), "close": list(part.values())}), prices / f"{i}.parquet")
+    results.mkdir()
+    np.savez(results / "1.npz", symbol=["done"], average=[1.0])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "program.py"), str(prices), str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {int(path.stem): dict(np.load(path)) for path in results.iterdir()}
+    assert sorted(found) == [0, 1, 2]
+    assert found[1]["symbol"].tolist() == ["done"]
+    local = atc.run(symbols, last_only=True)["average"]
+    for i in (0, 2):
+        assert found[i]["symbol"].tolist() == list(symbols)[3 * i : 3 * i + 3]
+        assert same(found[i]["average"], np.array([local[name] for name in found[i]["symbol"]]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -81,11 +82,9 @@ def _cluster(ray: Any, plan: _common.Plan) -> Iterator[int]:
 
 
 def _start(ray: Any, num_cpus: int) -> None:
-    """A cluster on this machine that nobody else sees and that reports to nobody."""
-    name = "RAY_USAGE_STATS_ENABLED"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
-    try:
+    """A cluster on this machine that nobody else sees, that reports to nobody, and that imports what we can."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    with _environment(RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=path):
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -93,11 +92,21 @@ def _start(ray: Any, num_cpus: int) -> None:
             logging_level="warning",
             _node_ip_address="127.0.0.1",
         )
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables for processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def map_batches(
