@@ -9,6 +9,7 @@ import time
 import uuid
 
 from warpquant import atc, config
+from warpquant.errors import DeviceUnavailableError
 
 OUTPUTS = ("average", "trend")
 
@@ -34,6 +35,10 @@ def unhappy(x):
     if x == 2:
         raise Unhappy(f"of {x}")
     return x
+
+
+def unavailable(_):
+    raise DeviceUnavailableError("none here", reason="no_device")
 
 
 def record(folder, name):

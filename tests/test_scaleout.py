@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import pathlib
 import signal
@@ -196,6 +197,33 @@ def test_what_the_function_raises_names_the_batch(engine):
     assert type(caught.value.__cause__).__name__ == "Unhappy"
     assert not isinstance(caught.value, WorkerLostError)
     assert list(results) == []
+
+
+def test_a_batch_that_cannot_be_sent(engine):
+    results = engine.map_batches(tasks.double, [1, threading.Lock(), 3])
+    assert next(results) == 2
+    with pytest.raises(BatchError, match=r"(?s)batch 1: TypeError.*(serialize|pickle)"):
+        next(results)
+
+
+def test_errors_come_from_workers_as_they_are(engine):
+    """With their attributes, whatever they take to be made."""
+    with pytest.raises(BatchError) as caught:
+        list(engine.map_batches(tasks.unavailable, [0]))
+    cause = caught.value.__cause__
+    assert isinstance(cause, DeviceUnavailableError)
+    assert (str(cause), cause.reason) == ("none here", "no_device")
+
+
+@pytest.mark.parametrize("name", warpquant.errors.__all__)
+def test_errors_survive_a_copy(name):
+    kind = getattr(warpquant.errors, name)
+    extra = {"DeviceUnavailableError": {"reason": "busy"}, "BatchError": {"batch": 3}, "WorkerLostError": {"batch": 4}}
+    error = kind("what happened", **extra.get(name, {}))
+    again = copy.copy(error)
+    assert type(again) is kind
+    assert str(again) == "what happened"
+    assert vars(again) == vars(error)
 
 
 def test_a_source_that_raises(engine):
@@ -458,7 +486,9 @@ def test_gpus(ray_cluster):
     with pytest.raises(DeviceUnavailableError):
         same_with_dask.compute(scheduler="synchronous")
     with pytest.raises(ParameterError, match="num_gpus: 2"):
-        warpquant.ext.ray.map_symbols(None, batch_size=1, num_gpus=2)
+        warpquant.ext.ray.map_symbols(found, batch_size=1, num_gpus=2)
+    with pytest.raises(ParameterError, match="ds: list is no dataset"):
+        warpquant.ext.ray.map_symbols([], batch_size=1)
 
 
 def test_small_batches_of_symbols(ray_cluster):
@@ -571,6 +601,9 @@ def test_what_dask_cannot_map():
         warpquant.ext.dask.map_symbols([], num_gpus=2)
     with pytest.raises(ParameterError, match="ds: is empty"):
         warpquant.ext.dask.map_symbols([])
+    for ds in (frame([("A", np.arange(3.0))]), ["A"], 3):
+        with pytest.raises(ParameterError, match=f"ds: {type(ds).__name__} is no dataframe"):
+            warpquant.ext.dask.map_symbols(ds)
 
 
 def test_the_program_of_the_page(tmp_path):

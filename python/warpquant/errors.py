@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 __all__ = [
     "BatchError",
@@ -28,6 +30,14 @@ __all__ = [
 
 class WarpquantError(Exception):
     """Base of every exception that warpquant raises on purpose."""
+
+    #: Attributes, as keywords of the constructor.
+    _attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception that comes from another process is made again from its text alone.
+        attributes = {name: getattr(self, name) for name in self._attributes}
+        return functools.partial(type(self), **attributes), self.args, self.__dict__
 
 
 class ShapeError(WarpquantError, ValueError):
@@ -56,6 +66,8 @@ class DeviceUnavailableError(WarpquantError, RuntimeError):
         ``arch_missing``, ``no_kernels``, ``busy``, ``driver_mismatch``, ``driver_error``, ``unknown_device``.
     """
 
+    _attributes = ("reason",)
+
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
@@ -73,6 +85,8 @@ class DeviceOutOfMemoryError(WarpquantError, MemoryError):
     live_by_tag : dict of str to int
         Bytes in use by each function, if they are tracked (`warpquant.memory.use`).
     """
+
+    _attributes = ("requested", "free", "total", "limit", "live_by_tag")
 
     def __init__(
         self,
@@ -125,6 +139,8 @@ class BatchError(WarpquantError, RuntimeError):
     batch : int
         Number of the batch, from 0.
     """
+
+    _attributes = ("batch",)
 
     def __init__(self, message: str, *, batch: int) -> None:
         super().__init__(message)

@@ -132,7 +132,10 @@ def in_order(
                     except StopIteration:
                         more = False
                         break
-                    running[pool.submit(batch, taken)] = taken
+                    try:
+                        running[pool.submit(batch, taken)] = taken
+                    except Exception as error:  # such as a batch that cannot be pickled
+                        ended[taken] = failed(taken, error)
                     taken += 1
                 if given in ended:
                     result = ended.pop(given)

@@ -309,7 +309,11 @@ def map_symbols(
     schema = _frame(batch(nothing), batch, kind, index)
     if isinstance(ds, frames.DataFrame):
         return ds.map_partitions(work, meta=schema)
-    delayed = ds.to_delayed() if hasattr(ds, "to_delayed") else list(ds)
+    delayed = ds.to_delayed() if hasattr(ds, "to_delayed") else ds
+    if not isinstance(delayed, Sequence) or not all(dask.is_dask_collection(part) for part in delayed):
+        raise ParameterError(
+            f"ds: {type(ds).__name__} is no dataframe or bag of Dask, and no sequence of delayed objects"
+        )
     if not delayed:
         raise ParameterError("ds: is empty; at least one partition is needed")
     parts = [dask.delayed(work, pure=False)(part, number=i) for i, part in enumerate(delayed)]

@@ -52,7 +52,8 @@ class _Pool:
         try:
             return self._ray.get(task)  # type: ignore[no-any-return]
         except exceptions.RayTaskError as error:
-            return _common.failed(index, getattr(error, "cause", None) or error)
+            cause = getattr(error, "cause", None)  # not an exception if it could not be sent
+            return _common.failed(index, cause if isinstance(cause, BaseException) else error)
         except exceptions.RayError as error:
             lost = WorkerLostError(
                 f"batch {index}: its worker was lost (retries={self._retries}): {error}", batch=index
@@ -263,6 +264,8 @@ def map_symbols(
     >>> found = warpquant.ext.ray.map_symbols(ds, batch_size=20, last_only=True)  # doctest: +SKIP
     >>> found.to_pandas()  # doctest: +SKIP
     """
+    if not hasattr(ds, "map_batches"):
+        raise ParameterError(f"ds: {type(ds).__name__} is no dataset of Ray")
     batch_size = _whole("batch_size", batch_size, 1)
     num_gpus = _common.gpus(num_gpus)
     plan = _common.Plan(workers, None, 0, num_cpus)
