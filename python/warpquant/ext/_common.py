@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import itertools
 import math
 import statistics
 import time
@@ -118,47 +119,43 @@ def in_order(
     """Results of batches in their order; what was taken of `batches` and not given back yet is limited."""
     with open_pool() as pool:
         most = plan.max_in_flight or 2 * pool.workers
-        source = iter(batches)
+        source = enumerate(batches)
         running: dict[Any, int] = {}
-        ended: dict[int, Any] = {}
-        taken = given = 0
-        more = True
-        seconds: list[float] | None = []
+        ended: dict[int, tuple[float, Any] | BatchError] = {}
+        seconds: list[float] = []
         try:
-            while True:
-                while more and taken - given < most and len(running) < max(pool.workers, 1):
-                    try:
-                        batch = next(source)
-                    except StopIteration:
-                        more = False
+            for given in itertools.count():
+                while True:
+                    room = min(pool.workers, most - len(ended)) - len(running)
+                    for index, batch in itertools.islice(source, max(room, 0)):
+                        _submit(pool, batch, index, running, ended)
+                    if given in ended or not running:
                         break
-                    try:
-                        running[pool.submit(batch, taken)] = taken
-                    except Exception as error:  # such as a batch that cannot be pickled
-                        ended[taken] = failed(taken, error)
-                    taken += 1
-                if given in ended:
-                    result = ended.pop(given)
-                    if isinstance(result, BatchError):
-                        raise result
-                    took, value = result
-                    if seconds is not None:
-                        seconds.append(took)
-                        if len(seconds) == _SAMPLE:
-                            _warn_of_batches(seconds)
-                            seconds = None
-                    given += 1
-                    yield value
-                    continue
-                if not running:
+                    for task in pool.wait(list(running)):
+                        index = running.pop(task)
+                        ended[index] = pool.result(task, index)
+                if given not in ended:
                     break
-                for task in pool.wait(list(running)):
-                    index = running.pop(task)
-                    ended[index] = pool.result(task, index)
-            if seconds:
+                result = ended.pop(given)
+                if isinstance(result, BatchError):
+                    raise result
+                if len(seconds) < _SAMPLE:
+                    seconds.append(result[0])
+                    if len(seconds) == _SAMPLE:
+                        _warn_of_batches(seconds)
+                yield result[1]
+            if 0 < len(seconds) < _SAMPLE:
                 _warn_of_batches(seconds)
         finally:
             pool.cancel(list(running))
+
+
+def _submit(pool: Pool, batch: Any, index: int, running: dict[Any, int], ended: dict[int, Any]) -> None:
+    """Hand over a batch; one that cannot be pickled has failed."""
+    try:
+        running[pool.submit(batch, index)] = index
+    except Exception as error:
+        ended[index] = failed(index, error)
 
 
 def _warn_of_batches(seconds: list[float]) -> None:
