@@ -134,42 +134,61 @@ def measure_engine(run: Benchmark, name: str, cluster: Any, panel: Any, files: l
     return rates
 
 
+def sizes(run: Benchmark, point: float, bars: int, engines: dict[str, dict[str, float]]) -> None:
+    """What part of a task's time goes into handing it over, by its length."""
+    print(f"\ntask      series of {bars:,}         MB   handed over: " + "".join(f"{x:>18}" for x in engines))
+    for length in (0.01, 0.05, 0.2, 1.0, 5.0):
+        series = round(length / (bars * point))
+        size = series * bars * 8
+        lost = {}
+        for name, rates in engines.items():
+            costs = {"named": rates["task_s"], "sent": rates["task_s"] + size / rates["there_bytes_s"]}
+            lost[name] = {how: cost / (cost + length / WORKERS) for how, cost in costs.items()}
+        shares = "".join(f"{x['named']:10.1%}, {x['sent']:6.1%}" for x in lost.values())
+        print(f"{length * 1e3:5,.0f} ms {series:14,} {size / 1e6:12,.1f}   names, prices: {shares}")
+        run.note(case="size", seconds=length, series=series, bars=bars, bytes=size, lost=lost)
+
+
 def plan(run: Benchmark, point: float, read: float, ratio: float, engines: dict[str, dict[str, float]]) -> None:
     """The million series, from seconds a point, bytes read a second, and bytes stored a byte in memory."""
     points = SERIES * BARS
     batch = 2 ** math.ceil(math.log2(TASK_SECONDS / (BARS * point)))
     partitions = math.ceil(SERIES / batch)
     memory, stored = points * 8, points * 8 * ratio
-    overhead = max(rates["task_s"] for rates in engines.values())
     computing, reading = batch * BARS * point, batch * BARS * 8 / read
-    task = computing + reading + overhead
+    task = computing + reading
     lines = {
         "prices": f"{memory / 1e9:,.0f} GB in memory, {stored / 1e9:,.0f} GB of Parquet",
         "partitions": f"{partitions:,} of {batch:,} series, {stored / partitions / 1e6:,.0f} MB of Parquet each",
         "results": f"{SERIES * 8 / 1e6:,.0f} MB",
-        "a task": f"{computing:.3f} s of ATC + {reading:.3f} s of reading + {overhead:.4f} s around it",
+        "a task": f"{computing:.3f} s of ATC + {reading:.3f} s of reading",
         "memory of a worker": f"{2 * batch * BARS * 8 / 1e6:,.0f} MB: prices as read, and as ATC takes them",
         "one core": f"{partitions * task / 60:.1f} min",
     }
-    lines |= {
-        f"sent from one process, {name}": f"{memory / rates['there_bytes_s'] / 60:.1f} min for moving alone, "
-        "whatever the cluster"
-        for name, rates in engines.items()
-    }
+    driver = {name: partitions * rates["task_s"] for name, rates in engines.items()}
+    for name, rates in engines.items():
+        lines[f"one driver, {name}"] = (
+            f"{driver[name]:.1f} s to hand over all tasks by name; {memory / rates['there_bytes_s']:,.0f} s more if "
+            "it sends the prices"
+        )
+    print(f"\n{SERIES:,} series x {BARS:,} bars, last average of each, from the rates above")
+    for title, text in lines.items():
+        print(f"  {title:22} {text}")
+    print("  machines x cores    tasks a core   cores   10 Gbit/s" + "".join(f"   wall, {x}" for x in engines))
     clusters = []
     for machines, cores in CLUSTERS:
         waves = math.ceil(partitions / (machines * cores))
         computed, delivered = waves * task, stored / machines / NETWORK
-        clusters.append({"machines": machines, "cores": cores, "cores_s": computed, "network_s": delivered})
-        lines[f"{machines} x {cores} cores"] = (
-            f"{waves:,} tasks a core: {computed:,.0f} s; {stored / machines / 1e9:,.1f} GB into each at 10 Gbit/s: "
-            f"{delivered:,.0f} s; so {max(computed, delivered):,.0f} s"
+        wall = {name: max(computed, delivered, handed) for name, handed in driver.items()}
+        clusters.append(
+            {"machines": machines, "cores": cores, "cores_s": computed, "network_s": delivered, "wall_s": wall}
         )
-    print(f"\n{SERIES:,} series x {BARS:,} bars, last average of each, from the rates above")
-    for title, text in lines.items():
-        print(f"  {title:30} {text}")
+        print(
+            f"  {machines:8} x {cores:<5} {waves:13,} {computed:7,.0f} s {delivered:9,.0f} s"
+            + "".join(f" {x:{8 + len(name)},.0f} s" for name, x in wall.items())
+        )
     run.note(case="plan", series=SERIES, bars=BARS, batch=batch, partitions=partitions, stored_bytes=stored,
-             compute_s=computing, read_s=reading, task_s=overhead, clusters=clusters)  # fmt: skip
+             compute_s=computing, read_s=reading, driver_s=driver, clusters=clusters)  # fmt: skip
 
 
 def main() -> None:
@@ -216,6 +235,7 @@ def main() -> None:
         f"  Parquet: {stored / panel.nbytes:.2f} of the size in memory, read at {panel.nbytes / read / 1e6:,.0f} MB/s"
     )
     if engines:
+        sizes(run, local[1] / panel.size, bars, engines)
         plan(run, point, panel.nbytes / read, stored / panel.nbytes, engines)
     run.finish()
 

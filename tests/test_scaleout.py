@@ -51,6 +51,7 @@ def ray_cluster():
     pytest.importorskip("ray.data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else some versions warn
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # workers import scaleout_tasks
         ray.init(
             address="local",

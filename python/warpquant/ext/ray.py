@@ -85,7 +85,8 @@ def _cluster(ray: Any, plan: _common.Plan) -> Iterator[int]:
 def _start(ray: Any, num_cpus: int) -> None:
     """A cluster on this machine that nobody else sees, that reports to nobody, and that imports what we can."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    with _environment(RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=path):
+    # The third is what later versions of Ray do, and earlier ones warn of.
+    with _environment(RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=path, RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
         ray.init(
             address="local",
             num_cpus=num_cpus,
