@@ -425,10 +425,20 @@ def dataset(ray, symbols):
 
 
 @pytest.mark.parametrize("last_only", [True, False])
-def test_symbols_of_a_ray_dataset(ray_cluster, last_only):
+def test_symbols_of_a_ray_dataset(ray_cluster, last_only, tmp_path):
+    """From files, by as many actors as there are processors, which must not starve the reading; and from memory."""
+    pa = pytest.importorskip("pyarrow")
+
     symbols = [(name, x) for name, x in panel(40, 300).items() if len(x)]
+    if last_only:
+        for i in range(0, len(symbols), 10):
+            names, prices = zip(*symbols[i : i + 10], strict=True)
+            pa.parquet.write_table(pa.table({"symbol": names, "close": prices}), tmp_path / f"{i}.parquet")
+        ds = ray_cluster.data.read_parquet(str(tmp_path))
+    else:
+        ds = dataset(ray_cluster, symbols)
     found = warpquant.ext.ray.map_symbols(
-        dataset(ray_cluster, symbols), batch_size=8, outputs=OUTPUTS, last_only=last_only, bars=300, workers=1
+        ds, batch_size=8, outputs=OUTPUTS, last_only=last_only, bars=300, workers=2 if last_only else 1
     )
     rows = [tuple(row.values()) for row in found.take_all()]
     local = local_of(symbols, last_only)

@@ -232,7 +232,7 @@ def map_symbols(
     num_cpus : int, default 1
         Processors of an actor, and its threads.
     workers : int, optional
-        Actors; by default as many as the cluster has room for, from one upwards.
+        Most actors; by default as many as the cluster has room for. Ray starts them as they are needed.
     outputs, last_only, symbol, prices, meta
         As in `ATCBatch`.
     bars : int, optional
@@ -287,12 +287,10 @@ def map_symbols(
         text = _common.predict_too_small(batch_size, found, plan.num_cpus, num_gpus) if found else None
         if text:
             warnings.warn(text, TooSmallWarning, stacklevel=2)
-    if plan.workers:
-        pool = data.ActorPoolStrategy(size=plan.workers)
-    else:
-        have = ray.cluster_resources()
-        room = have.get("GPU", 0) if num_gpus else have.get("CPU", 0) // plan.num_cpus
-        pool = data.ActorPoolStrategy(min_size=1, max_size=max(1, int(room)))
+    have = ray.cluster_resources()
+    room = int(have.get("GPU", 0) if num_gpus else have.get("CPU", 0) // plan.num_cpus)
+    # From one upwards: a pool that begins with all processors leaves none to read the dataset with, for ever.
+    pool = data.ActorPoolStrategy(min_size=1, max_size=plan.workers or max(1, room))
     return ds.map_batches(
         _ToArrow,
         fn_constructor_args=(fn,),
