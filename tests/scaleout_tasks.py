@@ -31,6 +31,20 @@ def threads(_):
     return config.get("num_threads"), os.getpid()
 
 
+def ray_address(_):
+    """The cluster that this runs in."""
+    import ray
+
+    return ray.get_runtime_context().gcs_address
+
+
+def dask_address(_):
+    """The scheduler that this worker belongs to."""
+    import distributed
+
+    return distributed.get_worker().scheduler.address
+
+
 def unhappy(x):
     if x == 2:
         raise Unhappy(f"of {x}")

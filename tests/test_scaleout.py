@@ -326,6 +326,31 @@ def test_a_cluster_of_its_own_ends_with_the_call(name, tmp_path):
     assert left == []
 
 
+THERE = """
+import scaleout_tasks as tasks
+from warpquant.ext import {name}
+
+if __name__ == "__main__":
+    print(*{{*{name}.map_batches(tasks.{name}_address, range(3))}})
+"""
+
+
+def test_the_cluster_that_an_address_names(engine, dask_cluster, tmp_path):
+    """It is used, and goes on."""
+    name = engine.__name__.rpartition(".")[2]
+    if name == "ray":
+        variable, address = "RAY_ADDRESS", sys.modules["ray"].get_runtime_context().gcs_address
+    else:
+        variable, address = "DASK_SCHEDULER_ADDRESS", dask_cluster.scheduler.address
+    script = tmp_path / "there.py"
+    script.write_text(THERE.format(name=name), encoding="utf-8")
+    environment = {**os.environ, variable: address, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-W", "ignore", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    assert done.stdout.splitlines()[-1:] == [address], done.stderr[-3000:]
+    assert list(engine.map_batches(tasks.double, [1, 2])) == [2, 4]
+
+
 def _marked(mark):
     """Command lines of processes with that in their environment."""
     return [line for process in pathlib.Path("/proc").glob("[0-9]*") if (line := _line(process, mark)) is not None]
