@@ -18,6 +18,7 @@ from ._devices import to_device
 from ._doctor import doctor
 from .atc import ATCConfig, compute_atc_signals
 from .errors import (
+    BatchError,
     CaptureUnsafeError,
     DeviceLostError,
     DeviceOutOfMemoryError,
@@ -31,7 +32,9 @@ from .errors import (
     LayoutError,
     ParameterError,
     ShapeError,
+    TooSmallWarning,
     WarpquantError,
+    WorkerLostError,
 )
 from .streams import Device, Event, Prepared, Stream, prepare
 
@@ -40,7 +43,7 @@ __version__: str = _core.__version__
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in ("bench", "memory", "plot", "scan", "tune"):
+    if name in ("bench", "ext", "memory", "plot", "scan", "tune"):
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -48,6 +51,7 @@ def __getattr__(name: str) -> _Any:
 __all__ = [
     "ATCConfig",
     "Array",
+    "BatchError",
     "CaptureUnsafeError",
     "DTypeError",
     "Device",
@@ -65,7 +69,9 @@ __all__ = [
     "Prepared",
     "ShapeError",
     "Stream",
+    "TooSmallWarning",
     "WarpquantError",
+    "WorkerLostError",
     "__version__",
     "atc",
     "backtest",
