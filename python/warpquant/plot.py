@@ -36,6 +36,11 @@ _DPI = 130
 _MOST_ROWS = 30
 
 
+def _family_labels(params: Params) -> tuple[str, ...]:
+    """What each family is made of; in pine mode that of HMA is a simple average."""
+    return tuple("SMA" if family == "HMA" and params.hma == "sma" else family for family in atc.FAMILIES)
+
+
 def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -213,10 +218,10 @@ def _draw_price(
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     _tidy(axes)
+    bases = (f"{label} {nine[0]}" for label, nine in zip(_family_labels(params), params.family_lengths, strict=True))
+    labels = dict(zip(atc.FAMILIES, bases, strict=True))
     for family, average in averages.items():
-        length = getattr(params, f"{'hull' if family == 'HMA' else family.lower()}_len")
-        label = f"{'SMA' if family == 'HMA' and params.hma == 'sma' else family} {length}"
-        axes.plot(x, average, color=_FAMILY_COLORS[family], linewidth=1.0, alpha=0.9, label=label)
+        axes.plot(x, average, color=_FAMILY_COLORS[family], linewidth=1.0, alpha=0.9, label=labels[family])
     axes.plot(x, close, color=_INK, linewidth=1.2, label="close", zorder=3)
     flips = np.flatnonzero(direction[1:] != direction[:-1]) + 1
     size = min(46.0, 4000.0 / max(len(flips), 1))
