@@ -38,6 +38,7 @@ __all__ = ["Report", "report"]
 
 _FAMILY_NAMES = tuple(family.lower() for family in atc.FAMILIES)
 _SIGNAL_DECIMALS = 4
+_SCRIPTS = ("data.js", "draw.js", "table.js", "chart.js", "heat.js", "main.js")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _finite(value: float, decimals: int) -> float | None:
 
 
 def _rows(result: ScanResult) -> list[list[Any]]:
-    """Cells of the table, in the order of the columns in report.js."""
+    """Cells of the table, in the order of the columns in table.js."""
     return [
         [
             row.symbol, result._side(row), row.price, _finite(row.average, 6), row.direction, row.bars_since_flip,
@@ -280,7 +281,8 @@ def _json(document: Any) -> str:
 
 
 def _page(title: str, result: ScanResult, document: Mapping[str, Any], drawn: int) -> str:
-    css, js = _file("report.css"), _file("report.js")
+    css = _file("report.css")
+    js = '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"  # one scope for all of them
     counts = result.counts
     policy = f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(js)}; base-uri 'none'; form-action 'none'"
     parts = {
@@ -309,7 +311,7 @@ def _last_bar(result: ScanResult) -> str:
     if not times or len({isinstance(time, np.datetime64) for time in times}) > 1:
         return "times not known" if not times else ""
     latest = max(times)
-    earlier = sum(time < latest for time in times)
+    earlier = sum(bool(time < latest) for time in times)
     return f"Last bar {time_text(latest)}" + (f", {counted(earlier, 'symbol')} ending earlier" if earlier else "")
 
 
@@ -337,7 +339,7 @@ def _notes(heading: str, notes: Sequence[tuple[str, str, str]]) -> str:
     if not notes:
         return ""
     lines = "".join(
-        f"<li><b>{html.escape(symbol)}</b>{f' <i>{html.escape(reason)}</i>' if reason else ''} {html.escape(message)}</li>"
+        f"<li><b>{html.escape(symbol)}</b> <i>{html.escape(reason)}</i> {html.escape(message)}</li>"
         for symbol, reason, message in notes
     )
     opened = " open" if len(notes) <= 20 else ""

@@ -2,7 +2,7 @@
 """Series as short text: whole numbers of a decimal unit, differences, byte planes, deflate, base64.
 
 Neighbouring values of averages and signals differ little, so most bytes of the differences are zero and few are left
-after deflate. `unpack` in report.js is the other direction.
+after deflate. `unpack` in data.js is the other direction.
 """
 
 from __future__ import annotations
