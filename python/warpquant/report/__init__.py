@@ -320,7 +320,8 @@ def _charts_note(drawn: int, symbols: int) -> str:
         return "Every symbol has a chart."
     if drawn == 0:
         return "This page was made without charts."
-    return f"The {counted(drawn, 'symbol')} with the strongest signals have charts ({symbols:,} in all)."
+    have = "has" if drawn == 1 else "have"
+    return f"{drawn:,} of {symbols:,} symbols {have} a chart: those with the strongest signals."
 
 
 def _changed(params: Params) -> dict[str, str]:
