@@ -151,7 +151,7 @@ def report(
             raise ParameterError("prices: belong to a ScanResult, and source holds prices itself; leave them out")
         prices = source
         result = scan(prices, params, recent=_whole("strip", strip, 0), num_threads=num_threads)
-    title = title or f"Trend scan of {counted(len(result.rows), 'symbol')}"
+    title = title or f"Trend scan of {len(result.rows):,} symbol{'' if len(result.rows) == 1 else 's'}"
 
     series = _Series(prices, result)
     strongest = sorted(result.rows, key=lambda row: (np.isnan(row.average), -abs(row.average)))

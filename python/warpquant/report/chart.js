@@ -28,7 +28,7 @@ const chart = (() => {
   async function show(row) {
     const has = row !== null && Object.hasOwn(data.charts, row.symbol);
     canvas.hidden = !has;
-    document.querySelector(".controls").hidden = !has;
+    for (const part of document.querySelectorAll("#detail .controls, #detail .help")) part.hidden = !has;
     $("no-chart").hidden = has;
     $("name").textContent = row ? row.symbol : "No symbol";
     if (!has) {

@@ -168,7 +168,7 @@ const heat = (() => {
   });
   canvas.addEventListener("click", (event) => {
     cell = cellAt(event);
-    if (cell) select(order[cell.row]);
+    if (cell) step(cell.row, false);
   });
   canvas.addEventListener("keydown", (event) => {
     if (!signal || !order.length || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -177,7 +177,7 @@ const heat = (() => {
       ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], PageUp: [-15, 0], PageDown: [15, 0],
       Home: [0, -columns], End: [0, columns],
     };
-    if (event.key === "Enter" || event.key === " ") select(order[at.row]);
+    if (event.key === "Enter" || event.key === " ") step(at.row, false);
     else if (event.key === "Escape") cell = null;
     else if (!Object.hasOwn(moves, event.key)) return;
     else if (cell) {

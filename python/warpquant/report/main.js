@@ -31,7 +31,6 @@ function scale() {
 
 function recolor() {
   readColors();
-  tintTable();
   scale();
   chart.paint(); // at once: a page about to be printed does not wait for a frame
   heat.paint();
@@ -52,7 +51,7 @@ async function start() {
   new ResizeObserver(() => { chart.draw(); heat.draw(); }).observe(document.querySelector("main"));
   addEventListener("hashchange", () => { const row = fromAddress(); if (row) select(row); });
   for (const [event, is] of [["beforeprint", true], ["afterprint", false]]) {
-    addEventListener(event, () => { document.documentElement.classList.toggle("print", is); recolor(); });
+    addEventListener(event, () => { if (is) enter(order.length); document.documentElement.classList.toggle("print", is); recolor(); });
   }
   const withChart = rows.filter((r) => Object.hasOwn(data.charts, r.symbol));
   await Promise.all([select(fromAddress() || withChart[0] || rows[0] || null), heat.load()]);

@@ -36,19 +36,23 @@ function buildTable() {
     th.append(button);
     head.append(th);
   }
-  for (const row of rows) {
-    const tr = document.createElement("tr");
+  $("table").setAttribute("aria-rowcount", rows.length + 1);
+}
+
+/** The element of a row, made when it is first shown. */
+function element(row) {
+  if (!row.tr) {
+    row.tr = document.createElement("tr");
     for (const column of COLUMNS) {
       const td = document.createElement("td");
       fillCell(td, row, column);
-      tr.append(td);
+      row.tr.append(td);
     }
-    tr.tabIndex = -1;
-    tr.dataset.symbol = row.symbol;
-    row.tr = tr;
-    tr.row = row;
+    row.tr.tabIndex = -1;
+    row.tr.dataset.symbol = row.symbol;
+    row.tr.row = row;
   }
-  tintTable();
+  return row.tr;
 }
 
 function fillCell(td, row, column) {
@@ -58,7 +62,11 @@ function fillCell(td, row, column) {
     td.textContent = value;
     td.title = value;
   } else if (column.key === "average") {
+    const size = 22 * Math.abs(value || 0);
     td.className = "meter";
+    td.style.setProperty("--tint", value < 0 ? "var(--down)" : "var(--up)");
+    td.style.setProperty("--size", `${size}px`);
+    td.style.setProperty("--from", `${value < 0 ? 26 - size : 26}px`);
     td.textContent = value === null ? "–" : signed(value, 3);
   } else if (column.key === "side") {
     td.classList.add(value);
@@ -78,17 +86,6 @@ function fillCell(td, row, column) {
   }
 }
 
-/** The meter of the average and the tints of the families, which follow the colour scheme. */
-function tintTable() {
-  for (const { tr, average } of rows) {
-    const meter = tr.children[1];
-    const size = 22 * Math.abs(average || 0);
-    meter.style.setProperty("--tint", average < 0 ? colors.down : colors.up);
-    meter.style.setProperty("--size", `${size}px`);
-    meter.style.setProperty("--from", `${average < 0 ? 26 - size : 26}px`);
-  }
-}
-
 function compare(a, b) {
   const [x, y] = [sorting.column.value(a), sorting.column.value(b)];
   if (x === null || y === null) return (x === null) - (y === null) || a.rank - b.rank; // missing ones last, either way
@@ -103,6 +100,17 @@ function sortBy(column) {
   showTable();
 }
 
+// Rows enter the document as they are scrolled to: layout of many thousand would take seconds.
+const CHUNK = 300;
+let entered = 0;
+
+function enter(upTo) {
+  while (entered < order.length && entered <= upTo) {
+    $("table").tBodies[0].append(...order.slice(entered, entered + CHUNK).map(element));
+    entered = Math.min(order.length, entered + CHUNK);
+  }
+}
+
 function showTable() {
   const texts = $("filter").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
   const side = $("side").value;
@@ -112,24 +120,34 @@ function showTable() {
     if (th.dataset.key === sorting.column.key) th.setAttribute("aria-sort", sorting.sign > 0 ? "ascending" : "descending");
     else th.removeAttribute("aria-sort");
   }
-  document.querySelector("#table tbody").replaceChildren(...order.map((r) => r.tr));
+  $("table").tBodies[0].replaceChildren();
+  entered = 0;
+  enter(0);
+  $("table-box").scrollTop = 0;
   $("none").hidden = order.length > 0 || rows.length === 0;
-  $("shown").textContent = order.length === rows.length ? `${rows.length.toLocaleString("en-US")}` : `${order.length.toLocaleString("en-US")} of ${rows.length.toLocaleString("en-US")}`;
+  const [some, all] = [order.length, rows.length].map((n) => n.toLocaleString("en-US"));
+  $("shown").textContent = some === all ? all : `${some} of ${all}`;
   markSelected();
   heat.rowsChanged();
 }
 
+let marked = null, entry = null; // the row shown as selected, and the one that the Tab key reaches
+
 function markSelected() {
-  for (const r of rows) {
-    const is = r === selected;
-    if (is) r.tr.setAttribute("aria-current", "true");
-    else r.tr.removeAttribute("aria-current");
-    r.tr.tabIndex = is || (!order.includes(selected) && r === order[0]) ? 0 : -1;
-  }
+  if (marked) marked.tr.removeAttribute("aria-current");
+  if (selected) element(selected).setAttribute("aria-current", "true");
+  marked = selected;
+  const wanted = selected && order.includes(selected) ? selected : order[0];
+  if (entry) entry.tr.tabIndex = -1;
+  if (wanted) element(wanted).tabIndex = 0;
+  entry = wanted;
 }
 
 function tableEvents() {
-  const body = document.querySelector("#table tbody");
+  const body = $("table").tBodies[0], box = $("table-box");
+  box.addEventListener("scroll", () => {
+    if (box.scrollTop + 2 * box.clientHeight > box.scrollHeight) enter(entered);
+  }, { passive: true });
   body.addEventListener("click", (event) => {
     const tr = event.target.closest("tr");
     if (!tr) return;
@@ -157,7 +175,8 @@ function tableEvents() {
 /** Select a row by its place in the table. */
 function step(to, focus) {
   if (!order.length) return;
-  const row = order[clamp(to, 0, order.length - 1)];
+  const place = clamp(to, 0, order.length - 1), row = order[place];
+  enter(place);
   select(row);
   if (focus) row.tr.focus({ preventScroll: true });
   const [box, at] = [$("table-box"), row.tr.offsetTop];
