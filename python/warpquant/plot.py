@@ -502,7 +502,7 @@ def heatmap(result: ScanResult, *, most: int | None = None) -> Figure:
         heat.set_yticks(np.arange(len(rows)), [row.symbol for row in rows], fontsize=8, color=_INK, parse_math=False)
     _draw_breadth(breadth, list(result.recent.values()), width)
     _scale(figure, mesh, heat)
-    of = f"strongest {len(rows):,} of " if len(rows) < len(result.rows) else ""
+    of = f"the strongest {len(rows):,} of " if len(rows) < len(result.rows) else ""
     _title(figure, f"Average signal of {of}{len(result.rows):,} symbol{'s' if len(result.rows) > 1 else ''}")
     return figure
 

@@ -6,19 +6,18 @@ function select(row) {
   selected = row;
   markSelected();
   heat.draw();
-  if (row) history.replaceState(null, "", `#${symbolKey}${encodeURIComponent(row.symbol)}`);
+  try {
+    history.replaceState(null, "", `#${new URLSearchParams({ symbol: row.symbol })}`);
+  } catch {
+    // A frame without an address of its own: the page works all the same, only links to symbols do not.
+  }
   return chart.show(row);
 }
 
+/** The row that the address names, if it does. */
 function fromAddress() {
-  const hash = location.hash.slice(1);
-  if (!hash.startsWith(symbolKey)) return undefined;
-  try {
-    const symbol = decodeURIComponent(hash.slice(symbolKey.length));
-    return rows.find((r) => r.symbol === symbol);
-  } catch {
-    return undefined; // no address of ours
-  }
+  const symbol = new URLSearchParams(location.hash.slice(1)).get("symbol");
+  return rows.find((r) => r.symbol === symbol);
 }
 
 function scale() {
@@ -51,11 +50,15 @@ async function start() {
   new ResizeObserver(() => { chart.draw(); heat.draw(); }).observe(document.querySelector("main"));
   addEventListener("hashchange", () => { const row = fromAddress(); if (row) select(row); });
   for (const [event, is] of [["beforeprint", true], ["afterprint", false]]) {
-    addEventListener(event, () => { if (is) enter(order.length); document.documentElement.classList.toggle("print", is); recolor(); });
+    addEventListener(event, () => {
+      if (is) enter(order.length);
+      document.documentElement.classList.toggle("print", is);
+      recolor();
+    });
   }
   const withChart = rows.filter((r) => Object.hasOwn(data.charts, r.symbol));
-  await Promise.all([select(fromAddress() || withChart[0] || rows[0] || null), heat.load()]);
-  if (!rows.length) await chart.show(null);
+  const first = fromAddress() || withChart[0] || rows[0];
+  await Promise.all([first ? select(first) : chart.show(null), heat.load()]);
   document.documentElement.dataset.ready = Math.round(performance.now());
 }
 

@@ -7,7 +7,6 @@ const rows = data.rows.map((cells, rank) => ({
 }));
 let order = rows.slice(); // as sorted and filtered
 let selected = null;
-const symbolKey = "symbol=";
 
 const COLUMNS = [
   { key: "symbol", title: "Symbol", text: true, value: (r) => r.symbol },
