@@ -7,6 +7,7 @@ Random walks on a common calendar. "Ready" is from the start of the navigation t
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import sys
@@ -54,10 +55,12 @@ def main() -> None:
     chromium = sys.argv[1] if len(sys.argv) > 1 else shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        print(f"Chromium {browser.version}, headless, 1440 x 900")
+        machine = f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f}"
+        print(f"Chromium {browser.version}, headless, 1440 x 900 pixels; {machine}")
         print(
-            "symbols    bars  charts     MB  made s  ready ms" + "".join(f"  {name} ms".rjust(11) for name in ACTIONS)
+            "\n| symbols | bars | charts | MB | made, s | ready, ms |" + "".join(f" {name}, ms |" for name in ACTIONS)
         )
+        print("|---:" * (6 + len(ACTIONS)) + "|")
         for symbols, bars, charts in CASES:
             prices = walks(symbols, bars)
             begin = time.perf_counter()
@@ -66,10 +69,17 @@ def main() -> None:
             made = time.perf_counter() - begin
             times = [measure(browser, path) for _ in range(5)]
             ready, *took = map(min, zip(*times, strict=True))
-            print(
-                f"{symbols:7,} {bars:7,} {len(page.charts):7} {path.stat().st_size / 1e6:6.1f} {made:7.1f} {ready:9.0f}"
-                + "".join(f"{ms:11.0f}" for ms in took)
-            )
+            size = path.stat().st_size / 1e6
+            cells = [
+                f"{symbols:,}",
+                f"{bars:,}",
+                len(page.charts),
+                f"{size:.1f}",
+                f"{made:.1f}",
+                round(ready),
+                *map(round, took),
+            ]
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
         browser.close()
 
 

@@ -36,7 +36,7 @@ def _text(codes: npt.NDArray[np.int32]) -> str:
     numbers = codes.astype("<i4").view("<u4")
     differences = np.diff(numbers, axis=1, prepend=numbers.dtype.type(0))
     planes = np.ascontiguousarray(differences).view(np.uint8).reshape(*codes.shape, 4).transpose(2, 0, 1)
-    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(planes.tobytes(), 7)).decode("ascii")
 
 
 def pack(series: Sequence[npt.ArrayLike], decimals: Sequence[int]) -> Packed:
