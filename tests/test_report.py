@@ -27,7 +27,7 @@ from hypothesis.extra import numpy as hnp
 import warpquant
 from checks import holes, walk
 from warpquant import atc, data, plot
-from warpquant.errors import ParameterError
+from warpquant.errors import ParameterError, ShapeError
 from warpquant.report import _pack, report
 from warpquant.scan import Failure, Note, Prices, scan
 
@@ -290,12 +290,18 @@ def test_times_that_are_missing_or_far_apart():
         (({},), {"strip": -1}, "strip"),
         (({}, {}), {}, "prices: belong to a ScanResult"),
         ((scan({"x": walk(50)}), {}), {}, "prices: lack 'x'"),
+        ((scan({"x": walk(50)}), {"x": walk(60)}), {}, "prices: 'x' has 60 bars and had 50 in the scan"),
         ((scan({"x": walk(50)}),), {"params": {}}, "params"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments, options, message):
     with pytest.raises(ParameterError, match=message):
         report(*arguments, **options)
+
+
+def test_times_must_be_as_many_as_closes():
+    with pytest.raises(ShapeError, match="'x' has 51 times for 50 closes"):
+        report(Prices({"x": walk(50)}, {"x": np.arange(51)}))
 
 
 def test_progress_counts_charts():
@@ -363,21 +369,25 @@ def opened(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
 
     @contextlib.contextmanager
-    def opener(page, width=1280, height=900, name="page.html", fragment="", **options):
-        path = page.write(folder / name)
+    def opener(
+        page, width=1280, height=900, fragment="", until="html[data-ready]", script="", complaint=None, **options
+    ):
+        path = page.write(folder / "page.html")
         context = chromium.new_context(viewport={"width": width, "height": height}, offline=True, **options)
         tab = context.new_page()
+        tab.add_init_script(script)
         asked, complaints = [], []
         tab.on("request", lambda request: asked.append(request.url))
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         try:
             tab.goto(path.as_uri() + fragment)
-            tab.wait_for_selector("html[data-ready]")
+            tab.wait_for_selector(until)
             yield tab
             settle(tab)
             assert asked == [path.as_uri()]
-            assert complaints == []
+            assert [text for text in complaints if complaint is None or complaint not in text] == []
+            assert complaint is None or complaints
         finally:
             context.close()
 
@@ -721,6 +731,13 @@ def test_hostile_names_do_no_harm(opened, pages):
             name = row.locator("td").first.text_content()
             assert name == state(tab)["symbol"] == tab.locator("#name").text_content()
             assert name == HOSTILE or len(name) == 1
+
+
+def test_a_browser_that_cannot_unpack_says_so(opened, pages):
+    script = "delete globalThis.DecompressionStream"
+    with opened(pages("demo"), until="#trouble:not([hidden])", script=script, complaint="cannot unpack") as tab:
+        assert "those of 2023 and later can" in tab.locator("#trouble").inner_text()
+        assert tab.locator("#table tbody tr").count() == 20
 
 
 def test_an_empty_scan(opened, pages):

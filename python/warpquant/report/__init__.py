@@ -28,7 +28,7 @@ from warpquant._prices import Times, time_text
 from warpquant._prices import count as counted
 from warpquant.atc import Params
 from warpquant.equity import _whole
-from warpquant.errors import ParameterError
+from warpquant.errors import ParameterError, ShapeError
 from warpquant.plot import _family_labels
 from warpquant.scan import ScanResult, _times_of, scan
 
@@ -128,8 +128,10 @@ def report(
     Raises
     ------
     ParameterError
-        If an argument is out of range, or `params` come with a `ScanResult`, or `prices` with prices, or `prices` lack
-        a symbol of the scan.
+        If an argument is out of range, or `params` come with a `ScanResult`, or `prices` with prices, or `prices` are
+        not those of the scan.
+    ShapeError
+        If a symbol has not as many times as closes.
 
     Examples
     --------
@@ -183,23 +185,28 @@ class _Series:
         self._prices = prices
         self._closes = {} if prices is None else {str(symbol): close for symbol, close in prices.items()}
         self._skips = result.params.nan_policy == "skip"
-        if prices is not None:
-            for row in result.rows:
-                if row.symbol not in self._closes:
-                    raise ParameterError(f"prices: lack {row.symbol!r}, a symbol of the scan")
+        self._bars = {row.symbol: row.bars for row in result.rows}
 
     def of(self, symbol: str) -> tuple[Any, Times | None]:
+        if symbol not in self._closes:
+            raise ParameterError(f"prices: lack {symbol!r}, a symbol of the scan")
         close = np.ascontiguousarray(self._closes[symbol], dtype=np.float64)
         times = _times_of(self._prices, symbol)
-        if not self._skips:
-            return close, times
-        present = np.isfinite(close)
-        return close[present], None if times is None else np.asarray(times)[present]
+        if times is not None and len(times) != len(close):
+            raise ShapeError(f"prices: {symbol!r} has {counted(len(times), 'time')} for {counted(len(close), 'close')}")
+        if self._skips:
+            present = np.isfinite(close)
+            close, times = close[present], None if times is None else np.asarray(times)[present]
+        if len(close) != self._bars[symbol]:
+            raise ParameterError(
+                f"prices: {symbol!r} has {counted(len(close), 'bar')} and had {self._bars[symbol]} in the scan"
+            )
+        return close, times
 
     def last_times(self, symbol: str, bars: int) -> Times | None:
         """Times of the last bars, if they are known and in order."""
         times = self.of(symbol)[1] if self._prices is not None else None
-        if times is None or len(times) < bars:
+        if times is None:
             return None
         times = np.asarray(times)[len(times) - bars :]
         return times if np.all(times[1:] > times[:-1]) else None
@@ -256,7 +263,7 @@ def _chart(close: Any, times: Times | None, params: Params, bars: int, num_threa
     equities = [result[f"{name}_s"][shown] for name in _FAMILY_NAMES]
     signals = [result["average"][shown], *(result[f"{name}_signal"][shown] for name in _FAMILY_NAMES)]
     series: Sequence[Any] = [close, result["direction"][shown], *signals, *equities, *averages]
-    price, equity = price_decimals(close, averages), price_decimals(equities[0], equities)
+    price, equity = price_decimals(close, averages), price_decimals(np.concatenate(equities))
     decimals = [price, 0, *[_SIGNAL_DECIMALS] * len(signals), *[equity] * len(equities), *[price] * len(averages)]
     packed: Packed = pack(series, decimals)
     return {**packed, "start": shown.start, "times": pack_times(None if times is None else times[shown])}
@@ -316,6 +323,8 @@ def _last_bar(result: ScanResult) -> str:
 
 
 def _charts_note(drawn: int, symbols: int) -> str:
+    if symbols == 0:
+        return ""
     if drawn == symbols:
         return "Every symbol has a chart."
     if drawn == 0:

@@ -49,7 +49,7 @@ def pack(series: Sequence[npt.ArrayLike], decimals: Sequence[int]) -> Packed:
     return {"bars": values.shape[1], "decimals": list(decimals), "codes": _text(codes)}
 
 
-def price_decimals(prices: npt.NDArray[np.float64], others: Sequence[npt.NDArray[np.float64]]) -> int:
+def price_decimals(prices: npt.NDArray[np.float64], others: Sequence[npt.NDArray[np.float64]] = ()) -> int:
     """Decimals that leave the smallest price five significant digits, as far as the largest of all values allows."""
     sizes = abs(prices[np.isfinite(prices) & (prices != 0)])
     if not sizes.size:

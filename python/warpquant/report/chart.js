@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The chart of the selected symbol.
 
-const GUTTER = 74, LEAST_BARS = 8, FIRST_BARS = 250;
+const GUTTER = 80, LEAST_BARS = 8, FIRST_BARS = 250;
 const chart = (() => {
   const canvas = $("chart");
   const cache = new Map();
@@ -34,7 +34,7 @@ const chart = (() => {
     if (!has) {
       series = null;
       $("read").replaceChildren();
-      $("no-chart").textContent = row ? "This symbol has no chart in this file: only the strongest symbols have one." : "Nothing was scanned.";
+      $("no-chart").textContent = !row ? "Nothing was scanned." : Object.keys(data.charts).length ? "This symbol has no chart in this file: only the strongest have one." : "This page was made without charts.";
       return;
     }
     const loaded = await load(row.symbol);
@@ -102,13 +102,16 @@ const chart = (() => {
     const plot = width - GUTTER;
     const s = series, i = cursor === null ? lastBar() : cursor;
     const picked = chosen();
+    const title = (text) => ({ text, color: colors.muted, bold: true });
+    const value = (text) => ({ text, color: colors.ink, bold: true });
+    const family = (k, text) => ({ text, color: colors.ink, patch: colors.family[k] });
     const titles = {
-      price: [["Price and averages", colors.muted, true], [plain(s.close[i], s.decimals), colors.ink, true],
-        ...picked.map(([k, j]) => [`${FAMILIES[k].label} ${FAMILIES[k].lengths[j]} ${plain(s.nine[k][j][i], s.decimals)}`, colors.family[k]])],
-      average: [["Average signal", colors.muted, true], [signed(s.average[i], 3), colors.ink, true], ["shaded: direction, dashed: thresholds", colors.muted]],
-      lanes: [["Layer 1: signal of each family", colors.muted, true]],
-      equity: [["Layer 2: equity of each family", colors.muted, true],
-        ...FAMILIES.map((f, k) => [`${f.label} ${plain(s.equities[k][i], clamp(s.equityDecimals, 0, 3))}`, colors.family[k]])],
+      price: [title("Price and averages"), value(plain(s.close[i], s.decimals)), ...picked.map(([k, j]) =>
+        family(k, `${FAMILIES[k].label} ${FAMILIES[k].lengths[j]} ${plain(s.nine[k][j][i], s.decimals)}`))],
+      average: [title("Average signal"), value(signed(s.average[i], 3)), { text: "shaded: direction, dashed: thresholds", color: colors.muted }],
+      lanes: [title("Layer 1: signal of each family")],
+      equity: [title("Layer 2: equity of each family"), ...FAMILIES.map((f, k) =>
+        family(k, `${f.label} ${plain(s.equities[k][i], clamp(s.equityDecimals, 0, 3))}`))],
     };
     const probe = canvas.getContext("2d");
     const heads = headings(probe, titles, plot);
@@ -324,7 +327,7 @@ const chart = (() => {
       ctx.fillStyle = colors.muted;
       ctx.fillText(`${family.label}`, place.plot + 11, middle);
       ctx.textAlign = "right";
-      ctx.fillText(signed(series.signals[k][i], 1).replace(/^([+−])0\.0$/, "$10"), place.plot + GUTTER, middle);
+      ctx.fillText(signed(series.signals[k][i], 2), place.plot + GUTTER, middle);
     });
   }
 

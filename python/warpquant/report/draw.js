@@ -47,17 +47,21 @@ function paper(canvas, width, height) {
   return ctx;
 }
 
-/** Words of several colours in lines of at most this width; gives the height. With `measure` nothing is drawn. */
+/** Words in lines of at most this width, some led by a patch of colour; gives the height. With `measure` nothing is drawn. */
 function words(ctx, items, x, y, width, measure = false) {
   let [left, line] = [x, 0];
-  for (const [text, color, bold] of items) {
+  for (const { text, color, bold, patch } of items) {
     ctx.font = bold ? `600 ${FONT}` : FONT;
-    const size = ctx.measureText(text).width;
+    const size = ctx.measureText(text).width + (patch ? 6 : 0);
     if (left > x && left + size > x + width) [left, line] = [x, line + 1];
     if (!measure) {
       ctx.fillStyle = color;
       ctx.textAlign = "left";
-      ctx.fillText(text, left, y + 8 + 15 * line);
+      ctx.fillText(text, left + (patch ? 6 : 0), y + 8 + 15 * line);
+      if (patch) {
+        ctx.fillStyle = patch;
+        ctx.fillRect(left, y + 3 + 15 * line, 3, 10);
+      }
     }
     left += size + 10;
   }

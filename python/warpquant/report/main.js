@@ -45,7 +45,7 @@ async function start() {
   tableEvents();
   scale();
   showTable();
-  if (typeof DecompressionStream === "undefined") throw new Error("this browser cannot unpack them; those of 2023 and later can");
+  if (typeof DecompressionStream === "undefined") throw new Error("this browser cannot unpack the charts; those of 2023 and later can");
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
   new ResizeObserver(() => { chart.draw(); heat.draw(); }).observe(document.querySelector("main"));
   addEventListener("hashchange", () => { const row = fromAddress(); if (row) select(row); });
@@ -59,11 +59,15 @@ async function start() {
   const withChart = rows.filter((r) => Object.hasOwn(data.charts, r.symbol));
   const first = fromAddress() || withChart[0] || rows[0];
   await Promise.all([first ? select(first) : chart.show(null), heat.load()]);
-  document.documentElement.dataset.ready = Math.round(performance.now());
+  // Behind the callbacks that draw the first pictures.
+  requestAnimationFrame(() => { document.documentElement.dataset.ready = Math.round(performance.now()); });
 }
 
-start().catch((error) => {
+function trouble(error) {
   $("trouble").hidden = false;
-  $("trouble").textContent = `The charts cannot be shown: ${error.message}.`;
-  throw error;
-});
+  $("trouble").textContent = `Something on this page cannot be shown: ${error.message}.`;
+}
+
+addEventListener("unhandledrejection", (event) => trouble(event.reason));
+addEventListener("error", (event) => trouble(event.error || event));
+start();
