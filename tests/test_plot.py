@@ -100,7 +100,7 @@ def test_heatmap(tmp_path):
     assert [label.get_text() for label in heat.get_yticklabels()] == [row.symbol for row in result.rows]
     assert figure.get_suptitle() == "Average signal of 20 symbols"
     strongest = plot.heatmap(result, most=5)
-    kept = {row.symbol for row in sorted(result.rows, key=lambda row: -abs(row.average))[:5]}
+    kept = {row.symbol for row in sorted(result.rows, key=lambda row: (-abs(row.average), row.bars_since_flip))[:5]}
     names = [label.get_text() for label in strongest.axes[0].get_yticklabels()]
     assert names == [row.symbol for row in result.rows if row.symbol in kept]
     assert strongest.get_suptitle() == "Average signal of the strongest 5 of 20 symbols"

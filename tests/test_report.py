@@ -134,7 +134,7 @@ def test_its_table_is_the_scan(demo):
 
 def test_its_charts_are_what_run_gives(demo):
     panel, made, page = demo
-    strongest = sorted(made.result.rows, key=lambda row: -abs(row.average))[:5]
+    strongest = sorted(made.result.rows, key=lambda row: (-abs(row.average), row.bars_since_flip))[:5]
     assert list(page.data["charts"]) == [row.symbol for row in strongest] == list(made.charts)
     for symbol, chart in page.data["charts"].items():
         result = atc.run(panel[symbol], outputs="all", detail=True)

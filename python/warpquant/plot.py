@@ -488,7 +488,9 @@ def heatmap(result: ScanResult, *, most: int | None = None) -> Figure:
     width = max((len(result.recent[row.symbol]) for row in result.rows), default=0)
     if not width:
         raise ParameterError("result: holds no recent signals, so there is nothing to draw")
-    strongest = sorted(result.rows, key=lambda row: (np.isnan(row.average), -abs(row.average)))[:most]
+    from .scan import _strength
+
+    strongest = sorted(result.rows, key=_strength)[:most]
     chosen = {row.symbol for row in strongest}
     rows = [row for row in result.rows if row.symbol in chosen]
     series = [result.recent[row.symbol] for row in rows]

@@ -30,7 +30,7 @@ from warpquant.atc import Params
 from warpquant.equity import _whole
 from warpquant.errors import ParameterError, ShapeError
 from warpquant.plot import _family_labels
-from warpquant.scan import ScanResult, _times_of, scan
+from warpquant.scan import ScanResult, _strength, _times_of, scan
 
 from ._pack import Packed, pack, pack_times, price_decimals
 
@@ -112,7 +112,8 @@ def report(
     bars : int, default 1000
         Bars in a chart, counted from the last. Everything is computed from all bars.
     charts : int, default 50
-        Most symbols with a chart: those with the strongest signals of either sign. The page says so if there are more.
+        Most symbols with a chart: those with the strongest signals of either sign, and of equal ones the
+        latest flip. The page says so if there are more.
     strip : int, default 250
         Bars in the heat map, if prices are given to be scanned; of a `ScanResult` as many as it kept (its `recent`).
     num_threads : int, optional
@@ -156,8 +157,7 @@ def report(
     title = title or f"Trend scan of {len(result.rows):,} symbol{'' if len(result.rows) == 1 else 's'}"
 
     series = _Series(prices, result)
-    strongest = sorted(result.rows, key=lambda row: (np.isnan(row.average), -abs(row.average)))
-    drawn = [row.symbol for row in strongest[:charts]] if prices is not None else []
+    drawn = [row.symbol for row in sorted(result.rows, key=_strength)[:charts]] if prices is not None else []
     pieces = []
     for done, symbol in enumerate(drawn, 1):
         pieces.append(_chart(*series.of(symbol), result.params, bars, num_threads))

@@ -3,7 +3,7 @@
 
 const heat = (() => {
   const canvas = $("map"), box = $("heat-box"), space = $("heat-space");
-  const FOOT = 20, LABELS = 78, TALL = 15, FIT = 560;
+  const FOOT = 20, LABELS = 78, TALL = 15, FIT = 560; // FIT and FOOT make the height of the box in report.css
   let signal = null, times = null, columns = 0, geometry = null, cell = null, waiting = 0;
 
   async function load() {
@@ -19,7 +19,7 @@ const heat = (() => {
     if (signal && !waiting) waiting = requestAnimationFrame(() => { waiting = 0; paint(); });
   }
   function rowsChanged() {
-    if (cell) cell = null;
+    cell = null;
     draw();
   }
 
