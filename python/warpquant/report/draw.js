@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers as text, colours of the scheme, and what both pictures draw with.
 
-const signed = (x, digits) => (Number.isFinite(x) ? (x < 0 ? "−" : x > 0 ? "+" : "") + Math.abs(x).toFixed(digits) : "–");
+const signOf = (x) => (x < 0 ? "−" : x > 0 ? "+" : "");
+const signed = (x, digits) => (Number.isFinite(x) ? signOf(x) + Math.abs(x).toFixed(digits) : "–");
 function plain(x, decimals) {
   if (!Number.isFinite(x)) return "–";
   if (Math.abs(x) >= 1e12 || decimals > 12) return x.toPrecision(6);
@@ -15,7 +16,8 @@ let colors = {};
 function readColors() {
   const style = getComputedStyle(document.documentElement);
   const get = (name) => style.getPropertyValue(`--${name}`).trim();
-  for (const name of ["panel", "ink", "muted", "faint", "line", "up", "down", "blank", "focus"]) colors[name] = get(name);
+  const names = ["panel", "ink", "muted", "faint", "line", "up", "down", "blank", "focus"];
+  for (const name of names) colors[name] = get(name);
   colors.family = get("family").split(" ");
   const stops = get("scale").split(" ").map((hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16)));
   colors.scale = Array.from({ length: 201 }, (_, k) => {
@@ -24,7 +26,8 @@ function readColors() {
   });
   colors.blankRgb = [1, 3, 5].map((k) => parseInt(colors.blank.slice(k, k + 2), 16));
 }
-const shade = (signal) => (Number.isNaN(signal) ? colors.blankRgb : colors.scale[Math.round(100 + 100 * clamp(signal, -1, 1))]);
+const shadeAt = (signal) => colors.scale[Math.round(100 + 100 * clamp(signal, -1, 1))];
+const shade = (signal) => (Number.isNaN(signal) ? colors.blankRgb : shadeAt(signal));
 const rgb = ([r, g, b]) => `rgb(${r} ${g} ${b})`;
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
@@ -47,7 +50,7 @@ function paper(canvas, width, height) {
   return ctx;
 }
 
-/** Words in lines of at most this width, some led by a patch of colour; gives the height. With `measure` nothing is drawn. */
+/** Words in lines of at most this width, some led by a patch of colour; gives the height. Only that with `measure`. */
 function words(ctx, items, x, y, width, measure = false) {
   let [left, line] = [x, 0];
   for (const { text, color, bold, patch } of items) {
@@ -84,4 +87,7 @@ function logTicks(low, high, most) {
   }
   return high / low > 8 && ticks.length <= 2 * most ? ticks : niceTicks(low, high, most).filter((t) => t > 0);
 }
-const tickText = (x) => (x === 0 ? "0" : Math.abs(x) >= 1e6 || Math.abs(x) < 1e-4 ? x.toPrecision(3) : String(+x.toPrecision(6)));
+function tickText(x) {
+  if (x === 0) return "0";
+  return Math.abs(x) >= 1e6 || Math.abs(x) < 1e-4 ? x.toPrecision(3) : String(+x.toPrecision(6));
+}

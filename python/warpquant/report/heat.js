@@ -5,6 +5,7 @@ const heat = (() => {
   const canvas = $("map"), box = $("heat-box"), space = $("heat-space");
   const FOOT = 20, LABELS = 78, TALL = 15, FIT = 560; // FIT and FOOT make the height of the box in report.css
   let signal = null, times = null, columns = 0, geometry = null, cell = null, waiting = 0;
+  let version = 0; // of the order of the rows
 
   async function load() {
     const strip = data.strip;
@@ -20,6 +21,7 @@ const heat = (() => {
   }
   function rowsChanged() {
     cell = null;
+    version++;
     draw();
   }
 
@@ -66,13 +68,22 @@ const heat = (() => {
   function ticks() {
     const most = Math.max(2, Math.floor(geometry.plot / 90));
     if (times) return timeTicks(times, 0, columns - 1, most, 0);
-    return niceTicks(1 - columns, 0, most).filter((t) => Number.isInteger(t)).map((t) => [columns - 1 + t, t === 0 ? "last bar" : `−${-t}`]);
+    const bars = niceTicks(1 - columns, 0, most).filter(Number.isInteger);
+    return bars.map((bar) => [columns - 1 + bar, bar === 0 ? "last bar" : `−${-bar}`]);
   }
 
-  /** One pixel of the picture is the mean of the symbols and bars that fall on it. */
+  let drawn = { key: "", picture: null };
+  /** Draws the cells, anew only if something else is to be seen than the last time. */
   function cells(ctx) {
-    const { each, labels, scroll, visible, plot } = geometry;
     const ratio = canvas.width / canvas.clientWidth;
+    const key = JSON.stringify([geometry, ratio, version, colors.blank]);
+    if (drawn.key !== key) drawn = { key, picture: pictureOf(ctx, ratio) };
+    ctx.putImageData(drawn.picture, Math.round(geometry.labels * ratio), 0);
+  }
+
+  /** One pixel is the mean of the symbols and bars that fall on it. */
+  function pictureOf(ctx, ratio) {
+    const { each, scroll, visible, plot } = geometry;
     const [w, h] = [Math.max(1, Math.round(plot * ratio)), Math.round(visible * ratio)];
     const picture = ctx.createImageData(w, h), pixels = new Uint32Array(picture.data.buffer);
     const across = Math.max(1, Math.ceil(columns / w));
@@ -81,7 +92,7 @@ const heat = (() => {
     let done = -1, doneTo = -1;
     for (let y = 0; y < h; y++) {
       const top = Math.floor((y / ratio + scroll) / each), below = ((y + 1) / ratio + scroll) / each;
-      const bottom = Math.max(top + 1, Math.ceil(below - 1e-9 - (each >= 1 / ratio ? 1 : 0)));
+      const bottom = each * ratio >= 1 ? top + 1 : Math.max(top + 1, Math.ceil(below - 1e-9));
       const at = y * w;
       if (top >= order.length) {
         pixels.fill(word(colors.blankRgb), at, at + w);
@@ -113,7 +124,7 @@ const heat = (() => {
         pixels[at + x] = word(shade(n ? sum / n : NaN));
       }
     }
-    ctx.putImageData(picture, Math.round(labels * ratio), 0);
+    return picture;
   }
 
   function shorten(ctx, text, width) {
@@ -141,7 +152,9 @@ const heat = (() => {
       return;
     }
     const row = order[cell.row], value = signal[row.rank][cell.column];
-    const when = times ? timeText(times, cell.column, 0) : cell.column === columns - 1 ? "last bar" : `${columns - 1 - cell.column} bars before the last`;
+    const before = columns - 1 - cell.column;
+    const place = before === 0 ? "last bar" : `${before} bars before the last`;
+    const when = times ? timeText(times, cell.column, 0) : place;
     const kind = Number.isNaN(value) ? "" : value > 0 ? "long" : value < 0 ? "short" : "b";
     fill($("heat-read"), [["b", row.symbol], ["", `  ${when}  `], [kind, Number.isNaN(value) ? "no bar" : signed(value, 3)]]);
     Object.assign(canvas.dataset, { symbol: row.symbol, column: cell.column });
@@ -188,7 +201,9 @@ const heat = (() => {
     if (cell) {
       const top = cell.row * geometry.each;
       if (top < geometry.scroll) box.scrollTop = top;
-      else if (top + geometry.each > geometry.scroll + geometry.visible) box.scrollTop = top + geometry.each - geometry.visible;
+      else if (top + geometry.each > geometry.scroll + geometry.visible) {
+        box.scrollTop = top + geometry.each - geometry.visible;
+      }
     }
     draw();
   });

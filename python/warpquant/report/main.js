@@ -45,7 +45,9 @@ async function start() {
   tableEvents();
   scale();
   showTable();
-  if (typeof DecompressionStream === "undefined") throw new Error("this browser cannot unpack the charts; those of 2023 and later can");
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error("this browser cannot unpack the charts; those of 2023 and later can");
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
   new ResizeObserver(() => { chart.draw(); heat.draw(); }).observe(document.querySelector("main"));
   addEventListener("hashchange", () => { const row = fromAddress(); if (row) select(row); });

@@ -13,9 +13,14 @@ const COLUMNS = [
   { key: "average", title: "Average", value: (r) => r.average },
   { key: "side", title: "Side", text: true, value: (r) => r.side },
   { key: "direction", title: "Dir", hint: "Direction, latched at the thresholds", value: (r) => r.direction },
-  { key: "flip", title: "Flip", hint: "Bars since the direction took its present value", value: (r) => r.flip, first: "ascending" },
+  {
+    key: "flip", title: "Flip", hint: "Bars since the direction took its present value", first: "ascending",
+    value: (r) => r.flip,
+  },
   { key: "price", title: "Price", hint: "Last close", value: (r) => r.price },
-  ...FAMILIES.map((f, k) => ({ key: f.name, title: f.label, hint: `Layer-1 signal of ${f.label}`, family: true, value: (r) => r.signals[k] })),
+  ...FAMILIES.map((f, k) => ({
+    key: f.name, title: f.label, hint: `Layer-1 signal of ${f.label}`, family: true, value: (r) => r.signals[k],
+  })),
   { key: "time", title: "Last bar", value: (r) => r.time },
   { key: "bars", title: "Bars", value: (r) => r.bars },
 ];
@@ -116,8 +121,8 @@ function showTable() {
   order = rows.filter((r) => (!side || r.side === side)
     && (!texts.length || texts.some((t) => r.symbol.toLowerCase().includes(t)))).sort(compare);
   for (const th of document.querySelectorAll("#table th")) {
-    if (th.dataset.key === sorting.column.key) th.setAttribute("aria-sort", sorting.sign > 0 ? "ascending" : "descending");
-    else th.removeAttribute("aria-sort");
+    if (th.dataset.key !== sorting.column.key) th.removeAttribute("aria-sort");
+    else th.setAttribute("aria-sort", sorting.sign > 0 ? "ascending" : "descending");
   }
   $("table").tBodies[0].replaceChildren();
   entered = 0;
@@ -158,7 +163,9 @@ function tableEvents() {
   body.addEventListener("keydown", (event) => {
     const tr = event.target.closest("tr");
     const at = tr ? order.indexOf(tr.row) : -1;
-    const moves = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 15, PageUp: at - 15, Home: 0, End: order.length - 1 };
+    const moves = {
+      ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 15, PageUp: at - 15, Home: 0, End: order.length - 1,
+    };
     if (event.key === "Enter" || event.key === " ") $("chart").hidden || $("chart").focus();
     else if (event.key in moves) step(moves[event.key], true);
     else return;
@@ -178,10 +185,9 @@ function step(to, focus) {
   enter(place);
   select(row);
   if (focus) row.tr.focus({ preventScroll: true });
-  const [box, at] = [$("table-box"), row.tr.offsetTop];
-  const head = box.querySelector("thead").offsetHeight;
-  if (at < box.scrollTop + head) box.scrollTop = at - head;
-  else if (at + row.tr.offsetHeight > box.scrollTop + box.clientHeight) box.scrollTop = at + row.tr.offsetHeight - box.clientHeight;
+  const box = $("table-box"), head = box.querySelector("thead").offsetHeight;
+  const top = row.tr.offsetTop - head, bottom = row.tr.offsetTop + row.tr.offsetHeight - box.clientHeight;
+  box.scrollTop = clamp(box.scrollTop, bottom, top);
 }
 
 const smooth = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
