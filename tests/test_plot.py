@@ -90,16 +90,16 @@ def test_layers_of_any_prices(tmp_path, draw):
         draw([np.nan])
 
 
-def test_heatmap(tmp_path):
+def test_strips(tmp_path):
     result = scan(data.sp500_20(), recent=90)
-    figure = plot.heatmap(result)
+    figure = plot.strips(result)
     png(figure, tmp_path / "h.png")
     heat, breadth, _ = figure.axes
     (mesh,) = heat.collections
     assert np.array_equal(mesh.get_array(), [result.recent[row.symbol] for row in result.rows])
     assert [label.get_text() for label in heat.get_yticklabels()] == [row.symbol for row in result.rows]
     assert figure.get_suptitle() == "Average signal of 20 symbols"
-    strongest = plot.heatmap(result, most=5)
+    strongest = plot.strips(result, most=5)
     kept = {row.symbol for row in sorted(result.rows, key=lambda row: (-abs(row.average), row.bars_since_flip))[:5]}
     names = [label.get_text() for label in strongest.axes[0].get_yticklabels()]
     assert names == [row.symbol for row in result.rows if row.symbol in kept]
@@ -109,12 +109,12 @@ def test_heatmap(tmp_path):
         assert up[-1] == 100 * np.mean([row.average > 0 for row in result.rows])
 
 
-def test_heatmaps_of_any_size(tmp_path):
+def test_strips_of_any_size(tmp_path):
     for symbols in (1, 130):
-        png(plot.heatmap(scan({f"S{i}": walk(60 + i, i) for i in range(symbols)})), tmp_path / "h.png")
+        png(plot.strips(scan({f"S{i}": walk(60 + i, i) for i in range(symbols)})), tmp_path / "h.png")
     for nothing in (scan({}), scan({"x": walk(60)}, recent=0)):
         with pytest.raises(ParameterError, match="nothing to draw"):
-            plot.heatmap(nothing)
+            plot.strips(nothing)
 
 
 def test_figures_can_be_svg(tmp_path):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of a scan and of single symbols.
 
-`overview` shows a whole scan and `heatmap` the signals of all its symbols; `symbol` shows one symbol bar by bar,
+`overview` shows a whole scan and `strips` the signals of all its symbols; `symbol` shows one symbol bar by bar,
 `signals` and `equities` the two layers behind its average signal. All give a Matplotlib figure that is part of no
 global state; `save` writes it to a file. Blue is up and orange is down throughout, which stays legible without red and
 green.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .scan import Row, ScanResult
 
-__all__ = ["equities", "heatmap", "overview", "save", "signals", "symbol"]
+__all__ = ["equities", "overview", "save", "signals", "strips", "symbol"]
 
 _UP, _DOWN = "#0072B2", "#D55E00"
 _INK, _MUTED, _FAINT = "#1F2933", "#6B7785", "#E3E7EB"
@@ -455,7 +455,7 @@ def overview(result: ScanResult) -> Figure:
     return figure
 
 
-def heatmap(result: ScanResult, *, most: int | None = None) -> Figure:
+def strips(result: ScanResult, *, most: int | None = None) -> Figure:
     """Draw the average signal of every symbol of a scan through time, one row each, the highest signal on top.
 
     Parameters
@@ -482,7 +482,7 @@ def heatmap(result: ScanResult, *, most: int | None = None) -> Figure:
     --------
     >>> import warpquant
     >>> from warpquant import plot, scan
-    >>> figure = plot.heatmap(scan.scan(warpquant.data.sp500_20(), recent=250))
+    >>> figure = plot.strips(scan.scan(warpquant.data.sp500_20(), recent=250))
     """
     most = None if most is None else _whole("most", most, 1)
     width = max((len(result.recent[row.symbol]) for row in result.rows), default=0)
