@@ -378,6 +378,7 @@ def opened(chromium, tmp_path_factory):
         tab.add_init_script(script)
         asked, complaints = [], []
         tab.on("request", lambda request: asked.append(request.url))
+        tab.on("requestfailed", lambda request: request.failure == "csp" and asked.remove(request.url))  # never left
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         try:
@@ -731,6 +732,21 @@ def test_hostile_names_do_no_harm(opened, pages):
             name = row.locator("td").first.text_content()
             assert name == state(tab)["symbol"] == tab.locator("#name").text_content()
             assert name == HOSTILE or len(name) == 1
+
+
+def test_the_policy_stops_what_would_leave(opened, pages):
+    code = """() => new Promise((done) => {
+        const stopped = [];
+        addEventListener("securitypolicyviolation", (event) => {
+            if (stopped.push(event.effectiveDirective) === 3) done(stopped.sort());
+        });
+        new Image().src = "https://example.invalid/x.png";
+        fetch("https://example.invalid/").catch(() => {});
+        document.head.append(Object.assign(document.createElement("script"), { textContent: "document.title = 'x'" }));
+    })"""
+    with opened(pages("demo"), complaint="Content Security Policy") as tab:
+        assert tab.evaluate(code) == ["connect-src", "img-src", "script-src-elem"]
+        assert tab.title() == "Trend scan of 20 symbols"
 
 
 def test_a_browser_that_cannot_unpack_says_so(opened, pages):
