@@ -734,6 +734,20 @@ def test_hostile_names_do_no_harm(opened, pages):
             assert name == HOSTILE or len(name) == 1
 
 
+def test_a_page_that_is_not_laid_out_draws_later(opened, pages):
+    with opened(pages("demo")) as tab:
+        before = picture(tab, "#map")
+        tab.evaluate("document.body.style.display = 'none'")
+        settle(tab)
+        tab.emulate_media(color_scheme="dark")
+        settle(tab)
+        tab.emulate_media(color_scheme="light")
+        tab.evaluate("document.body.style.display = ''")
+        settle(tab)
+        assert np.array_equal(picture(tab, "#map"), before)
+        assert tab.locator("#trouble").is_hidden()
+
+
 def test_the_policy_stops_what_would_leave(opened, pages):
     code = """() => new Promise((done) => {
         const stopped = [];

@@ -102,7 +102,7 @@ const chart = (() => {
   }
 
   function paint() {
-    if (!series || canvas.hidden) return;
+    if (!series || !canvas.clientWidth) return; // hidden, or not laid out
     const width = canvas.clientWidth, narrow = width < 520;
     const plot = width - GUTTER;
     const s = series, i = cursor === null ? lastBar() : cursor;
@@ -279,7 +279,7 @@ const chart = (() => {
       const share = 1 - (y - pane.top) / pane.height, v = f(low) + share * (f(high) - f(low));
       return log ? Math.exp(v) : v;
     };
-    const ticks = (log ? logTicks : niceTicks)(low, high, Math.max(2, Math.floor(pane.height / 42)));
+    const ticks = (log ? logTicks : niceTicks)(low, high, Math.max(2, Math.floor(pane.height / 34)));
     for (const tick of ticks) level(ctx, toY(tick), tickText(tick));
     clipTo(ctx, pane, () => {
       bands(ctx, pane, first, last, 0.05);

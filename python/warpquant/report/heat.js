@@ -26,7 +26,7 @@ const heat = (() => {
   }
 
   function paint() {
-    if (!signal) return;
+    if (!signal || !canvas.clientWidth) return; // not laid out
     const width = canvas.clientWidth, count = order.length;
     const each = $("tall").checked ? TALL : clamp(FIT / Math.max(count, 1), 0.001, 18);
     const total = Math.max(Math.ceil(each * count), 20), visible = Math.min(total, FIT);

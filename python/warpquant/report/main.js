@@ -67,7 +67,7 @@ async function start() {
 
 function trouble(error) {
   $("trouble").hidden = false;
-  $("trouble").textContent = `Something on this page cannot be shown: ${error.message}.`;
+  $("trouble").textContent = `Something on this page cannot be shown: ${error.message}`;
 }
 
 addEventListener("unhandledrejection", (event) => trouble(event.reason));
