@@ -206,6 +206,11 @@ def _freshness(row: Row) -> tuple[float, str]:
     return (math.inf if row.bars_since_flip is None else row.bars_since_flip, row.symbol)
 
 
+def _strength(row: Row) -> tuple[bool, float, float, str]:
+    """Order by the size of the signal whatever its sign, latest flip first among equal ones."""
+    return (math.isnan(row.average), -abs(row.average), *_freshness(row))
+
+
 def _bars_since_flip(direction: npt.NDArray[np.int8]) -> int | None:
     if direction[-1] == 0:
         return None

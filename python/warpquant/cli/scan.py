@@ -20,7 +20,23 @@ from rich.text import Text
 from warpquant import atc
 from warpquant._prices import time_text
 
-from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, progress_bar, say
+from ._app import NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, progress_bar, say
+from ._input import (
+    Demo,
+    Device,
+    Files,
+    MinBars,
+    MinSignal,
+    NumThreads,
+    PriceCol,
+    SymbolCol,
+    TimeCol,
+    TimeFormat,
+    Verbose,
+    check_input,
+    finish,
+    prices_of,
+)
 
 if TYPE_CHECKING:
     from warpquant.scan import Row, ScanResult
@@ -118,27 +134,18 @@ def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show
 @atc_options
 @exit_codes
 def scan(
-    files: Annotated[
-        list[pathlib.Path] | None,
-        typer.Argument(help="CSV, Parquet or Feather files.", exists=True, dir_okay=False, readable=True),
-    ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Scan the sample data of the package.")] = False,
-    symbol_col: Annotated[str | None, typer.Option(help="Column of symbols.")] = None,
-    time_col: Annotated[str | None, typer.Option(help="Column of times.")] = None,
-    price_col: Annotated[str | None, typer.Option(help="Column of prices.")] = None,
-    time_format: Annotated[
-        str | None,
-        typer.Option(help="Format of times that are text, such as %d/%m/%Y."),
-    ] = None,
-    min_signal: Annotated[float, typer.Option(help="Least size of the average signal to be listed.")] = 0.01,
+    files: Files = None,
+    demo: Demo = False,
+    symbol_col: SymbolCol = None,
+    time_col: TimeCol = None,
+    price_col: PriceCol = None,
+    time_format: TimeFormat = None,
+    min_signal: MinSignal = 0.01,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="Most symbols on either list.", show_default="all"),
     ] = None,
-    min_bars: Annotated[
-        int | None,
-        typer.Option(min=1, help="Fewest bars of a symbol.", show_default="the longest average"),
-    ] = None,
+    min_bars: MinBars = None,
     form: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="How to write it.", show_default="by the suffix of --output, else table"),
@@ -152,16 +159,10 @@ def scan(
         typer.Option(file_okay=False, help="Folder for pictures: an overview, and one for each listed symbol."),
     ] = None,
     plot_bars: Annotated[int, typer.Option(min=2, help="Bars in the picture of a symbol.")] = 500,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="as configured"),
-    ] = None,
-    num_threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads.", show_default="all"),
-    ] = None,
+    device: Device = None,
+    num_threads: NumThreads = None,
     quiet: Quiet = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log; twice for more.")] = 0,
+    verbose: Verbose = 0,
     no_color: NoColor = False,
     params: dict[str, Any] = {},  # noqa: B006
 ) -> None:
@@ -170,11 +171,9 @@ def scan(
     Exit codes: 0 all well, 1 the run failed, 2 wrong usage, 3 some symbols failed, 4 device not available,
     5 out of memory, 130 interrupted.
     """
-    from warpquant import data
     from warpquant import scan as scanning
 
-    if bool(files) == demo:
-        raise typer.BadParameter("give either files to scan or --demo" + (", not both" if demo else ""))
+    check_input(files, demo)
     if form is None:
         suffixes = {f".{f.value}": f for f in Format}
         form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
@@ -182,12 +181,8 @@ def scan(
         raise typer.BadParameter("--format parquet needs --output")
     err = console_of(no_color, stderr=True)
     with log_to_stderr(verbose):
-        prices: Any = (
-            data.sp500_20()
-            if demo
-            else scanning.read_prices(
-                files or [], symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
-            )
+        prices = prices_of(
+            files, symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
         )
         with progress_bar(err, quiet, "scanning") as show:
             result = scanning.scan(
@@ -200,15 +195,4 @@ def scan(
                 pictures = _draw(result, prices, plot, plot_bars, show)
             if not quiet:
                 say(f"{pictures} pictures in {plot}")
-    if not quiet:
-        for note in result.warnings:
-            say(f"warning: {note.symbol}: {note.message}")
-        counts = result.counts
-        say(", ".join(f"{number} {what}" for what, number in counts.items()))
-    for failure in result.failures:
-        say(f"failed: {failure.symbol}: {failure.message}")
-    if not result.rows:
-        say("nothing could be scanned")
-        raise typer.Exit(Code.FAILED)
-    if result.failures:
-        raise typer.Exit(Code.SOME_FAILED)
+    finish(result, quiet)
