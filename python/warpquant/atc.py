@@ -39,6 +39,16 @@ __all__ = [
 
 _log = logging.getLogger("warpquant")
 
+
+def __getattr__(name: str) -> Any:
+    """`sweep` stands on backtests, which stand on this module, so it is loaded at first use."""
+    if name == "sweep":
+        from .sweep import sweep
+
+        return sweep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 #: The six families, in the order of every table.
 FAMILIES = ("EMA", "HMA", "WMA", "DEMA", "LSMA", "KAMA")
 _WORDS = tuple(f.lower() for f in FAMILIES)
@@ -270,19 +280,21 @@ class Params:
         ParameterError
             If a name is unknown or given twice, or a value not accepted.
         """
-        fields = {f.name for f in dataclasses.fields(cls)}
         known: dict[str, Any] = {}
         for name, value in values.items():
-            field = _ALIASES.get(name, name)
-            if field not in fields:
-                near = difflib.get_close_matches(name, [*fields, *_ALIASES], 1)
-                raise ParameterError(
-                    f"{name}: is not a parameter of ATC" + (f"; did you mean {near[0]!r}?" if near else "")
-                )
+            field = _field(name)
             if field in known and known[field] != value:
                 raise ParameterError(f"{name}: is another name for {field}, and the two differ")
             known[field] = value
         return cls(**known)
+
+    @classmethod
+    def _trusted(cls, *values: Mapping[str, Any]) -> Params:
+        """Parameters of which every field is given, checked before; `_CHECKED_TOGETHER` says how."""
+        params = object.__new__(cls)
+        for some in values:
+            params.__dict__.update(some)
+        return params
 
     def to_dict(self) -> dict[str, Any]:
         """All parameters and switches by name; `from_dict` takes them back."""
@@ -301,7 +313,7 @@ class Params:
         except KeyError:
             pass
         settings = _core.AtcSettings(
-            lengths=[list(n) for n in self.family_lengths],
+            lengths=self.family_lengths,
             weights=[getattr(self, w) for w in self._WEIGHTS],
             numbers={
                 "la_per_bar": self.La / 1000.0,
@@ -320,6 +332,24 @@ class Params:
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_core_settings"}
+
+
+def _field(name: str) -> str:
+    """The field of `Params` that a name stands for."""
+    field = _ALIASES.get(name, name)
+    if field not in Params.__dataclass_fields__:
+        near = difflib.get_close_matches(name, [*Params.__dataclass_fields__, *_ALIASES], 1)
+        raise ParameterError(f"{name}: is not a parameter of ATC" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return field
+
+
+#: Fields whose values depend on each other in the eyes of `Params`; every other field stands alone. A set is accepted
+#: if each of these parts of it is, with all else at the defaults.
+_CHECKED_TOGETHER: tuple[tuple[str, ...], ...] = (
+    *((field, "robustness", "length_rule", "compat") for field in Params._LENGTHS),
+    *((switch, "compat") for switch in _SWITCHES if switch != "length_rule"),
+    ("long_threshold", "short_threshold"),
+)
 
 
 def _check_short(params: Params, source: Unpacked, label: str) -> None:
