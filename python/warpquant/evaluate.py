@@ -492,8 +492,8 @@ def _scores(
     """The metric of each set in each training, its Sharpe ratio over all bars, and sums over blocks of bars."""
     scores = np.empty((len(study.grid), len(trains)))
     sharpes = np.empty(len(study.grid))
-    whole = (1, study.bars)
-    counted = len(study.grid) > 1 and blocks > 0 and study.bars > 2 * blocks
+    whole = (0, study.bars)
+    counted = len(study.grid) > 1 and blocks > 0 and study.bars >= 2 * blocks
     sums, squares = (np.empty((len(study.grid), blocks)) for _ in range(2))
     at_once = max(1, _POINTS // study.close.size)
     done = 0
@@ -516,8 +516,7 @@ def _choose(scores: Floats) -> int | None:
     """The first of the best; None if none has a value."""
     if np.isnan(scores).all():
         return None
-    best: int = np.nanargmax(scores).item()
-    return best
+    return int(np.flatnonzero(scores == np.nanmax(scores))[0])
 
 
 def _evaluate(
@@ -552,7 +551,7 @@ def _evaluate(
     study = _Study(market.panels[0].close, grid_of(grid), rules, costs, figures, num_threads, device)
     plan = folds_of(study.bars, rules.delay)
     # The whole is a training as well: the one whose best set everybody shows.
-    whole: tuple[Span, ...] = ((1, study.bars),)
+    whole: tuple[Span, ...] = ((0, study.bars),)
     scores, sharpes, sums = _scores(study, [whole, *(train for train, _ in plan)], metric, blocks, progress)
     first = _choose(scores[:, 0])
     if first is None:
@@ -579,7 +578,7 @@ def _evaluate(
     )
     year = math.sqrt(periods_per_year)
     trials = sharpes[np.isfinite(sharpes)] / year
-    about: dict[str, Any] = {"bars": study.bars - 1, "skew": best.values["skew"], "kurtosis": best.values["kurtosis"]}
+    about: dict[str, Any] = {"bars": study.bars, "skew": best.values["skew"], "kurtosis": best.values["kurtosis"]}
     observed = best.values["sharpe"] / year
     variance = float(trials.var(ddof=1)) if len(trials) > 1 else 0.0
     return Evaluation(
@@ -590,7 +589,7 @@ def _evaluate(
         probabilistic_sharpe=probabilistic_sharpe(observed, **about),
         deflated_sharpe=deflated_sharpe(observed, trials=max(1, len(trials)), variance=variance, **about),
         expected_maximum_sharpe=expected_maximum_sharpe(max(1, len(trials)), variance) * year,
-        overfitting=None if sums is None else _overfitting(_blocks_of(study.bars - 1, blocks), *sums),
+        overfitting=None if sums is None else _overfitting(_blocks_of(study.bars, blocks), *sums),
         folds=folds,
         bars=bars,
         returns=returns,
@@ -679,11 +678,11 @@ def walk_forward(
     _flag("anchored", anchored)
 
     def folds_of(bars: int, delay: int) -> list[tuple[tuple[Span, ...], Span]]:
-        first = 1 + train + purge
+        first = train + purge
         if first >= bars:
             raise ShapeError(f"prices: {bars} bars leave none to test on after train={train} and purge={purge}")
         starts = range(first, bars, step)
-        return [(((1 if anchored else s - purge - train, s - purge),), (s, min(s + test, bars))) for s in starts]
+        return [(((0 if anchored else s - purge - train, s - purge),), (s, min(s + test, bars))) for s in starts]
 
     return _evaluate(
         "walk_forward", prices, grid, folds_of, metric=metric, rules=rules, costs=costs,
@@ -746,7 +745,7 @@ def purged_kfold(
     >>> close = warpquant.data.sp500_20()["XOM"][-2000:]
     >>> found = purged_kfold(close, {"length": (20, 28, 40), "La": (0.01, 0.05)}, folds=4)
     >>> [fold.test for fold in found.folds]
-    [(1, 500), (500, 1000), (1000, 1500), (1500, 2000)]
+    [(0, 500), (500, 1000), (1000, 1500), (1500, 2000)]
     """
     folds = _whole("folds", folds, 2)
     purge = None if purge is None else _whole("purge", purge, 0)
@@ -755,10 +754,10 @@ def purged_kfold(
     def folds_of(bars: int, delay: int) -> list[tuple[tuple[Span, ...], Span]]:
         near = delay if purge is None else purge
         after = math.ceil(bars / 100) if embargo is None else embargo
-        edges = [1, *(bars * k // folds for k in range(1, folds)), bars]
+        edges = [bars * k // folds for k in range(folds + 1)]
         plan = []
         for start, stop in itertools.pairwise(edges):
-            sides = ((1, start - near), (stop + near + after, bars))
+            sides = ((0, start - near), (stop + near + after, bars))
             train = tuple((a, b) for a, b in sides if b - a > 1)
             if stop - start < 2 or not train:
                 raise ShapeError(f"prices: {bars} bars are too few for {folds} folds, purge={near} and embargo={after}")

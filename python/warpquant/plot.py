@@ -445,7 +445,7 @@ def heatmap(pivot: Pivot, *, title: str = "") -> Figure:
             if np.isfinite(value):
                 ink = "white" if abs(value) > 0.6 * size else _INK
                 axes.text(column + 0.5, row + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=7, color=ink)
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    row, column = divmod(int(values.argmax()), columns)
     axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=_INK, linewidth=1.8))
     for axis, names in ((axes.xaxis, pivot.columns), (axes.yaxis, pivot.index)):
         every = -(-len(names) // 24)
@@ -520,10 +520,10 @@ def out_of_sample(evaluation: Evaluation, *, title: str = "") -> Figure:
     bottom.set_xlabel("fold", fontsize=8, color=_MUTED)
     _legend(bottom)
     _heading(bottom, "Sharpe ratio of each choice")
+    metric = evaluation.metric
     figure.suptitle(
-        f"{f'{title}   ' if title else ''}{evaluation.metric} out of sample {evaluation.metrics[evaluation.metric]:+.2f}"
-        f", best in sample {evaluation.best.values[evaluation.metric]:+.2f}, deflated Sharpe ratio "
-        f"{evaluation.deflated_sharpe:.2f}",
+        f"{f'{title}   ' if title else ''}{metric} out of sample {evaluation.metrics[metric]:+.2f}, best in sample "
+        f"{evaluation.best.values[metric]:+.2f}, deflated Sharpe ratio {evaluation.deflated_sharpe:.2f}",
         x=0.01, ha="left", fontsize=12, fontweight="bold", color=_INK, parse_math=False,
     )  # fmt: skip
     return figure

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import decimal
 import enum
+import functools
 import io
 import itertools
 import pathlib
@@ -71,12 +72,12 @@ class Signal(str, enum.Enum):
 
 def _value(text: str) -> Any:
     """A value as ATC takes it: whole number, number, true or false, else text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _values(text: str) -> list[Any]:
@@ -107,14 +108,14 @@ def _axes(texts: list[str]) -> dict[str, list[Any]]:
     return axes
 
 
-def _windows(text: str | None, bars: int) -> dict[str, int]:
-    """TRAIN:TEST; half and a tenth of the bars if nothing is said."""
+def _windows(text: str | None, bars: int) -> tuple[int, int]:
+    """TRAIN:TEST; half and a tenth of the bars if nothing is said, so that there are five tests."""
     if text is None:
-        return {"train": max(2, bars // 2), "test": max(1, bars // 10)}
+        return max(2, bars // 2), max(1, -(-bars // 10))
     if not re.fullmatch(r"\d+:\d+", text):
         raise typer.BadParameter(f"--walk-forward: {text!r} is not TRAIN:TEST, as 1000:250")
     train, test = map(int, text.split(":"))
-    return {"train": train, "test": test}
+    return train, test
 
 
 def _percent(value: float) -> str:
@@ -128,9 +129,7 @@ def _figures(values: dict[str, float]) -> list[str]:
 
 
 def _said(varied: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in varied.items()
-    )
+    return ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in varied.items())
 
 
 def _overview(found: dict[str, Evaluation]) -> Table:
@@ -167,7 +166,8 @@ def _top_table(result: SweepResult, metric: str, top: int) -> Table:
     column = result.column(metric)
     order = np.argsort(-column, kind="stable")[: min(top, int(np.isfinite(column).sum()))]
     varied = result.grid.columns(order)
-    title = f"Best {len(order)} of {len(result.grid)} sets, in sample"
+    of = f", mean of {len(result.symbols)} symbols" if result.symbols is not None and len(result.symbols) > 1 else ""
+    title = f"Best {len(order)} of {len(result.grid)} sets, in sample{of}"
     table = Table(title=title, title_style="bold", title_justify="left", box=None, padding=(0, 1, 0, 0))
     shown = [name for name in (*_SHOWN, "trades", "exposure") if name in result.values]
     for name in ("set", *varied, *shown):
@@ -184,17 +184,17 @@ def _print(console: Console, found: dict[str, Evaluation], result: SweepResult, 
     console.print()
     if len(found) == 1:
         (one,) = found.values()
+        sets, sharpe, luck = len(one.grid), one.best.values["sharpe"], one.expected_maximum_sharpe
         pairs = [
-            ("deflated Sharpe ratio", f"{one.deflated_sharpe:.3f}, the probability that {one.best.values['sharpe']:.2f} "
-             f"is skill and no luck"),
-            ("luck of so many", f"{one.expected_maximum_sharpe:.2f} is the Sharpe ratio to expect of the best of "
-             f"{len(one.grid)} sets without skill"),
-            ("probabilistic", f"{one.probabilistic_sharpe:.3f}, had it been the only set"),
-        ]  # fmt: skip
+            ("Sharpe ratio", f"{sharpe:.2f} in sample; {luck:.2f} is to expect of the best of {sets} without skill"),
+            ("deflated", f"{one.deflated_sharpe:.3f} is the probability that it is more than that luck"),
+            ("probabilistic", f"{one.probabilistic_sharpe:.3f} would be that of more than 0, had it been the only set"),
+        ]
         if one.overfitting is not None:
-            share = one.overfitting.probability
-            pairs.append(("overfitting", f"{share:.2f} of the ways to halve the bars: best of one half, below the median "
-                          "of the other"))  # fmt: skip
+            share = f"{one.overfitting.probability:.2f}"
+            pairs.append(
+                ("overfitting", f"in {share} of the ways to halve the bars the best is no better than the median")
+            )
         print_pairs(console, "How much of it is luck", pairs)
         console.print()
         console.print(_fold_table(one))
@@ -291,7 +291,7 @@ def optimize(
             metavar="NAME=VALUES",
             help="Values of a parameter to try: 20:40:2 (both ends included) or 0.01,0.02; length stands for the base "
             "lengths of all six families. Once for each parameter.",
-        ),  # fmt: skip
+        ),
     ] = None,
     symbol: Annotated[
         list[str] | None, typer.Option(help="Symbols to take from the files.", show_default="all")
@@ -376,9 +376,7 @@ def optimize(
     if twice:
         raise typer.BadParameter(f"--{twice[0].replace('_', '-')}: varies in --grid already")
     if folds is not None and (walk_forward is not None or anchored):
-        raise typer.BadParameter(
-            "--folds is for k-fold, --walk-forward and --anchored are for walk-forward; choose one"
-        )
+        raise typer.BadParameter("--folds does not go with --walk-forward and --anchored; choose one of the two")
     if folds is None and embargo is not None:
         raise typer.BadParameter("--embargo goes with --folds")
     if form is None:
@@ -417,14 +415,14 @@ def optimize(
         how = {**trading, "metric": metric, "progress": show}
         if folds is not None:
             return evaluate.purged_kfold(one, sets, folds=folds, purge=purge, embargo=embargo, **how)
-        windows = _windows(walk_forward, bars)
-        return evaluate.walk_forward(one, sets, **windows, anchored=anchored, purge=purge or 0, **how)
+        train, test = _windows(walk_forward, bars)
+        return evaluate.walk_forward(one, sets, train=train, test=test, anchored=anchored, purge=purge or 0, **how)
 
     err = console_of(no_color, stderr=True)
     found: dict[str, Evaluation] = {}
     studied: dict[str, Any] = {}
+    _windows(walk_forward, 2)
     if portfolio:
-        _windows(walk_forward, 2)
         with progress_bar(err, quiet, "evaluating") as show:
             bars = max((len(close) for close in closes.values()), default=0)
             found["portfolio"] = evaluated(closes, bars, show)
@@ -432,7 +430,7 @@ def optimize(
         studied = {name: close for name, close in closes.items() if name in (found["portfolio"].symbols or ())}
     for name, close in {} if portfolio else closes.items():
         with progress_bar(err, quiet, f"evaluating {name}") as show:
-            one = _attempt(lambda name=name, close=close: evaluated(close, len(close), show))
+            one = _attempt(functools.partial(evaluated, close, len(close), show))
         if isinstance(one, str):
             failures.append(Failure(name, "rejected", one))
         else:
