@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib as _importlib
 from typing import Any as _Any
 
-from . import _core, atc, config, data, equity, errors, ma, signals
+from . import _core, atc, backtest, config, data, equity, errors, ma, signals
 from ._core import Array
 from ._devices import to_device
 from ._doctor import doctor
@@ -68,6 +68,7 @@ __all__ = [
     "WarpquantError",
     "__version__",
     "atc",
+    "backtest",
     "compute_atc_signals",
     "config",
     "data",
