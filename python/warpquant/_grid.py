@@ -166,7 +166,7 @@ class Grid(Sequence[Params]):
 
         # Each part of a set that is checked together, in all its combinations; docs/sweep.md counts what that saves.
         alone = {*Params.__dataclass_fields__} - {f for fields in _CHECKED_TOGETHER for f in fields}
-        good = np.ones(self._shape, dtype=bool)
+        refused: list[npt.NDArray[np.bool_]] = []
         refusals: dict[str, None] = {}
         for part in (*_CHECKED_TOGETHER, *((field,) for field in alone)):
             involved = sorted({owner[f] for f in part if f in owner})
@@ -189,8 +189,11 @@ class Grid(Sequence[Params]):
                         common[field] = getattr(params, field)
             if not accepted.all():
                 others = [a for a in range(len(values)) if a not in involved]
-                good &= np.expand_dims(accepted, others)
-        if not good.all():
+                refused.append(~np.expand_dims(accepted, others))
+        if refused:  # else nothing is as large as the grid
+            good = np.ones(self._shape, dtype=bool)
+            for some in refused:
+                good &= ~some
             self._kept = np.flatnonzero(good)
             self._position = np.cumsum(good.ravel()) - 1
             self.skipped = good.size - len(self._kept)
@@ -295,15 +298,8 @@ class Grid(Sequence[Params]):
         rank = [self._rank(name) for name in self.names]
         order = sorted(range(len(rank)), key=rank.__getitem__)
         shape = [self._shape[a] for a in order]
-        total = math.prod(shape)
         family = math.prod(n for n, r in zip(self._shape, rank, strict=True) if r)  # sets with the same averages
-        if family > most:  # families fall into equal pieces, which end where they end
-            size = math.ceil(family / math.ceil(family / most))
-            cuts = [start + more for start in range(0, total, family) for more in range(0, family, size)]
-        else:
-            cuts = list(range(0, total, most // family * family))
-        starts = zip(cuts, np.diff([*cuts, total]), strict=True)
-        for start, count in starts:
+        for start, count in _cuts(math.prod(shape), family, most):
             digits: list[Any] = [0] * len(order)
             if order:
                 for a, d in zip(order, np.unravel_index(np.arange(start, start + count), shape), strict=True):
@@ -319,6 +315,17 @@ class Grid(Sequence[Params]):
     def _rank(name: str) -> int:
         """What changes with a parameter: averages and all else, equities and layer 1, or the vote alone."""
         return 0 if name in _AVERAGES or name == _ALL_LENGTHS else 1 if name in _RATES else 2
+
+
+def _cuts(total: int, family: int, most: int) -> Iterator[tuple[int, int]]:
+    """Where pieces start, and how many sets they hold: whole families, or equal parts of one."""
+    if family <= most:
+        size = most // family * family
+        yield from ((start, min(size, total - start)) for start in range(0, total, size))
+        return
+    size = math.ceil(family / math.ceil(family / most))
+    for first in range(0, total, family):
+        yield from ((first + start, min(size, family - start)) for start in range(0, family, size))
 
 
 def _kinship(params: Params) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ import difflib
 import functools
 import logging
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast, overload
 
@@ -170,6 +171,12 @@ def _lengths(base: int, robustness: str, rule: str, family: str) -> tuple[int, .
     return (base, *(base + o for o in offsets), *(max(1, base - o) for o in offsets))
 
 
+@functools.lru_cache(maxsize=4096)
+def _family_lengths(robustness: str, rule: str, *bases: int) -> tuple[tuple[int, ...], ...]:
+    """Those of six families, once for all sets of a sweep that have them."""
+    return tuple(lengths(base, robustness, rule=rule) for base in bases)
+
+
 @dataclasses.dataclass(frozen=True)
 class Params:
     """Parameters of adaptive trend classification, checked when made.
@@ -303,7 +310,7 @@ class Params:
     @property
     def family_lengths(self) -> tuple[tuple[int, ...], ...]:
         """The nine lengths of each family, in the order of `FAMILIES`."""
-        return tuple(lengths(getattr(self, f), self.robustness, rule=self.length_rule) for f in self._LENGTHS)
+        return _family_lengths(self.robustness, self.length_rule, *_BASES(self))
 
     @property
     def _settings(self) -> Any:
@@ -325,13 +332,16 @@ class Params:
             },
             cutout=self.cutout,
             strategy_mode=bool(self.strategy_mode),
-            switches={s: getattr(self, s) for s in _SWITCHES},
+            switches=dict(zip(_SWITCHES, _CHOICES(self), strict=True)),
         )
         self.__dict__["_core_settings"] = settings
         return settings
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_core_settings"}
+
+
+_BASES, _CHOICES = operator.attrgetter(*Params._LENGTHS), operator.attrgetter(*_SWITCHES)
 
 
 def _field(name: str) -> str:

@@ -433,7 +433,8 @@ class _Study:
 
     @property
     def bars(self) -> int:
-        return self.close.shape[1]
+        bars: int = self.close.shape[1]
+        return bars
 
     def signals(self, params: Sequence[Params]) -> npt.NDArray[Any]:
         """(sets, series, bars)."""
@@ -565,7 +566,9 @@ def _evaluate(
     for position, (train, (start, stop)) in zip(chosen, plan, strict=True):
         picks.append(None if position is None else study.selected(position, train))
         if position is not None:
-            decided = slice(max(0, start - rules.delay), stop - rules.delay)
+            # After the last test there is nothing to follow; the account is valued as it stands.
+            until = stop if stop == plan[-1][1][1] else stop - rules.delay
+            decided = slice(max(0, start - rules.delay), until)
             followed[:, decided] = study.signals([study.grid[position]])[0][:, decided]
     begin, end = plan[0][1][0], plan[-1][1][1]
     record = study.returns(followed, (begin, end))
