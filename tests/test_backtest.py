@@ -63,8 +63,16 @@ def check(prices, signal, rules, costs, label, **more):
     want = reference.follow(prices, signal, rules, costs, **follow)
     scale = np.maximum(np.abs(want["equity"]), 1e-300)
     near(got.equity, want["equity"], TOLERANCE["per bar"], scale, f"{label}: equity")
-    near(got.position, want["position"], TOLERANCE["per bar"], np.maximum(1.0, abs(want["position"])), f"{label}: position")
-    near(got.returns, want["returns"], TOLERANCE["per bar"], np.maximum(0.01, abs(want["returns"])), f"{label}: returns")
+    near(
+        got.position,
+        want["position"],
+        TOLERANCE["per bar"],
+        np.maximum(1.0, abs(want["position"])),
+        f"{label}: position",
+    )
+    near(
+        got.returns, want["returns"], TOLERANCE["per bar"], np.maximum(0.01, abs(want["returns"])), f"{label}: returns"
+    )
     measured = reference.metrics(want, **{k: v for k, v in more.items() if k != "starting"})
     assert list(got.metrics) == list(METRICS)
     for name in METRICS:
@@ -169,6 +177,10 @@ def test_missing_bars_are_as_if_not_there():
         a, b = got.trades(), want.trades()
         np.testing.assert_array_equal(a["entry_bar"], np.flatnonzero(there)[b["entry_bar"]])
         same_bits(a["return"], b["return"])
+    for rules in RULES.values():  # beside others, and alone
+        beside = np.stack([np.full(900, np.nan), price, price])
+        for field, value in bits_of(backtest.run(beside, signal, rules=rules)):
+            same_bits(value[1:], np.stack([dict(bits_of(backtest.run(price, signal, rules=rules)))[field]] * 2), field)
     nothing = backtest.run(np.full(5, np.nan), np.ones(5))
     same_bits(nothing.equity, np.ones(5))
     assert np.isnan(nothing.returns).all()
@@ -292,7 +304,7 @@ def test_axes_before_the_bars_are_broadcast():
     same_bits(made.trades()["series"], np.sort(made.trades()["series"]))
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.float32, np.int64, np.uint8, ">f8"])
+@pytest.mark.parametrize("dtype", [np.int8, np.float32, np.int64, np.uint8])
 def test_types_of_signals_and_prices(dtype):
     price, signal = panel(11, 300, share=0.02), np.sign(np.nan_to_num(np.stack([averages(300, i) for i in range(11)])))
     signal = abs(signal) if dtype == np.uint8 else signal

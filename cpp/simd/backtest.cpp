@@ -31,7 +31,9 @@ struct Tables {
     Filled(const Group& g, const double* const (&tables)[kMaxLanes]) {
       for (int j = 0; j < W; ++j) {
         const int lane = j < g.lanes ? j : 0;
-        series[j] = {reinterpret_cast<const std::byte*>(tables[lane]), sizeof(double), g.bars[lane], 0};
+        // The table of a series without bars has one number all the same, for its lane to hold.
+        const std::int64_t numbers = g.bars[lane] > 0 ? g.bars[lane] : 1;
+        series[j] = {reinterpret_cast<const std::byte*>(tables[lane]), sizeof(double), numbers, 0};
       }
     }
   };

@@ -119,25 +119,36 @@ struct Source {
  private:
   template <class T>
   void fill(bool from_returns) {
-    const auto at = [&](std::int64_t i) { return load_value<T>(prices.data + i * prices.stride); };
-    const auto is_there = [&](double x) { return from_returns ? std::isfinite(x) : x > 0 && x < kTooLarge; };
+    const std::byte* const data = prices.data;
+    const std::int64_t stride = prices.stride;
+    if (stride == sizeof(T))  // known to the compiler, it is several bars at a time
+      fill_from([=](std::int64_t i) { return load_value<T>(data + i * static_cast<std::int64_t>(sizeof(T))); },
+                from_returns);
+    else
+      fill_from([=](std::int64_t i) { return load_value<T>(data + i * stride); }, from_returns);
+  }
+
+  template <class At>
+  void fill_from(At at, bool from_returns) {
+    const auto is_there = [&](double x) {
+      return from_returns ? x - x == 0 : static_cast<bool>((x > 0) & (x < kTooLarge));
+    };
     bars = 0;
     for (std::int64_t i = 0; i < prices.bars; ++i) bars += is_there(at(i));
-    if (!whole()) {
-      present.clear();
-      for (std::int64_t i = 0; i < prices.bars; ++i)
-        if (is_there(at(i))) present.push_back(i);
-    }
-    if (from_returns) {
-      for (std::int64_t i = 0; i < bars; ++i) returns[i] = at(bar(i));
-      return;
-    }
-    double last = bars > 0 ? at(bar(0)) : 1.0;
-    for (std::int64_t i = 0; i < bars; ++i) {
-      const double x = at(bar(i));
-      returns[i] = (x - last) / last;
-      last = x;
-    }
+    if (bars == 0) return;
+    double* const r = returns.data();
+    const auto fill_with = [&](auto value) {
+      r[0] = from_returns ? value(0) : 0.0;
+      if (from_returns)
+        for (std::int64_t i = 1; i < bars; ++i) r[i] = value(i);
+      else
+        for (std::int64_t i = 1; i < bars; ++i) r[i] = (value(i) - value(i - 1)) / value(i - 1);
+    };
+    if (whole()) return fill_with(at);
+    present.clear();
+    for (std::int64_t i = 0; i < prices.bars; ++i)
+      if (is_there(at(i))) present.push_back(i);
+    fill_with([&](std::int64_t i) { return at(present[i]); });
   }
 };
 
@@ -176,9 +187,10 @@ void find_sources(const Request& request, std::span<const Item> items, const std
 
 /// The values of the bars that are there.
 void without_missing(const Source& source, Series& signal, DType type, std::vector<double>& dense) {
-  dense.resize(static_cast<std::size_t>(source.bars));
+  const std::int64_t values = std::max<std::int64_t>(source.bars, 1);
+  dense.assign(static_cast<std::size_t>(values), kNaN);
   for (std::int64_t i = 0; i < source.bars; ++i) dense[i] = value_at(signal, type, source.present[i]);
-  signal = {reinterpret_cast<const std::byte*>(dense.data()), sizeof(double), source.bars, 0};
+  signal = {reinterpret_cast<const std::byte*>(dense.data()), sizeof(double), values, 0};
 }
 
 /// Results of the bars that are there, each at its place; on others the account stays as it is and has no return.

@@ -90,9 +90,9 @@ std::vector<backtest::Item> items_of(const py::array& prices, const std::optiona
   return items;
 }
 
-py::tuple run(const py::array& prices, const std::optional<py::array>& signal, const std::vector<int>& metrics,
-              bool store, const std::map<std::string, double>& numbers, const std::string& sizing, bool every_bar,
-              std::int64_t delay, std::int64_t window, int num_threads, const std::string& simd) {
+py::list run(const py::array& prices, const std::optional<py::array>& signal, const std::vector<int>& metrics,
+             bool store, const std::map<std::string, double>& numbers, const std::string& sizing, bool every_bar,
+             std::int64_t delay, std::int64_t window, int num_threads, const std::string& simd) {
   backtest::Request request = request_of(prices, signal, numbers, sizing, every_bar, delay, window, num_threads, simd);
   std::vector<backtest::Item> items = items_of(prices, signal);
   const std::vector<py::ssize_t> shape(prices.shape(), prices.shape() + prices.ndim());
@@ -119,7 +119,10 @@ py::tuple run(const py::array& prices, const std::optional<py::array>& signal, c
     const py::gil_scoped_release release;
     backtest::run(request, items, targets);
   }
-  return py::make_tuple(measured, per_bar);
+  py::list results;
+  results.append(std::move(measured));
+  results.append(std::move(per_bar));
+  return results;
 }
 
 template <class T, class Field>

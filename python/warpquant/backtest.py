@@ -52,8 +52,8 @@ class Rules:
     Attributes
     ----------
     signal : {'average', 'direction'}, default 'average'
-        'average': a number, by ATC in [-1, 1], that is compared with the levels below. 'direction': only its sign counts.
-        NaN is flat in both.
+        'average': a number, by ATC in [-1, 1], that is compared with the levels below. 'direction': only its sign
+        counts. NaN is flat in both.
     side : {'both', 'long', 'short'}, default 'both'
         Which positions are taken.
     long_above, short_below : float, default 0.1, -0.1
@@ -64,8 +64,8 @@ class Rules:
         Bars from a signal to the first return that it earns. 1: it is filled at the close of its own bar. 0 is refused,
         because a signal knows the close of its bar and cannot have earned what led there.
     sizing : {'full', 'signal', 'volatility'}, default 'full'
-        Share of the equity to hold: `size`; `size` times the average, which counts from 0 to 1 on the side that is held; or
-        `size` times `target_volatility` divided by the annual volatility of the price, at most `max_size`.
+        Share of the equity to hold: `size`; `size` times the average, which counts from 0 to 1 on the side that is
+        held; or `size` times `target_volatility` divided by the annual volatility of the price, at most `max_size`.
     size : float, default 1
         Above 1 is on credit.
     max_size : float, default 1
@@ -75,8 +75,8 @@ class Rules:
     volatility_window : int, default 20
         Returns that the volatility is measured on. Before there are so many, the position is flat.
     rebalance : {'change', 'bar'}, default 'change'
-        'change': trade when the wanted share changes, and let the position run in between. 'bar': trade back to the share
-        on every bar.
+        'change': trade when the wanted share changes, and let the position run in between. 'bar': trade back to the
+        share on every bar.
 
     Raises
     ------
@@ -185,6 +185,9 @@ class Costs:
             object.__setattr__(self, name, value)
 
 
+_RULES, _COSTS = Rules(), Costs()
+
+
 def _is(name: str, value: Any, cls: type) -> None:
     if not isinstance(value, cls):
         raise ParameterError(f"{name}: is a {type(value).__name__}; accepted is warpquant.backtest.{cls.__name__}")
@@ -225,21 +228,30 @@ def _settings(rules: Any, costs: Any, measuring: dict[str, float]) -> tuple[dict
 def _numbers(values: Any, name: str) -> Array:
     """Values as they lie in memory, if the kernels read their type; else as float64. Only signals are read as int8."""
     try:
-        array = np.asarray(values)
+        array = np.asarray(None if isinstance(values, (bytes, bytearray)) else values)
     except ValueError:
         raise ShapeError(f"{name}: is a sequence of sequences of different lengths") from None
-    if array.dtype.kind not in "fiu" or array.dtype in (np.float16, np.longdouble):
-        raise DTypeError(f"{name}: {array.dtype} values are not accepted; accepted are float64, float32 and integers")
-    is_read = array.dtype in (np.float64, np.float32) or (array.dtype == np.int8 and name == "signal")
-    if is_read and array.dtype.isnative:
-        return array
-    return array.astype(np.float64)
+    kind = array.dtype
+    if kind.kind == "O":
+        raise DTypeError(
+            f"{name}: cannot read numbers from {type(values).__name__}; accepted are arrays and lists of numbers"
+        )
+    if kind.kind not in "fiu" or kind in (np.float16, np.longdouble):
+        raise DTypeError(f"{name}: {kind} values are not accepted; accepted are float64, float32 and integers")
+    if not kind.isnative:
+        raise DTypeError(f"{name}: values are big-endian; convert them first, for example with .astype('=f8')")
+    if array.ndim == 0:
+        raise ShapeError(f"{name}: has shape (); at least one axis, that of the bars, is needed")
+    is_read = kind in (np.float64, np.float32) or (kind == np.int8 and name == "signal")
+    return array if is_read else array.astype(np.float64)
 
 
 def _bars_last(source: Unpacked, name: str) -> Array:
     """The series of an argument as one array whose last axis is time; shorter ones end with missing bars."""
     if source.device is not None:
-        raise LayoutError(f"{name}: lives on device {source.device!r}; backtests run on the CPU: copy it to the host first")
+        raise LayoutError(
+            f"{name}: lives on device {source.device!r}; backtests run on the CPU: copy it to the host first"
+        )
     if source.labels is not None:
         series = [_numbers(x, name) for x in source.data]
         padded = np.full((len(series), max(map(len, series), default=0)), np.nan)
@@ -247,8 +259,6 @@ def _bars_last(source: Unpacked, name: str) -> Array:
             row[: len(values)] = values
         return padded
     array = _numbers(source.data, name)
-    if array.ndim == 0:
-        raise ShapeError(f"{name}: is one number; at least one axis of bars is needed")
     if not -array.ndim <= source.axis < array.ndim:
         raise ParameterError(f"axis: {source.axis} is out of range for {name} of shape {array.shape}")
     return np.moveaxis(array, source.axis, -1)
@@ -295,7 +305,8 @@ class Backtest:
     Attributes
     ----------
     position : array
-        Share of the equity that is held from the close of each bar on, below 0 if short: it earns the return of the next.
+        Share of the equity that is held from the close of each bar on, below 0 if short: it earns the return of the
+        next.
     returns : array
         Of the account, costs included; NaN on missing bars.
     equity : array
@@ -352,9 +363,9 @@ class Backtest:
         dict of str to ndarray, or pyarrow.Table
             One row per trade, series by series and in order of time: ``series`` (name, or number in the flattened
             order of the series), ``entry_bar`` and ``exit_bar``, at whose closes ``entry_price`` and ``exit_price`` it
-            was filled, ``side`` (1 long, -1 short), ``size`` (share of the equity at the entry), ``return`` (growth of the
-            equity by the trade, its costs included), ``fees`` (fee and slippage, in units of `starting`), ``bars`` (that
-            it was held) and ``open``: it still is, and counts with the last price.
+            was filled, ``side`` (1 long, -1 short), ``size`` (share of the equity at the entry), ``return`` (growth of
+            the equity by the trade, its costs included), ``fees`` (fee and slippage, in units of `starting`), ``bars``
+            (that it was held) and ``open``: it still is, and counts with the last price.
 
         Raises
         ------
@@ -389,8 +400,8 @@ def run(
     prices: Any,
     signal: Any,
     *,
-    rules: Rules = Rules(),
-    costs: Costs = Costs(),
+    rules: Rules = _RULES,
+    costs: Costs = _COSTS,
     starting: float = 1.0,
     periods_per_year: float = 252.0,
     risk_free: float = 0.0,
@@ -441,7 +452,7 @@ def run(
     >>> average = warpquant.atc.run(close)["average"]
     >>> made = warpquant.backtest.run(close, average, rules=warpquant.backtest.Rules(side="long"))
     >>> made
-    Backtest(1 series, 145 trades)
+    Backtest(1 series, 497 trades)
     """
     start = _positive("starting", starting)
     settings = _settings(rules, costs, _measuring(periods_per_year, risk_free, tail))
@@ -452,11 +463,11 @@ def run(
     where = config._execution(num_threads)
     measured, per_bar = _core.backtest(x, s, list(range(len(METRICS))), True, *settings, *where)
     alike = x.shape == own.shape
-    if alike:
-        per_bar = [_like(source, result) for result in per_bar]
+    position, returns, equity = (_like(source, result) if alike else result for result in per_bar)
     # The list of trades is made when it is asked for, of what prices and signals were.
     inputs = (*(np.broadcast_to(np.copy(_smallest(a)), a.shape) for a in (x, s)), *settings, *where)
-    return Backtest(*per_bar, _named(METRICS, measured), rules, costs, inputs, source.names if alike else None)
+    names = source.names if alike else None
+    return Backtest(position, returns, equity, _named(METRICS, measured), rules, costs, inputs, names)
 
 
 def _smallest(x: Array) -> Array:
@@ -478,8 +489,8 @@ def metrics(
     prices: Any,
     signal: Any,
     *,
-    rules: Rules = Rules(),
-    costs: Costs = Costs(),
+    rules: Rules = _RULES,
+    costs: Costs = _COSTS,
     outputs: Sequence[str] | None = None,
     periods_per_year: float = 252.0,
     risk_free: float = 0.0,
@@ -494,8 +505,8 @@ def metrics(
     prices : array, shape (..., bars)
         As for `run`.
     signal : array, shape (..., bars)
-        As for `run`. float64, float32 and int8 are read where they lie, and prices that are broadcast over many signals are
-        read once.
+        As for `run`. float64, float32 and int8 are read where they lie, and prices that are broadcast over many signals
+        are read once.
     rules : Rules
     costs : Costs
     outputs : sequence of str, optional
@@ -524,9 +535,7 @@ def metrics(
     settings = _settings(rules, costs, _measuring(periods_per_year, risk_free, tail))
     names = _chosen(outputs, METRICS)
     source = unpack(prices, "prices", axis)
-    x, s = _broadcast(
-        _bars_last(source, "prices"), _bars_last(unpack_like(signal, "signal", source, axis), "signal")
-    )
+    x, s = _broadcast(_bars_last(source, "prices"), _bars_last(unpack_like(signal, "signal", source, axis), "signal"))
     measured, _ = _core.backtest(x, s, _indices(names), False, *settings, *config._execution(num_threads))
     return _named(names, measured)
 

@@ -37,7 +37,7 @@ struct Summary {
 
 inline constexpr int kMaxLanes = 8;
 
-/// Up to `Kernels::lanes` series without missing bars.
+/// Up to `Kernels::lanes` series without missing bars. One that has no bars, beside others, has one value all the same.
 struct Group {
   int lanes;
   bool shared;  // the prices of all are those of the first
