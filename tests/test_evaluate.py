@@ -347,12 +347,12 @@ def test_a_portfolio_has_one_set_for_all():
 
 
 def test_pieces_do_not_show(monkeypatch):
-    from warpquant import evaluate
+    from warpquant import _luck, evaluate
 
     closes = np.stack([holes(walk(500)), walk(500, 1)])
     want = walk_forward(closes, GRID, train=200, test=100, costs=COSTS, num_threads=1)
     monkeypatch.setattr(evaluate, "_POINTS", 1)
-    monkeypatch.setattr(evaluate, "_CELLS", 1)
+    monkeypatch.setattr(_luck, "_CELLS", 1)
     seen = []
     got = walk_forward(
         closes, GRID, train=200, test=100, costs=COSTS, num_threads=2, progress=lambda done, total: seen.append(done)

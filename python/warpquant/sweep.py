@@ -537,7 +537,7 @@ def sweep(
     >>> close = warpquant.data.sp500_20()["KO"]
     >>> result = warpquant.atc.sweep(close, {"length": range(20, 41, 10), "La": (0.01, 0.02)}, metrics=["sharpe"])
     >>> len(result), result.best("sharpe").varied
-    (6, {'length': 40, 'La': 0.01})
+    (6, {'length': 20, 'La': 0.01})
     """
     job = _job(outputs, metrics, rules, costs, periods_per_year, risk_free, tail, num_threads, device)
     grid = grid_of(grid)
