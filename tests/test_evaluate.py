@@ -397,6 +397,8 @@ def test_a_single_set_has_nothing_to_overfit():
         (dict(blocks=5), ParameterError, "blocks: 5"),
         (dict(grid={"La": ()}), ParameterError, "grid: La"),
         (dict(periods_per_year=0), ParameterError, "periods_per_year"),
+        (dict(rules={"side": "long"}), ParameterError, "rules: is a dict"),
+        (dict(num_threads=0), ParameterError, "num_threads"),
     ],
 )
 def test_wrong_arguments(how, error, message):

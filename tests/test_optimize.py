@@ -358,9 +358,11 @@ def test_failures_do_not_stop_others():
         "good": walk(100), "text": np.array(["x", "y"]), "huge": np.where(np.arange(100) == 50, 2.0**1001, walk(100)),
         "short": walk(30, 2), "fine": walk(90, 1), "nothing": np.full(100, np.nan),
     }  # fmt: skip
-    result = sweep(prices, {"cutout": (0, 40), "De": (0.03, 0.1)})
+    seen = []
+    result = sweep(prices, {"cutout": (0, 40), "De": (0.03, 0.1)}, progress=lambda *done: seen.append(done))
     assert result.symbols == ("good", "fine")
     assert {f.symbol for f in result.failures} == {"text", "huge", "short", "nothing"}
+    assert seen[-1] == (16, 16)
     (message,) = [f.message for f in result.failures if f.symbol == "short"]
     assert message.startswith("grid[2]: cutout: 40 leaves nothing of 30 bars")
     alone = sweep({"good": walk(100), "fine": walk(90, 1)}, {"cutout": (0, 40), "De": (0.03, 0.1)})
@@ -385,6 +387,10 @@ def test_failures_do_not_stop_others():
         (dict(prices=np.array([True, False])), DTypeError, "prices: hold bool"),
         (dict(num_threads=0), ParameterError, "num_threads"),
         (dict(periods_per_year=0), ParameterError, "periods_per_year"),
+        (dict(prices={"a": walk(90), "b": walk(90)}, costs=Costs(fee=0.6, slippage=0.5)), ParameterError, "costs: fee"),
+        (dict(prices={"a": walk(90)}, rules={"side": "long"}), ParameterError, "rules: is a dict"),
+        (dict(prices={"a": walk(90)}, axis=0), ParameterError, "axis: the series of a mapping"),
+        (dict(prices={1: walk(90), "1": walk(90)}), ParameterError, "prices: two symbols are called '1'"),
         (dict(grid={}, axis=5, prices=panel(2, 90)), Exception, "axis"),
     ],
 )
@@ -603,7 +609,7 @@ def test_command_files_and_failures(tmp_path):
         ("--demo", "-g", "La=1,2", "--folds", "3", "--anchored"),
         ("--demo", "-g", "La=1,2", "--embargo", "3"),
         ("--demo", "-g", "La=1,2", "--metric", "luck"),
-        ("--demo", "-g", "La=1,2", "--symbol", "XXX"),
+        ("--demo", "-g", "La=1,2", "--symbol", "NONE"),
         ("--demo", "-g", "La=1,2", "-f", "parquet"),
         ("--demo", "-g", "La=1,2", "--fee", "2"),
         ("--demo", "-g", "La=1,2", "--long-exit", "0.5"),

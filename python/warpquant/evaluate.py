@@ -182,6 +182,10 @@ class _Study:
         bars: int = self.close.shape[1]
         return bars
 
+    @property
+    def whole(self) -> Span:
+        return 0, self.bars
+
     def signals(self, params: Sequence[Params]) -> npt.NDArray[Any]:
         """(sets, series, bars)."""
         return signals_of(self.close, params, self.rules.signal, num_threads=self.num_threads, device=self.device)
@@ -236,22 +240,22 @@ def _scores(
     blocks: int,
     progress: Callable[[int, int], object] | None,
 ) -> tuple[Floats, Floats, tuple[Floats, Floats] | None]:
-    """The metric of each set in each training, its Sharpe ratio over all bars, and sums over blocks of bars."""
-    scores = np.empty((len(study.grid), len(trains)))
+    """Of each set the metric over all bars and in each training, its Sharpe ratio, and sums over blocks of bars."""
+    scores = np.empty((len(study.grid), 1 + len(trains)))
     sharpes = np.empty(len(study.grid))
-    whole = (0, study.bars)
     counted = len(study.grid) > 1 and blocks > 0 and study.bars >= 2 * blocks
     sums, squares = (np.empty((len(study.grid), blocks)) for _ in range(2))
     at_once = max(1, _POINTS // study.close.size)
     done = 0
     for positions in study.grid.chunks(at_once):
         signals = study.signals(study.grid.take(positions))
-        returns = study.returns(signals, whole)
-        sharpes[positions] = study.metrics(returns, ("sharpe",))["sharpe"]
+        returns = study.returns(signals, study.whole)
+        found = study.metrics(returns, tuple({metric, "sharpe"}))
+        scores[positions, 0], sharpes[positions] = found[metric], found["sharpe"]
         if counted:
             sums[positions], squares[positions] = block_sums(np.nan_to_num(returns), blocks)
         del returns
-        for fold, spans in enumerate(trains):
+        for fold, spans in enumerate(trains, 1):
             scores[positions, fold] = study.metrics(study.in_sample(signals, spans), (metric,))[metric]
         done += len(positions)
         if progress is not None:
@@ -294,16 +298,15 @@ def _evaluate(
             f"prices: symbols have from {sizes[0]} to {sizes[-1]} bars; a portfolio needs the same bars of all"
         )
     rules, costs = rules or Rules(), costs or Costs()
+    backtest._settings(rules, costs, backtest._measuring(periods_per_year, risk_free, tail))
     figures = {"periods_per_year": periods_per_year, "risk_free": risk_free, "tail": tail}
     study = _Study(market.panels[0].close, grid_of(grid), rules, costs, figures, num_threads, device)
     plan = folds_of(study.bars, rules.delay)
-    # The whole is a training as well: the one whose best set everybody shows.
-    whole: tuple[Span, ...] = ((0, study.bars),)
-    scores, sharpes, sums = _scores(study, [whole, *(train for train, _ in plan)], metric, blocks, progress)
+    scores, sharpes, sums = _scores(study, [train for train, _ in plan], metric, blocks, progress)
     first = _choose(scores[:, 0])
     if first is None:
         raise ParameterError(f"metric: {metric!r} has no value for any set; did none of them trade?")
-    best = study.selected(first, whole)
+    best = study.selected(first, [study.whole])
 
     # One account through all tests: what it does at a bar is decided `delay` bars before.
     followed = np.full(study.close.shape, np.nan)
@@ -327,7 +330,8 @@ def _evaluate(
     )
     year = math.sqrt(periods_per_year)
     trials = sharpes[np.isfinite(sharpes)] / year
-    about: dict[str, Any] = {"bars": study.bars, "skew": best.values["skew"], "kurtosis": best.values["kurtosis"]}
+    known = np.isfinite(study.returns(study.signals([best.params])[0], study.whole)).sum()
+    about: dict[str, Any] = {"bars": int(known), "skew": best.values["skew"], "kurtosis": best.values["kurtosis"]}
     observed = best.values["sharpe"] / year
     variance = float(trials.var(ddof=1)) if len(trials) > 1 else 0.0
     return Evaluation(

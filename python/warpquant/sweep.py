@@ -64,9 +64,13 @@ class Market:
 def market_of(prices: Any, axis: int | str | None = None) -> Market:
     """Take prices apart into float64 rows; of a mapping, what is no series of numbers becomes a failure."""
     if isinstance(prices, Mapping):
+        if axis is not None:
+            raise ParameterError("axis: the series of a mapping have no other axis; leave axis out")
         failures = list(prices.failures) if isinstance(prices, Prices) else []
         closes: dict[str, Floats] = {}
         for key, values in prices.items():
+            if str(key) in closes:
+                raise ParameterError(f"prices: two symbols are called {str(key)!r}")
             found = _present(str(key), values, 1)
             if isinstance(found, Failure):
                 failures.append(found)
@@ -171,6 +175,8 @@ def _job(
         raise ParameterError("metrics: neither metrics nor outputs are asked for")
     config._execution(num_threads)
     resolve(device)
+    # What is wrong with these is no fault of a symbol.
+    backtest._settings(test["rules"], test["costs"], backtest._measuring(periods_per_year, risk_free, tail))
     return job
 
 
@@ -196,7 +202,8 @@ def _run(
 ) -> Iterator[tuple[Positions, list[int], Table]]:
     """Positions of some sets, the series with results, and each column as (sets, these series)."""
     at_once, blocks = pieces_of(market, _BACKTEST_POINTS if job.metrics else _SIGNAL_POINTS)
-    done, total = 0, len(grid) * sum(len(block.series) for block in blocks)
+    widths = [len(block.series) for block in blocks]
+    done, total = 0, len(grid) * sum(widths)
     refused: list[Failure] = []
     if on_failure is None and market.failures:
         raise ShapeError(f"prices: {market.failures[0].symbol!r} {market.failures[0].message}")
@@ -220,7 +227,7 @@ def _run(
             if len(left) < len(block.series):
                 blocks[b] = Panel(left, np.concatenate([block.close[:0], *(part.close for part, _ in parts)]))
             series += left
-            done += len(positions) * len(block.series)
+            done += len(positions) * widths[b]
             if progress is not None:
                 progress(done, total)
         if not series:
