@@ -22,7 +22,7 @@ FEW = ("sharpe", "total_return", "max_drawdown", "trades")
 #: Lengths, robustness, rates and thresholds, as somebody who optimises varies them.
 GRID = Grid({
     "length": (14, 20, 28, 36, 50), "robustness": ("Narrow", "Medium", "Wide"), "La": (0.01, 0.02, 0.05),
-    "De": (0.02, 0.03, 0.1), "long_threshold": (0.05, 0.1, 0.2, 0.3),
+    "De": (0.02, 0.03, 0.1), "long_threshold": (0.05, 0.1, 0.2), "short_threshold": (-0.05, -0.1, -0.2),
 })  # fmt: skip
 
 #: 50,000 sets that share lengths, and 50,000 of which each has lengths that few others have.

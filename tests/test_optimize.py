@@ -157,6 +157,12 @@ def test_a_base_does_not_hold_compat_back():
     assert [(p.hma, p.rounding, p.La) for p in grid] == [("sma", "none", 0.5), ("hull", "none", 0.5)]
 
 
+def test_a_base_gives_way_to_axes():
+    assert [p.La for p in Grid({"La": (0.1, 0.2)}, base=Params(La=0.5))] == [0.1, 0.2]
+    with pytest.raises(ParameterError, match=r"^lambda_param: is another name for La, and the two differ"):
+        Grid({"De": (0.1,)}, base={"La": 0.1, "lambda_param": 0.2})
+
+
 def test_a_list_of_sets():
     sets = [{"La": 0.5}, None, Params(hma="sma"), {"hma_len": 20, "La": 0.02}]
     grid = Grid(sets)

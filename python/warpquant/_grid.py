@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .atc import _CHECKED_TOGETHER, _SWITCHES, Params, _checked_one, _choice, _field
+from .atc import _CHECKED_TOGETHER, _SWITCHES, Params, _by_field, _checked_one, _choice, _field
 from .errors import ParameterError
 
 __all__ = ["Grid", "Positions"]
@@ -30,7 +30,7 @@ _RATES = frozenset(("La", "De", "cutout"))
 def _given(base: Params | Mapping[str, Any] | None) -> dict[str, Any]:
     """Fields that differ from the defaults, so that an axis ``compat`` still decides the switches."""
     if not isinstance(base, Params):
-        return {_field(name): value for name, value in (base or {}).items()}
+        return _by_field(base or {})
     standard = Params(compat=base.compat).to_dict()
     return {"compat": base.compat, **{k: v for k, v in base.to_dict().items() if v != standard[k]}}
 
@@ -69,7 +69,7 @@ class Grid(Sequence[Params]):
         ``decay``). ``length`` is the base length of all six families. Or the sets themselves, as for
         `warpquant.atc.run`.
     base : Params or mapping, optional
-        The parameters that do not vary; not with a list of sets.
+        The parameters that do not vary; an axis comes before it. Not with a list of sets.
     invalid : {'raise', 'skip'}, default 'raise'
         What to do about combinations that `Params` refuses, such as a short threshold above the long one. `skipped`
         counts those left out, and `refusals` says why.
@@ -165,10 +165,11 @@ class Grid(Sequence[Params]):
         common: dict[str, Any] = {}
 
         # Each part of a set that is checked together, in all its combinations; docs/sweep.md counts what that saves.
-        alone = {*Params.__dataclass_fields__} - {f for fields in _CHECKED_TOGETHER for f in fields}
+        together = {f for fields in _CHECKED_TOGETHER for f in fields}
+        alone = ((f,) for f in Params.__dataclass_fields__ if f not in together)
         refused: list[npt.NDArray[np.bool_]] = []
         refusals: dict[str, None] = {}
-        for part in (*_CHECKED_TOGETHER, *((field,) for field in alone)):
+        for part in (*_CHECKED_TOGETHER, *alone):
             involved = sorted({owner[f] for f in part if f in owner})
             fixed = {f: base[f] for f in part if f in base and f not in owner}
             accepted = np.ones([len(values[a]) for a in involved], dtype=bool)

@@ -235,12 +235,14 @@ def overfitting_probability(returns: Any, *, blocks: int = 16) -> Overfitting:
 
 
 def even(blocks: int) -> int:
+    """A number of blocks that can be halved, and in not too many ways."""
     if _whole("blocks", blocks, 2) % 2 or blocks > 20:
         raise ParameterError(f"blocks: {blocks} is out of range; accepted are even numbers from 2 to 20")
     return blocks
 
 
 def block_edges(bars: int, blocks: int) -> npt.NDArray[np.int64]:
+    """Where blocks of about equal size begin, and where the last one ends."""
     return np.linspace(0, bars, blocks + 1).astype(np.int64)
 
 
@@ -260,6 +262,7 @@ def _sharpe_of(count: Floats, total: Floats, squares: Floats) -> Floats:
 
 
 def overfitting_of(edges: npt.NDArray[np.int64], sums: Floats, squares: Floats) -> Overfitting:
+    """The same from sums over blocks, which are all that a Sharpe ratio of some of them takes."""
     sets, blocks = sums.shape
     sizes = np.diff(edges).astype(np.float64)
     splits = np.array(list(itertools.combinations(range(blocks), blocks // 2)))
@@ -279,7 +282,7 @@ def overfitting_of(edges: npt.NDArray[np.int64], sums: Floats, squares: Floats) 
         rank = (less + (equal + 1) / 2) / (sets + 1)
         logits[some] = np.log(rank / (1 - rank))
     spread = inside - inside.mean()
-    slope = float(spread @ outside / (spread @ spread)) if spread.any() else math.nan
+    slope = float(spread @ outside / (spread @ spread)) if np.ptp(inside) > 0 else math.nan
     return Overfitting(
         float((logits <= 0).mean()), float((outside < 0).mean()), slope, inside, outside, logits, blocks, sets
     )

@@ -287,13 +287,7 @@ class Params:
         ParameterError
             If a name is unknown or given twice, or a value not accepted.
         """
-        known: dict[str, Any] = {}
-        for name, value in values.items():
-            field = _field(name)
-            if field in known and known[field] != value:
-                raise ParameterError(f"{name}: is another name for {field}, and the two differ")
-            known[field] = value
-        return cls(**known)
+        return cls(**_by_field(values))
 
     @classmethod
     def _trusted(cls, *values: Mapping[str, Any]) -> Params:
@@ -351,6 +345,17 @@ def _field(name: str) -> str:
         near = difflib.get_close_matches(name, [*Params.__dataclass_fields__, *_ALIASES], 1)
         raise ParameterError(f"{name}: is not a parameter of ATC" + (f"; did you mean {near[0]!r}?" if near else ""))
     return field
+
+
+def _by_field(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under the names of the fields."""
+    known: dict[str, Any] = {}
+    for name, value in values.items():
+        field = _field(name)
+        if field in known and known[field] != value:
+            raise ParameterError(f"{name}: is another name for {field}, and the two differ")
+        known[field] = value
+    return known
 
 
 #: Fields whose values depend on each other in the eyes of `Params`; every other field stands alone. A set is accepted
