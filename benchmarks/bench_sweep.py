@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -90,6 +91,11 @@ def main() -> None:
         for what, metrics in (("all metrics", "all"), ("four metrics", FEW)):
             call = functools.partial(sweep, x, grid, metrics=metrics, num_threads=2)
             compare(f"{name}, {what}", (1, len(x)), len(grid), 2, {"sweep": call})
+            before = time.process_time()
+            call()
+            seconds = time.process_time() - before
+            run.note(case=f"{name}, {what}", sets=len(grid), bars=len(x), threads=2, processor_s=seconds)
+            print(f"    {seconds:.2f} s of both processors together", flush=True)
 
     print("walk-forward: all sets on all bars, and on each of the windows")
     x = bench.prices(1, 150 if run.smoke else 5000)[0]
