@@ -10,13 +10,30 @@ constexpr int W = kLanes;
 using V = Pack<W>;
 constexpr double kNaN = __builtin_nan("");
 
-/// W series of doubles that a group has in tables; lanes beyond its own repeat the first.
+/// What each lane has; lanes beyond those of the group repeat the first.
+template <class T>
+struct PerLane {
+  T of[W];
+
+  template <class Of>
+  PerLane(const Group& g, Of lane) {
+    for (int j = 0; j < W; ++j) of[j] = lane(j < g.lanes ? j : 0);
+  }
+};
+
+/// Doubles that a group has in tables.
 struct Tables {
   bool shared;
   const double* first;
   LaneReader<double, W> lanes;
 
-  Tables(const Group& g, const double* const (&tables)[kMaxLanes]) : Tables(g, tables, Filled(g, tables)) {}
+  Tables(const Group& g, const double* const (&tables)[kMaxLanes])
+      : shared(g.shared), first(tables[0]), lanes(PerLane<Series>(g, [&](int j) -> Series {
+                                                    // Without bars there is one number all the same.
+                                                    const std::int64_t numbers = g.bars[j] > 0 ? g.bars[j] : 1;
+                                                    const auto* data = reinterpret_cast<const std::byte*>(tables[j]);
+                                                    return {data, sizeof(double), numbers, 0};
+                                                  }).of) {}
 
   WQ_HD void block(std::int64_t bar, V (&rows)[W]) const {
     if (!shared) return lanes.block<true>(bar, rows);
@@ -24,39 +41,18 @@ struct Tables {
     for (int i = 0; i < W; ++i) rows[i] = V(first[bar + i]);
   }
   V row(std::int64_t bar) const { return shared ? V(first[bar]) : lanes.row(bar); }
-
- private:
-  struct Filled {
-    Series series[W];
-    Filled(const Group& g, const double* const (&tables)[kMaxLanes]) {
-      for (int j = 0; j < W; ++j) {
-        const int lane = j < g.lanes ? j : 0;
-        // The table of a series without bars has one number all the same, for its lane to hold.
-        const std::int64_t numbers = g.bars[lane] > 0 ? g.bars[lane] : 1;
-        series[j] = {reinterpret_cast<const std::byte*>(tables[lane]), sizeof(double), numbers, 0};
-      }
-    }
-  };
-  Tables(const Group& g, const double* const (&tables)[kMaxLanes], const Filled& f)
-      : shared(g.shared), first(tables[0]), lanes(f.series) {}
 };
 
 /// Signals of the type that the caller has.
 struct Signals {
-  struct Filled {
-    Series series[W];
-    explicit Filled(const Group& g) {
-      for (int j = 0; j < W; ++j) series[j] = g.signal[j < g.lanes ? j : 0];
-    }
-  };
-
   DType type;
   LaneReader<double, W> f64;
   LaneReader<float, W> f32;
   LaneReader<std::int8_t, W> i8;
 
-  explicit Signals(const Group& g) : Signals(g, Filled(g)) {}
-  Signals(const Group& g, const Filled& f) : type(g.signal_type), f64(f.series), f32(f.series), i8(f.series) {}
+  explicit Signals(const Group& g) : Signals(g, PerLane<Series>(g, [&](int j) { return g.signal[j]; })) {}
+  Signals(const Group& g, const PerLane<Series>& signal)
+      : type(g.signal_type), f64(signal.of), f32(signal.of), i8(signal.of) {}
 
   WQ_HD void block(std::int64_t bar, V (&rows)[W]) const {
     type == DType::f64 ? f64.block(bar, rows) : type == DType::f32 ? f32.block(bar, rows) : i8.block(bar, rows);
@@ -71,8 +67,9 @@ struct Lengths {
   std::int64_t shortest, longest;
 
   explicit Lengths(const Group& g) : shortest(g.bars[0]), longest(g.bars[0]) {
+    const PerLane<std::int64_t> lanes(g, [&](int j) { return g.bars[j]; });
     for (int j = 0; j < W; ++j) {
-      const std::int64_t n = g.bars[j < g.lanes ? j : 0];
+      const std::int64_t n = lanes.of[j];
       bars.v[j] = static_cast<double>(n);
       shortest = n < shortest ? n : shortest;
       longest = n > longest ? n : longest;
@@ -83,16 +80,12 @@ struct Lengths {
 
 /// Where results per bar go.
 struct Outputs {
-  struct Filled {
-    Sink sinks[W];
-    Filled(const Group& g, const Sink (&given)[kMaxLanes]) {
-      for (int j = 0; j < W; ++j) sinks[j] = given[j < g.lanes ? j : 0];
-    }
-  };
   LaneWriter<double, W> position, returned, equity;
+
   explicit Outputs(const Group& g)
-      : position(Filled(g, g.position).sinks), returned(Filled(g, g.returned).sinks),
-        equity(Filled(g, g.equity).sinks) {}
+      : position(PerLane<Sink>(g, [&](int j) { return g.position[j]; }).of),
+        returned(PerLane<Sink>(g, [&](int j) { return g.returned[j]; }).of),
+        equity(PerLane<Sink>(g, [&](int j) { return g.equity[j]; }).of) {}
 };
 
 template <Sizing kSizing, bool kStore>
@@ -236,7 +229,7 @@ void compound(const Params&, Group& g) {
   summarise(g, now);
 }
 
-/// Sums in two steps, of which the first has this many bars: their error does not grow with the number of bars.
+/// Sums are in two steps, of which the first has this many bars, so that their error hardly grows with the bars.
 constexpr std::int64_t kPart = 128;
 
 /// Sums over the rows of what `add` adds to N numbers; `add(sums, row, present)`.
