@@ -184,6 +184,8 @@ def test_a_list_of_sets():
         ({"robustness": "Wide"}, "grid: robustness: 'Wide' is no sequence"),
         ({"La": (0.1, 0.2, 0.1)}, "grid: La: has 0.1 twice"),
         ({"lengh": (1,)}, "lengh: is not a parameter of ATC"),
+        ({"_LENGTHS": (1,)}, "_LENGTHS: is not a parameter of ATC"),
+        ([{"_WEIGHTS": 1}], r"grid\[0\]: _WEIGHTS: is not a parameter of ATC"),
         ({"La": (0.1,), "lambda_param": (0.2,)}, "grid: lambda_param: La is varied already"),
         ({"length": (20,), "ema_len": (20,)}, "grid: ema_len: ema_len is varied already"),
         ([], "grid: holds no set"),

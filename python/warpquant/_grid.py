@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .atc import _CHECKED_TOGETHER, _SWITCHES, Params, _by_field, _checked_one, _choice, _field
+from .atc import _CHECKED_TOGETHER, _FIELDS, _SWITCHES, Params, _by_field, _checked_one, _choice, _field
 from .errors import ParameterError
 
 __all__ = ["Grid", "Positions"]
@@ -143,7 +143,7 @@ class Grid(Sequence[Params]):
             else:
                 raise ParameterError(made.replace("params[", "grid[", 1))
         self.refusals = tuple(refusals)
-        fields = Params.__dataclass_fields__
+        fields = _FIELDS
         self.names = tuple(
             f for f in fields if f in named or any(getattr(p, f) != getattr(self._sets[0], f) for p in self._sets)
         )
@@ -166,7 +166,7 @@ class Grid(Sequence[Params]):
 
         # Each part of a set that is checked together, in all its combinations; docs/sweep.md counts what that saves.
         together = {f for fields in _CHECKED_TOGETHER for f in fields}
-        alone = ((f,) for f in Params.__dataclass_fields__ if f not in together)
+        alone = ((f,) for f in _FIELDS if f not in together)
         refused: list[npt.NDArray[np.bool_]] = []
         refusals: dict[str, None] = {}
         for part in (*_CHECKED_TOGETHER, *alone):
@@ -331,7 +331,7 @@ def _cuts(total: int, family: int, most: int) -> Iterator[tuple[int, int]]:
 
 def _kinship(params: Params) -> tuple[Any, ...]:
     """Sets next to each other in this order share most."""
-    rest = Params.__dataclass_fields__.keys() - _AVERAGES - _RATES
+    rest = {*_FIELDS} - _AVERAGES - _RATES
     return (
         params.family_lengths,
         *(getattr(params, f) for f in sorted(_AVERAGES)),

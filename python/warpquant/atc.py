@@ -335,14 +335,15 @@ class Params:
         return {k: v for k, v in self.__dict__.items() if k != "_core_settings"}
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Params))
 _BASES, _CHOICES = operator.attrgetter(*Params._LENGTHS), operator.attrgetter(*_SWITCHES)
 
 
 def _field(name: str) -> str:
     """The field of `Params` that a name stands for."""
     field = _ALIASES.get(name, name)
-    if field not in Params.__dataclass_fields__:
-        near = difflib.get_close_matches(name, [*Params.__dataclass_fields__, *_ALIASES], 1)
+    if field not in _FIELDS:
+        near = difflib.get_close_matches(name, [*_FIELDS, *_ALIASES], 1)
         raise ParameterError(f"{name}: is not a parameter of ATC" + (f"; did you mean {near[0]!r}?" if near else ""))
     return field
 
