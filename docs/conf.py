@@ -24,3 +24,5 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 # Types of parameters are written for readers: "array, shape (bars,)".
 nitpick_ignore_regex = [("py:class", ".*"), ("py:obj", ".*")]
+# A word such as `bars`, in the types of parameters, is an attribute of several classes, of which none is meant.
+suppress_warnings = ["ref.python"]

@@ -43,7 +43,7 @@ __version__: str = _core.__version__
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in ("bench", "ext", "memory", "plot", "scan", "tune"):
+    if name in ("bench", "evaluate", "ext", "memory", "plot", "scan", "sweep", "tune"):
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a scan and of single symbols.
+"""Pictures of a scan, of single symbols, and of sweeps.
 
 `overview` shows a whole scan and `strips` the signals of all its symbols; `symbol` shows one symbol bar by bar,
-`signals` and `equities` the two layers behind its average signal. All give a Matplotlib figure that is part of no
-global state; `save` writes it to a file. Blue is up and orange is down throughout, which stays legible without red and
-green.
+`signals` and `equities` the two layers behind its average signal; `heatmap` a metric over two parameters, and
+`out_of_sample` what a choice of parameters came to. All give a Matplotlib figure that is part of no global state; `save`
+writes it to a file. Blue is up and orange is down throughout, which stays legible without red and green.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from .errors import ParameterError, ShapeError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .evaluate import Evaluation
     from .scan import Row, ScanResult
+    from .sweep import Pivot
 
-__all__ = ["equities", "overview", "save", "signals", "strips", "symbol"]
+__all__ = ["equities", "heatmap", "out_of_sample", "overview", "save", "signals", "strips", "symbol"]
 
 _UP, _DOWN = "#0072B2", "#D55E00"
 _INK, _MUTED, _FAINT = "#1F2933", "#6B7785", "#E3E7EB"
@@ -66,7 +68,7 @@ def _tidy(axes: Any, *, grid: str = "y") -> None:
 
 
 def _heading(axes: Any, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=9.5, color=_INK, fontweight="bold", pad=5)
+    axes.set_title(text, loc="left", fontsize=9.5, color=_INK, fontweight="bold", pad=5, parse_math=False)
 
 
 def _up_and_down(axes: Any, up: npt.NDArray[Any], down: npt.NDArray[Any], edges: npt.NDArray[Any]) -> None:
@@ -559,14 +561,18 @@ def _aligned(series: list[npt.NDArray[np.float64]], width: int) -> npt.NDArray[n
     return panel
 
 
-def _draw_strip(axes: Any, series: list[npt.NDArray[np.float64]], longs: int, width: int, *, lines: bool = True) -> Any:
+def _down_up() -> Any:
+    """Colours from orange over white to blue."""
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = (_DOWN, "#F4C9A8", "#F7F7F7", "#A9CCE3", _UP)
-    colors = LinearSegmentedColormap.from_list("down-up", shades).with_extremes(bad=_FAINT)
+    return LinearSegmentedColormap.from_list("down-up", shades).with_extremes(bad=_FAINT)
+
+
+def _draw_strip(axes: Any, series: list[npt.NDArray[np.float64]], longs: int, width: int, *, lines: bool = True) -> Any:
     edges = np.arange(-width, 1) + 0.5
     mesh = axes.pcolormesh(
-        edges, np.arange(len(series) + 1) - 0.5, _aligned(series, width), cmap=colors, vmin=-1, vmax=1
+        edges, np.arange(len(series) + 1) - 0.5, _aligned(series, width), cmap=_down_up(), vmin=-1, vmax=1
     )
     _tidy(axes)
     axes.grid(visible=False)
@@ -591,3 +597,133 @@ def _draw_breadth(axes: Any, series: list[npt.NDArray[np.float64]], width: int) 
     axes.set_yticks((-100, -50, 0, 50, 100), ("100 %", "50 %", "0", "50 %", "100 %"))
     axes.set_xlabel("bars before the last", fontsize=8, color=_MUTED)
     _heading(axes, "Share of all symbols with a positive and a negative signal")
+
+
+def heatmap(pivot: Pivot, *, title: str = "") -> Figure:
+    """Draw a metric over two parameters of a sweep.
+
+    Parameters
+    ----------
+    pivot : Pivot
+        What `warpquant.sweep.SweepResult.pivot` returned.
+    title : str, optional
+        For example the symbol.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One cell for each pair of values, the best one framed. Blue is above zero and orange below. A plateau is worth
+        more than a peak: neighbours of a good set that are bad say that it was luck.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
+    ParameterError
+        If no cell has a value.
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> from warpquant import plot
+    >>> close = warpquant.data.sp500_20()["KO"][-1000:]
+    >>> result = warpquant.atc.sweep(close, {"length": (20, 28), "De": (0.03, 0.1)}, metrics=["sharpe"])
+    >>> figure = plot.heatmap(result.pivot("De", "length", "sharpe"))
+    """
+    values = np.ma.masked_invalid(pivot.values)
+    if not values.count():
+        raise ParameterError("pivot: holds no value, so there is nothing to draw")
+    from matplotlib.patches import Rectangle
+
+    rows, columns = values.shape
+    figure = _figure(min(14.0, 3.2 + 0.62 * columns), min(12.0, 1.7 + 0.36 * rows))
+    axes = figure.subplots()
+    size = float(np.abs(values).max()) or 1.0
+    mesh = axes.pcolormesh(values, cmap=_down_up(), vmin=-size, vmax=size, edgecolors="white", linewidth=1.2)
+    if values.size <= 400:
+        for (row, column), value in np.ndenumerate(pivot.values):
+            if np.isfinite(value):
+                ink = "white" if abs(value) > 0.6 * size else _INK
+                axes.text(column + 0.5, row + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=7, color=ink)
+    row, column = divmod(int(values.argmax()), columns)
+    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=_INK, linewidth=1.8))
+    for axis, names in ((axes.xaxis, pivot.columns), (axes.yaxis, pivot.index)):
+        every = -(-len(names) // 24)
+        axis.set_ticks(np.arange(0, len(names), every) + 0.5, [_short(name) for name in names[::every]])
+    axes.set_xlabel(pivot.x, fontsize=9, color=_INK, parse_math=False)
+    axes.set_ylabel(pivot.y, fontsize=9, color=_INK, parse_math=False)
+    _tidy(axes)
+    axes.grid(visible=False)
+    scale: Any = figure.colorbar(mesh, ax=axes, pad=0.02, fraction=0.05)
+    scale.outline.set_visible(False)
+    scale.ax.tick_params(colors=_MUTED, labelsize=8, length=0)
+    _heading(axes, f"{pivot.metric}, in sample{f': {title}' if title else ''}")
+    return figure
+
+
+def _short(value: Any) -> str:
+    """A value of a parameter, as an axis has room for it."""
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def out_of_sample(evaluation: Evaluation, *, title: str = "") -> Figure:
+    """Draw what chosen sets came to: equity out of sample, and the Sharpe ratios of each fold before and after.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        What `warpquant.evaluate.walk_forward` or `purged_kfold` returned.
+    title : str, optional
+        For example the symbol.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Above, the equity of the account that follows the choices, with a line where the set changes; below, the Sharpe
+        ratio of each choice in sample and out of sample.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> from warpquant import plot
+    >>> from warpquant.evaluate import walk_forward
+    >>> close = warpquant.data.sp500_20()["KO"][-2000:]
+    >>> figure = plot.out_of_sample(walk_forward(close, {"length": (20, 28, 40)}, train=1000, test=250))
+    """
+    figure = _figure(11, 6)
+    top, bottom = figure.subplots(2, 1, height_ratios=(2.2, 1))
+    x = np.arange(len(evaluation.returns))
+    equity = np.cumprod(1.0 + np.nan_to_num(evaluation.returns))
+    _tidy(top)
+    top.plot(x, equity, color=_UP, linewidth=1.3)
+    top.axhline(1, color=_MUTED, linewidth=0.7)
+    starts = np.cumsum([0, *(fold.test[1] - fold.test[0] for fold in evaluation.folds)])
+    for start in starts[1:-1]:
+        top.axvline(start, color=_FAINT, linewidth=1.0)
+    top.set_xlim(0, max(len(x) - 1, 1))
+    top.set_xlabel("bars out of sample; a line where a set is chosen anew", fontsize=8, color=_MUTED)
+    _heading(top, "Equity out of sample")
+
+    folds = np.arange(len(evaluation.folds))
+    before = [fold.chosen.values["sharpe"] if fold.chosen else np.nan for fold in evaluation.folds]
+    after = [fold.metrics["sharpe"] for fold in evaluation.folds]
+    _tidy(bottom)
+    bottom.bar(folds - 0.2, before, 0.38, color=_MUTED, alpha=0.6, label="in sample")
+    bottom.bar(folds + 0.2, after, 0.38, color=_UP, label="out of sample")
+    bottom.axhline(0, color=_MUTED, linewidth=0.7)
+    bottom.set_xticks(folds, [str(n + 1) for n in folds])
+    bottom.set_xlabel("fold", fontsize=8, color=_MUTED)
+    _legend(bottom)
+    _heading(bottom, "Sharpe ratio of each choice")
+    metric = evaluation.metric
+    figure.suptitle(
+        f"{f'{title}   ' if title else ''}{metric} out of sample {evaluation.metrics[metric]:+.2f}, best in sample "
+        f"{evaluation.best.values[metric]:+.2f}, deflated Sharpe ratio {evaluation.deflated_sharpe:.2f}",
+        x=0.01, ha="left", fontsize=12, fontweight="bold", color=_INK, parse_math=False,
+    )  # fmt: skip
+    return figure
