@@ -31,6 +31,7 @@ from .errors import (
     LayoutError,
     ParameterError,
     ShapeError,
+    StateError,
     WarpquantError,
 )
 from .streams import Device, Event, Prepared, Stream, prepare
@@ -40,7 +41,7 @@ __version__: str = _core.__version__
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in ("bench", "memory", "plot", "scan", "tune"):
+    if name in ("bench", "memory", "plot", "scan", "timeframes", "tune", "watch"):
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -64,6 +65,7 @@ __all__ = [
     "ParameterError",
     "Prepared",
     "ShapeError",
+    "StateError",
     "Stream",
     "WarpquantError",
     "__version__",
