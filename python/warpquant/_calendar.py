@@ -24,6 +24,10 @@ _SECOND = 10**9
 _DAY = 86_400 * _SECOND
 _UNITS = {"s": _SECOND, "m": 60 * _SECOND, "h": 3600 * _SECOND}
 _UNIT_DAYS = {"d": 1, "w": 7, "M": 31}
+_ISO = re.compile(
+    r"(\d{4})([-/.])(\d\d)\2(\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9}))?\s?(?:Z|([+-])(\d\d):?(\d\d)?)?)?",
+    re.IGNORECASE,
+)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 #: Marks a missing time; the number that NaT is.
 NO_TIME = int(np.iinfo(np.int64).min)
@@ -31,11 +35,28 @@ NO_TIME = int(np.iinfo(np.int64).min)
 _MONDAY = 4
 
 
+def _text_as_utc(text: str) -> np.datetime64:
+    found = _ISO.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no time in ISO form")
+    year, _, month, day, clock, fraction, sign, off_hours, off_minutes = found.groups()
+    time = np.datetime64(f"{year}-{month}-{day}", "ns")  # which checks the day
+    if clock:
+        parts = clock.split(":")
+        if int(parts[0]) > 23 or int(parts[1]) > 59 or int(parts[-1]) > 59:
+            raise ValueError(f"{text!r} is no time of a day")
+        seconds = sum(int(part) * size for part, size in zip(parts, (3600, 60, 1), strict=False))
+        time += np.timedelta64(seconds * _SECOND + int((fraction or "").ljust(9, "0")), "ns")
+    if sign:
+        off = int(sign + "1") * (int(off_hours) * 3600 + int(off_minutes or 0) * 60)
+        time -= np.timedelta64(off, "s")
+    return time
+
+
 def _as_utc(time: Any) -> np.datetime64:
     """One time as a moment of UTC; without a zone it is one already."""
     if isinstance(time, str):
-        text = time.strip()
-        time = datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+        return _text_as_utc(time)
     if isinstance(time, datetime.datetime) and time.tzinfo is not None:
         since = time - _EPOCH
         micro = (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds

@@ -145,6 +145,9 @@ class Resampler:
     [10.0, nan]
     """
 
+    _TIMES = ("_time", "_open", "_done")
+    _PRICES = ("_price", "_close")
+
     def __init__(self, timeframe: Timeframe | str, symbols: Sequence[str] = (), *, stamp: str = "start") -> None:
         self.timeframe = frame_of(timeframe)
         self.stamp = _checked_stamp(stamp)
@@ -154,6 +157,7 @@ class Resampler:
         self._price = np.full(count, np.nan)  # the last one
         self._open = np.full(count, NO_TIME)  # start of the running bar
         self._done = np.full(count, NO_TIME)  # start of the last finished bar
+        self._close = np.full(count, np.nan)  # its last price
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -162,13 +166,13 @@ class Resampler:
 
     @property
     def running(self) -> tuple[Times, Floats]:
-        """Starts (NaT where there is none) and last prices of the bars that are not finished yet."""
+        """Starts and last prices of the bars that are not finished yet; NaT and NaN where there is none."""
         return self._open.view("datetime64[ns]").copy(), np.where(self._open == NO_TIME, np.nan, self._price)
 
     @property
-    def finished(self) -> Times:
-        """Starts of the last finished bars; NaT where there is none."""
-        return np.array(self._done.view("datetime64[ns]"))
+    def finished(self) -> tuple[Times, Floats]:
+        """Starts and last prices of the last finished bars; NaT and NaN where there is none."""
+        return self._done.view("datetime64[ns]").copy(), self._close.copy()
 
     def update(self, time: Any, prices: Any) -> tuple[Times, Floats]:
         """Take in the prices of one moment.
@@ -224,7 +228,8 @@ class Resampler:
 
     def _finish(self, which: Flags) -> tuple[Times, Floats]:
         starts, closes = np.where(which, self._open, NO_TIME), np.where(which, self._price, np.nan)
-        self._done[which], self._open[which] = self._open[which], NO_TIME
+        self._done[which], self._close[which] = self._open[which], self._price[which]
+        self._open[which] = NO_TIME
         return starts.view("datetime64[ns]"), closes
 
     def update_many(self, times: Any, prices: npt.ArrayLike) -> tuple[Times, Floats]:
@@ -282,15 +287,15 @@ class Resampler:
                 self._open[row] = every[places[-1]]
                 table[row, places[-1]] = np.nan
             if places.size > 1:
-                self._done[row] = every[places[-2]]
+                self._done[row], self._close[row] = every[places[-2]], table[row, places[-2]]
         some = ~np.isnan(table).all(axis=0)
         return every[some].view("datetime64[ns]"), table[:, some]
 
     def close(self, time: Any) -> tuple[Times, Floats]:
         """Finish the running bars that end at a moment or before it; what is returned is as for `update`."""
-        return self._close(instant(time))
+        return self._finish_until(instant(time))
 
-    def _close(self, now: int) -> tuple[Times, Floats]:
+    def _finish_until(self, now: int) -> tuple[Times, Floats]:
         ends = self.timeframe._bounds(self._open)[1]
         return self._finish((self._open != NO_TIME) & (ends <= now))
 
@@ -299,8 +304,10 @@ class Resampler:
         names = _unique(symbols, self._symbols)
         self._symbols += names
         count = len(names)
-        for name, empty in (("_time", NO_TIME), ("_price", np.nan), ("_open", NO_TIME), ("_done", NO_TIME)):
-            setattr(self, name, np.concatenate([getattr(self, name), np.full(count, empty)]))
+        for name in self._TIMES:
+            setattr(self, name, np.r_[getattr(self, name), np.full(count, NO_TIME)])
+        for name in self._PRICES:
+            setattr(self, name, np.r_[getattr(self, name), np.full(count, np.nan)])
 
     def remove(self, symbols: Sequence[str] | str) -> None:
         """Forget symbols.
@@ -313,7 +320,7 @@ class Resampler:
         gone = set(_known(symbols, self._symbols))
         keep = np.array([name not in gone for name in self._symbols], dtype=bool)
         self._symbols = tuple(name for name in self._symbols if name not in gone)
-        for name in ("_time", "_price", "_open", "_done"):
+        for name in (*self._TIMES, *self._PRICES):
             setattr(self, name, getattr(self, name)[keep])
 
 
@@ -360,11 +367,14 @@ class Bars(NamedTuple):
         Whether the call has finished a bar.
     start : ndarray of datetime64[ns], shape (symbols,)
         Start of the bar that the values belong to; NaT where a symbol has none yet.
+    close : ndarray, shape (symbols,)
+        Last price of that bar; NaN where a symbol has none yet.
     """
 
     outputs: dict[str, npt.NDArray[Any]]
     finished: Flags
     start: Times
+    close: Floats
 
 
 class MultiStream:
@@ -496,7 +506,7 @@ class MultiStream:
         finished = ~np.isnat(starts)
         stream = self._streams[name]
         outputs = stream.update(closes) if finished.any() else stream.last()
-        return Bars(outputs, finished, self._resamplers[name].finished)
+        return Bars(outputs, finished, *self._resamplers[name].finished)
 
     def update_many(self, times: Any, prices: npt.ArrayLike) -> dict[str, Bars]:
         """Take in the prices of many moments, such as a history; the state is that after as many calls of `update`.
@@ -527,7 +537,7 @@ class MultiStream:
             stream = self._streams[name]
             if closes.size:
                 stream.update_many(closes)
-            result[name] = Bars(stream.last(), np.asarray(np.isfinite(closes).any(axis=1)), bars.finished)
+            result[name] = Bars(stream.last(), np.asarray(np.isfinite(closes).any(axis=1)), *bars.finished)
         return result
 
     def close(self, time: Any) -> dict[str, Bars]:
@@ -549,21 +559,23 @@ class MultiStream:
             If `time` is not a moment.
         """
         now = instant(time)
-        return {name: self._commit(name, *bars._close(now)) for name, bars in self._resamplers.items()}
+        return {name: self._commit(name, *bars._finish_until(now)) for name, bars in self._resamplers.items()}
 
     def peek(self) -> dict[str, Bars]:
         """The values that the running bars would give if they were finished as they are; nothing changes."""
         result = {}
         for name, bars in self._resamplers.items():
             starts, closes = bars.running
-            outputs = self._streams[name].peek(closes)
-            result[name] = Bars(outputs, np.zeros(len(closes), bool), np.where(np.isnat(starts), bars.finished, starts))
+            done, last = bars.finished
+            none = np.isnat(starts)
+            starts, shown = np.where(none, done, starts), np.where(none, last, closes)
+            result[name] = Bars(self._streams[name].peek(closes), np.zeros(len(closes), bool), starts, shown)
         return result
 
     def last(self) -> dict[str, Bars]:
         """Where each timeframe stands."""
         return {
-            name: Bars(self._streams[name].last(), np.zeros(len(self.symbols), bool), bars.finished)
+            name: Bars(self._streams[name].last(), np.zeros(len(self.symbols), bool), *bars.finished)
             for name, bars in self._resamplers.items()
         }
 
@@ -603,7 +615,7 @@ class MultiStream:
         }
         arrays: dict[str, npt.NDArray[Any]] = {"time": one._time, "price": one._price}
         for i, (name, bars) in enumerate(self._resamplers.items()):
-            arrays |= {f"open{i}": bars._open, f"done{i}": bars._done}
+            arrays |= {f"open{i}": bars._open, f"done{i}": bars._done, f"close{i}": bars._close}
             arrays[f"stream{i}"] = _statefile.packed(self._streams[name])
         return header, arrays
 
@@ -615,10 +627,10 @@ class MultiStream:
             frame = Timeframe(**fields)
             bars = Resampler(frame, header["symbols"], stamp=header["stamp"])
             bars._time, bars._price = arrays["time"].copy(), arrays["price"].copy()
-            bars._open, bars._done = arrays[f"open{i}"], arrays[f"done{i}"]
+            bars._open, bars._done, bars._close = (arrays[f"{name}{i}"] for name in ("open", "done", "close"))
             stream = _statefile.unpacked(atc.Stream, arrays[f"stream{i}"])
             if stream.symbols != bars.symbols or any(
-                len(x) != len(bars.symbols) for x in (bars._time, bars._price, bars._open, bars._done)
+                len(getattr(bars, name)) != len(bars.symbols) for name in (*bars._TIMES, *bars._PRICES)
             ):
                 raise StateError("its parts have different symbols")
             self._resamplers[frame.text], self._streams[frame.text] = bars, stream
