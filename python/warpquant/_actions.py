@@ -88,10 +88,11 @@ class Action:
 
     def close(self, seconds: float) -> int:
         """Let the jobs in the queue end for so long; gives the number of those that did not begin."""
-        if self._thread is None:
+        thread, self._thread = self._thread, None
+        if thread is None:
             return 0
         until = time.monotonic() + seconds
-        while self._queue.unfinished_tasks and time.monotonic() < until and self._thread.is_alive():
+        while self._queue.unfinished_tasks and time.monotonic() < until:
             time.sleep(0.01)
         self._stop.set()
         left = 0
@@ -100,7 +101,7 @@ class Action:
                 self._queue.get_nowait()
                 left += 1
         self._queue.put_nowait(None)
-        self._thread.join(max(0.1, until - time.monotonic()))
+        thread.join(max(0.1, until - time.monotonic()))
         return left
 
     def _work(self) -> None:

@@ -27,7 +27,7 @@ Flags = npt.NDArray[np.bool_]
 _STAMPS = ("start", "end")
 
 
-def _checked_stamp(stamp: str) -> str:
+def checked_stamp(stamp: str) -> str:
     if stamp not in _STAMPS:
         raise ParameterError(f"stamp: {stamp!r} is unknown; accepted are 'start' and 'end'")
     return stamp
@@ -105,7 +105,7 @@ def resample(
     values = np.asarray(prices, dtype=np.float64)
     if values.ndim not in (1, 2) or values.shape[-1] != len(numbers):
         raise ShapeError(f"prices: shape {values.shape} does not fit {len(numbers)} times")
-    starts, closes = _last_of_bars(numbers, np.atleast_2d(values), frame_of(timeframe), _checked_stamp(stamp))
+    starts, closes = _last_of_bars(numbers, np.atleast_2d(values), frame_of(timeframe), checked_stamp(stamp))
     return starts.view("datetime64[ns]"), closes if values.ndim == 2 else closes[0]
 
 
@@ -150,7 +150,7 @@ class Resampler:
 
     def __init__(self, timeframe: Timeframe | str, symbols: Sequence[str] = (), *, stamp: str = "start") -> None:
         self.timeframe = frame_of(timeframe)
-        self.stamp = _checked_stamp(stamp)
+        self.stamp = checked_stamp(stamp)
         self._symbols = _unique(symbols)
         count = len(self._symbols)
         self._time = np.full(count, NO_TIME)  # of the last price

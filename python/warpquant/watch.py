@@ -32,6 +32,7 @@ from ._track import SCHEMA, Change, Counters, Tracker
 from .atc import Params
 from .equity import _number
 from .errors import ParameterError, StateError
+from .timeframes import checked_stamp
 
 __all__ = ["SCHEMA", "Change", "Command", "Counters", "Watch", "Webhook"]
 
@@ -160,6 +161,7 @@ class Watch:
         params = dataclasses.replace(params, nan_policy="skip")
         frames = [f if isinstance(f, Timeframe) else Timeframe(f, tz, session) for f in timeframes]
         self._min_change = None if min_change is None else _number("min_change", min_change, 0.0)
+        checked_stamp(stamp)
         self._columns = Columns(symbol_col, time_col, price_col, time_format)
         self._tracker = Tracker(params, frames, stamp, device, num_threads)
         self._source = _source(source, self._columns)
