@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ._prices import time_text
 from .errors import DTypeError, ParameterError
 
-__all__ = ["NO_TIME", "Ints", "Timeframe", "frame_of", "instant", "instants", "moment"]
+__all__ = ["NO_TIME", "Ints", "Timeframe", "frame_of", "instant", "instants", "moment", "text_instant"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -29,34 +29,38 @@ _ISO = re.compile(
     re.IGNORECASE,
 )
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_FIRST, _LAST = (86_400 * _SECOND * (datetime.date(y, 1, 1).toordinal() - _EPOCH.toordinal()) for y in (1700, 2261))
 #: Marks a missing time; the number that NaT is.
 NO_TIME = int(np.iinfo(np.int64).min)
 #: 1970-01-05 was a Monday.
 _MONDAY = 4
 
 
-def _text_as_utc(text: str) -> np.datetime64:
+@functools.lru_cache(maxsize=4096)
+def text_instant(text: str) -> int:
+    """A time in ISO form as nanoseconds since 1970 in UTC; without a zone it is one of UTC."""
     found = _ISO.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no time in ISO form")
     year, _, month, day, clock, fraction, sign, off_hours, off_minutes = found.groups()
-    time = np.datetime64(f"{year}-{month}-{day}", "ns")  # which checks the day
+    seconds = 86_400 * (datetime.date(int(year), int(month), int(day)).toordinal() - _EPOCH.toordinal())
     if clock:
-        parts = clock.split(":")
-        if int(parts[0]) > 23 or int(parts[1]) > 59 or int(parts[-1]) > 59:
+        parts = [int(part) for part in clock.split(":")]
+        if parts[0] > 23 or max(parts[1:]) > 59:
             raise ValueError(f"{text!r} is no time of a day")
-        seconds = sum(int(part) * size for part, size in zip(parts, (3600, 60, 1), strict=False))
-        time += np.timedelta64(seconds * _SECOND + int((fraction or "").ljust(9, "0")), "ns")
+        seconds += sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=False))
     if sign:
-        off = int(sign + "1") * (int(off_hours) * 3600 + int(off_minutes or 0) * 60)
-        time -= np.timedelta64(off, "s")
-    return time
+        seconds -= int(sign + "1") * (int(off_hours) * 3600 + int(off_minutes or 0) * 60)
+    number = seconds * _SECOND + int((fraction or "").ljust(9, "0"))
+    if not _FIRST <= number < _LAST:
+        raise ValueError("a time outside of the years 1700 to 2260")
+    return number
 
 
 def _as_utc(time: Any) -> np.datetime64:
     """One time as a moment of UTC; without a zone it is one already."""
     if isinstance(time, str):
-        return _text_as_utc(time)
+        return np.datetime64(text_instant(time), "ns")
     if isinstance(time, datetime.datetime) and time.tzinfo is not None:
         since = time - _EPOCH
         micro = (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds

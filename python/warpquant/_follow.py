@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from . import _prices
-from ._calendar import instants
+from ._calendar import instants, text_instant
 from .errors import ParameterError
 
 __all__ = ["Bad", "Columns", "FileSource", "FolderSource", "LinesSource", "Record", "Source", "Taken", "records_of"]
@@ -126,7 +126,9 @@ def _time_of(value: Any, form: str | None) -> int | None:
             return _whole_time(whole, value) + round((value - whole) * 10**6) * 1000
         if isinstance(value, int):
             return _whole_time(value, value)
-        return int(instants(value))
+        if isinstance(value, str):
+            return text_instant(value)
+        raise ValueError(f"{value!r:.60} is no time")
     except (ValueError, TypeError, OverflowError) as error:
         raise _Unusable("no_time", str(error).removeprefix("times: ")) from None
 

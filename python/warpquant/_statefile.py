@@ -22,6 +22,8 @@ __all__ = ["Arrays", "packed", "read", "unpacked", "write"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _HEADER = "header"
+#: Where files that are read back at once need not wait for a disk.
+_IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
 
 
 class _Saves(Protocol):
@@ -78,15 +80,15 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[
 
 def packed(stream: _Saves) -> npt.NDArray[np.uint8]:
     """What an object writes by its `save`, as an array that goes into a file of ours."""
-    with tempfile.TemporaryDirectory(prefix="warpquant-") as folder:
+    with tempfile.TemporaryDirectory(prefix="warpquant-", dir=_IN_MEMORY) as folder:
         file = pathlib.Path(folder, "state")
         stream.save(str(file))
         return np.frombuffer(file.read_bytes(), np.uint8)
 
 
-def unpacked(cls: Any, data: npt.NDArray[np.uint8]) -> Any:
-    """The object again, by its `load`."""
-    with tempfile.TemporaryDirectory(prefix="warpquant-") as folder:
+def unpacked(cls: Any, data: npt.NDArray[np.uint8], **how: Any) -> Any:
+    """The object again, by its `load` with these arguments."""
+    with tempfile.TemporaryDirectory(prefix="warpquant-", dir=_IN_MEMORY) as folder:
         file = pathlib.Path(folder, "state")
         file.write_bytes(data.tobytes())
-        return cls.load(str(file))
+        return cls.load(str(file), **how)

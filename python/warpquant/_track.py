@@ -19,7 +19,7 @@ from ._calendar import NO_TIME, Timeframe, moment
 from ._follow import Bad, Record
 from .atc import Params
 from .errors import StateError
-from .timeframes import MultiStream
+from .timeframes import MultiStream, execution
 
 __all__ = ["SCHEMA", "Change", "Counters", "Tracker"]
 
@@ -189,13 +189,13 @@ class Tracker:
     def __init__(
         self, params: Params, timeframes: Sequence[Timeframe], stamp: str, device: str | None, num_threads: int | None
     ) -> None:
-        how: dict[str, Any] = {"outputs": _OUTPUTS, "device": device, "num_threads": num_threads}
+        self._how = execution(device, num_threads)
         self._stream: Any = None
         self._frames: MultiStream | None = None
         if timeframes:
-            self._frames = MultiStream(params, (), timeframes, stamp=stamp, **how)
+            self._frames = MultiStream(params, (), timeframes, stamp=stamp, outputs=_OUTPUTS, **self._how)
         else:
-            self._stream = atc.Stream(params, (), **how)
+            self._stream = atc.Stream(params, (), outputs=_OUTPUTS, **self._how)
         self._told = {name: _Told() for name in ([f.text for f in timeframes] or [""])}
         self._rows: dict[str, int] = {}
         self._time = np.zeros(0, np.int64)
@@ -360,11 +360,11 @@ class Tracker:
         for k, told in enumerate(self._told.values()):
             told.values = {name: arrays[f"told{k}_{name}"].copy() for name in told.values}
         if self._frames is None:
-            self._stream = _statefile.unpacked(atc.Stream, arrays["stream"])
+            self._stream = _statefile.unpacked(atc.Stream, arrays["stream"], **self._how)
             symbols = self._stream.symbols
         else:
             of_frames = {n.removeprefix("frames_"): x for n, x in arrays.items() if n.startswith("frames_")}
-            self._frames = MultiStream._from_state(header["frames"], of_frames)
+            self._frames = MultiStream._from_state(header["frames"], of_frames, **self._how)
             symbols = self._frames.symbols
         if tuple(symbols) != self.symbols or len(self._time) != len(symbols):
             raise StateError("its parts have different symbols")

@@ -355,6 +355,12 @@ def _block(times: Any, prices: npt.ArrayLike, symbols: Sequence[str]) -> tuple[I
     return numbers, values
 
 
+def execution(device: str | None, num_threads: int | None) -> dict[str, Any]:
+    """Where streams compute, as far as that is said; else they decide."""
+    given = {"device": device, "num_threads": num_threads}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 class Bars(NamedTuple):
     """Where one timeframe stands.
 
@@ -440,10 +446,8 @@ class MultiStream:
             raise ParameterError(f"timeframes: {[f.text for f in frames]} are none, or name one twice")
         self._resamplers = {f.text: Resampler(f, symbols, stamp=stamp) for f in frames}
         names = next(iter(self._resamplers.values())).symbols
-        self._streams = {
-            f.text: atc.Stream(params, names, outputs=tuple(outputs), device=device, num_threads=num_threads)
-            for f in frames
-        }
+        how = execution(device, num_threads)
+        self._streams = {f.text: atc.Stream(params, names, outputs=tuple(outputs), **how) for f in frames}
 
     @property
     def _any(self) -> Resampler:
@@ -620,7 +624,7 @@ class MultiStream:
         return header, arrays
 
     @classmethod
-    def _from_state(cls, header: Mapping[str, Any], arrays: _statefile.Arrays) -> MultiStream:
+    def _from_state(cls, header: Mapping[str, Any], arrays: _statefile.Arrays, **how: Any) -> MultiStream:
         self = cls.__new__(cls)
         self._resamplers, self._streams = {}, {}
         for i, fields in enumerate(header["timeframes"]):
@@ -628,7 +632,7 @@ class MultiStream:
             bars = Resampler(frame, header["symbols"], stamp=header["stamp"])
             bars._time, bars._price = arrays["time"].copy(), arrays["price"].copy()
             bars._open, bars._done, bars._close = (arrays[f"{name}{i}"] for name in ("open", "done", "close"))
-            stream = _statefile.unpacked(atc.Stream, arrays[f"stream{i}"])
+            stream = _statefile.unpacked(atc.Stream, arrays[f"stream{i}"], **how)
             if stream.symbols != bars.symbols or any(
                 len(getattr(bars, name)) != len(bars.symbols) for name in (*bars._TIMES, *bars._PRICES)
             ):
@@ -647,8 +651,17 @@ class MultiStream:
         _statefile.write(path, self._KIND, *self._state())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> MultiStream:
+    def load(
+        cls, path: str | os.PathLike[str], *, device: str | None = None, num_threads: int | None = None
+    ) -> MultiStream:
         """The state that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        device, num_threads
+            As in `warpquant.atc.Stream`.
 
         Raises
         ------
@@ -657,6 +670,6 @@ class MultiStream:
         """
         header, arrays = _statefile.read(path, cls._KIND)
         try:
-            return cls._from_state(header, arrays)
+            return cls._from_state(header, arrays, **execution(device, num_threads))
         except (KeyError, TypeError, ParameterError, StateError) as error:
             raise StateError(f"{path}: cannot be used: {error}") from error

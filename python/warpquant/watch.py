@@ -355,8 +355,8 @@ class Watch:
             self._log.write(dataclasses.replace(c, again=False) for c in changes if c.seq > known)
         show(changes)
         self._outbox = []
-        for change in changes:
-            if change.is_flip and not again:  # at most once: what a killed run began is not begun again
+        for change in changes if self._actions and not again else ():
+            if change.is_flip:  # at most once: what a killed run began is not begun again
                 job = Job(change.seq, f"{self._id}-{change.seq}", change.to_json().encode())
                 for action in self._actions:
                     if not action.submit(job):
