@@ -23,4 +23,6 @@ napoleon_numpy_docstring = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 # Types of parameters are written for readers: "array, shape (bars,)".
+# Their words, and parameters in backticks, may be names of several attributes and refer to none of them.
+suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [("py:class", ".*"), ("py:obj", ".*")]

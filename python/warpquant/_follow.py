@@ -323,7 +323,7 @@ class _Tail:
         file = self._open(self.path)
         if self._inode is None or (file is not None and self._is_known(file)):
             return file
-        for other in self._siblings(self._inode):
+        for other in self._siblings(self._inode) if self._offset else []:  # without contents none can be known
             moved = self._open(other)
             if moved is not None and self._is_known(moved):
                 return moved

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -361,7 +361,8 @@ def execution(device: str | None, num_threads: int | None) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-class Bars(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Bars:
     """Where one timeframe stands.
 
     Attributes

@@ -105,11 +105,6 @@ class Watch:
     device, num_threads
         As in `warpquant.atc.Stream`.
 
-    Attributes
-    ----------
-    counters : Counters
-        What it has done.
-
     Raises
     ------
     ParameterError
@@ -172,7 +167,7 @@ class Watch:
             collections.Counter()
         )  # flips, and actions that are to be told of them
         self._is_dirty, self._saved_at = False, time.monotonic()
-        self._wake = os.pipe()
+        self._wake: tuple[int, ...] = os.pipe()
         self._is_stopped = False
         self._config = {
             "source": "-" if str(source) == "-" else str(pathlib.Path(source).resolve()),
@@ -181,9 +176,10 @@ class Watch:
             "stamp": stamp,
         }
         self._state = None if state is None else pathlib.Path(state)
-        self._lock = None if self._state is None else _locked(self._state)
+        self._lock: int | None = None
         self._log: _ChangeLog | None = None
         try:
+            self._lock = None if self._state is None else _locked(self._state)
             self._log = None if output is None else _ChangeLog(pathlib.Path(output))
             if self._state is not None and self._state.exists():
                 self._restore()
@@ -400,6 +396,7 @@ class Watch:
             self._lock = None
         for end in self._wake:
             os.close(end)
+        self._wake = ()
 
 
 def _source(source: str | os.PathLike[str], columns: Columns) -> Source:
