@@ -381,6 +381,23 @@ def test_symbols_come_and_go():
     assert stream.symbols == ("B", "C")
 
 
+def test_real_prices(shared):
+    """Quarter hours of four perpetual futures over a change of the clocks: history, then bar by bar."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = shared / "data/crypto/perp_15m_2024_2025.parquet"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in the shared folder")
+    table = parquet.read_table(path, columns=["symbol", "ts", "close"]).to_pandas()
+    wide = table.pivot(index="ts", columns="symbol", values="close").loc["2025-03-01":"2025-04-20"].iloc[:, :4]
+    times, prices = wide.index.tz_convert(None).to_numpy(), wide.to_numpy().T
+    frames = ("1h", "4h", "1d", "1w")
+    stream = MultiStream({"compat": "pine"}, list(wide.columns), frames, tz=NEW_YORK, outputs=OUTPUTS)
+    stream.update_many(times[:-600], prices[:, :-600])
+    for time, row in zip(times[-600:], prices[:, -600:].T, strict=True):
+        stream.update(time, row)
+    check(stream, times, prices, {"compat": "pine"}, frames, NEW_YORK)
+
+
 # ---- saved states
 
 

@@ -222,10 +222,11 @@ class Timeframe:
         if unit in _UNIT_DAYS and count * _UNIT_DAYS[unit] > 3660:
             raise ParameterError(f"timeframe: {self.text!r} is longer than ten years")
         try:
-            zoneinfo.ZoneInfo(self.tz)
+            if self.tz != "UTC":  # which needs no database of time zones
+                zoneinfo.ZoneInfo(self.tz)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, OSError):
             raise ParameterError(
-                f"tz: {self.tz!r} is no time zone; accepted are names such as 'Europe/Berlin'"
+                f"tz: {self.tz!r} is no time zone known here; accepted are names such as 'Europe/Berlin'"
             ) from None
         _seconds(self.session)
 
