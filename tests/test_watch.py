@@ -628,6 +628,34 @@ def test_killed_at_every_step(tmp_path, monkeypatch):
     assert steps > 15
 
 
+def test_interrupted_in_the_middle_of_a_batch(tmp_path, monkeypatch):
+    """What is saved while the watch ends is the state before that batch."""
+    times, closes = prices_of()
+    path, state = tmp_path / "prices.csv", tmp_path / "state"
+    path.write_text(text_of(wide_lines(times, closes)))
+    monkeypatch.setattr("warpquant._follow._CHUNK", 2000)
+    changes, calls = [], 0
+    watch = Watch(path, state=state, actions=[Command("true")])
+    real = watch._tracker.feed
+
+    def feed(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(watch._tracker, "feed", feed)
+    with pytest.raises(KeyboardInterrupt):
+        watch.run(changes.extend, once=True)
+    assert len(changes) > 0
+    watch.close(20)
+    more, watch = once(path, state=state)
+    assert more
+    assert told_of([*changes, *more]) == nonempty(wanted(times, closes))
+    check_last(watch, times, closes)
+
+
 def spawn(*arguments, **more):
     command = [sys.executable, "-m", "warpquant", "watch", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)

@@ -82,6 +82,11 @@ class Action:
         return {self._ended.popleft() for _ in range(len(self._ended))}
 
     @property
+    def has_ended(self) -> bool:
+        """Whether `take_ended` would give any."""
+        return bool(self._ended)
+
+    @property
     def waiting(self) -> int:
         """Jobs in the queue."""
         return self._queue.qsize()

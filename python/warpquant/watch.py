@@ -167,6 +167,7 @@ class Watch:
             collections.Counter()
         )  # flips, and actions that are to be told of them
         self._is_dirty, self._saved_at = False, time.monotonic()
+        self._is_whole = True  # not while a batch is taken in: a state saved then would lose the rest of it
         self._wake: tuple[int, ...] = os.pipe()
         self._is_stopped = False
         self._config = {
@@ -241,7 +242,7 @@ class Watch:
         OSError
             If it cannot be written.
         """
-        if self._state is None:
+        if self._state is None or not self._is_whole:
             return
         for action in self._actions:
             self._started.subtract(action.take_ended())
@@ -272,6 +273,7 @@ class Watch:
             raise StateError(f"{self._state}: cannot be used: {error}") from error
         if self._source.name == "-":
             self._tracker.repeats_are_fine()
+        self._is_dirty = bool(started)
         if started:
             names = ", ".join(f"{self._id}-{seq}" for seq in sorted(set(started)))
             _log.warning(
@@ -311,21 +313,24 @@ class Watch:
         """Take in some of what is new; gives whether there may be more at once. See `run`."""
         if self._outbox:
             self._deliver(show)
+        self._is_whole = False
         taken = self._source.read()
         for note in self._source.notes:
             _log.warning("%s", note)
         self._source.notes.clear()
         changes, refused = self._tracker.feed(taken.records, taken.repeats, self._min_change)
         self._report([*taken.bad, *refused])
-        self._is_dirty = self._is_dirty or bool(taken.records or taken.bad)
-        if self._is_silent:
+        was_silent = self._is_silent
+        if was_silent:
             self._is_silent, changes = taken.more, []
-            if not self._is_silent:
-                self.save()
+        self._outbox = self._numbered(changes)
+        if self._actions:
+            self._started.update({c.seq: len(self._actions) for c in self._outbox if c.is_flip})
+        self._is_dirty |= bool(taken.records or taken.bad) or any(action.has_ended for action in self._actions)
+        self._is_whole = True
+        if was_silent and not self._is_silent:
+            self.save()
         if changes:
-            self._outbox = self._numbered(changes)
-            if self._actions:
-                self._started.update({c.seq: len(self._actions) for c in self._outbox if c.is_flip})
             self.save()
             self._deliver(show)
         elif self._is_dirty and time.monotonic() - self._saved_at > self._save_every(taken.more):
@@ -376,7 +381,8 @@ class Watch:
     def stop(self) -> None:
         """Let `run` end, its state saved; may be called by a signal handler or another thread."""
         self._is_stopped = True
-        os.write(self._wake[1], b"x")
+        if self._wake:
+            os.write(self._wake[1], b"x")
 
     def close(self, seconds: float = 10.0) -> None:
         """Let go of everything; actions in the queue have so many seconds to end."""
