@@ -32,6 +32,7 @@ from .errors import (
     LayoutError,
     ParameterError,
     ShapeError,
+    StateError,
     TooSmallWarning,
     WarpquantError,
     WorkerLostError,
@@ -43,7 +44,9 @@ __version__: str = _core.__version__
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in ("bench", "evaluate", "ext", "memory", "plot", "scan", "sweep", "tune"):
+    if name in (
+        "bench", "evaluate", "ext", "memory", "plot", "scan", "sweep", "timeframes", "tune", "watch",
+    ):  # fmt: skip
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -68,6 +71,7 @@ __all__ = [
     "ParameterError",
     "Prepared",
     "ShapeError",
+    "StateError",
     "Stream",
     "TooSmallWarning",
     "WarpquantError",

@@ -22,6 +22,7 @@ __all__ = [
     "LayoutError",
     "ParameterError",
     "ShapeError",
+    "StateError",
     "TooSmallWarning",
     "WarpquantError",
     "WorkerLostError",
@@ -125,6 +126,10 @@ class KernelError(WarpquantError, RuntimeError):
 
 class CaptureUnsafeError(WarpquantError, RuntimeError):
     """What was asked for is not possible while a stream is being captured."""
+
+
+class StateError(WarpquantError, ValueError):
+    """A saved state cannot be used: another kind of file, another version, cut short or altered."""
 
 
 class InternalError(WarpquantError, RuntimeError):
