@@ -10,6 +10,7 @@ np.int8(-1)
 from __future__ import annotations
 
 import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import _core, atc, config, data, equity, errors, ma, signals
@@ -35,13 +36,22 @@ from .errors import (
 )
 from .streams import Device, Event, Prepared, Stream, prepare
 
+if _TYPE_CHECKING:
+    from .profiling import profile
+    from .scanner import analyze_symbol, scan_all_symbols
+
 __version__: str = _core.__version__
+
+#: Functions of modules that are loaded at first use.
+_LATER = {"analyze_symbol": "scanner", "profile": "profiling", "scan_all_symbols": "scanner"}
 
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in ("bench", "memory", "plot", "scan", "tune"):
+    if name in ("bench", "cache", "fetchers", "memory", "plot", "scan", "scanner", "sources", "tune"):
         return _importlib.import_module(f".{name}", __name__)
+    if name in _LATER:
+        return getattr(_importlib.import_module(f".{_LATER[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -67,6 +77,7 @@ __all__ = [
     "Stream",
     "WarpquantError",
     "__version__",
+    "analyze_symbol",
     "atc",
     "compute_atc_signals",
     "config",
@@ -76,6 +87,8 @@ __all__ = [
     "errors",
     "ma",
     "prepare",
+    "profile",
+    "scan_all_symbols",
     "signals",
     "to_device",
 ]

@@ -48,7 +48,11 @@ class Bars(NamedTuple):
 
 @runtime_checkable
 class Fetcher(Protocol):
-    """Somebody who fetches prices. An attribute `exchange_name`, if there is one, names the exchange."""
+    """Somebody who fetches prices.
+
+    An attribute `exchange_name`, if there is one, names the exchange. An attribute `identity` says what is fetched, as
+    text: a checkpoint that was written under another one is refused.
+    """
 
     def list_symbols(self) -> Sequence[str]:
         """Names of all symbols."""
@@ -172,6 +176,11 @@ class CcxtFetcher:
         milliseconds = 0 if getattr(exchange, "enableRateLimit", False) else float(getattr(exchange, "rateLimit", 0))
         self._calls = _Calls(1000 / milliseconds if milliseconds else None, retries, ("NetworkError",), sleep)
 
+    @property
+    def identity(self) -> str:
+        """What is fetched."""
+        return f"{self.exchange_name} {self.timeframe} {self.limit} {self.price} {self._closed_only}"
+
     def list_symbols(self) -> list[str]:
         """The active markets, sorted, or the symbols given."""
         if self._symbols is not None:
@@ -262,6 +271,11 @@ class YfinanceFetcher:
         self._adjusted = adjusted
         transient = ("YFRateLimitError", "ConnectionError", "Timeout", "TimeoutError", "HTTPError", "RequestException")
         self._calls = _Calls(per_second, retries, transient, sleep)
+
+    @property
+    def identity(self) -> str:
+        """What is fetched."""
+        return f"{self.period} {self.interval} {self.limit} {self.price} {self._adjusted}"
 
     def list_symbols(self) -> list[str]:
         """The tickers given."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, atc, config
-from ._devices import resolve
+from ._devices import chosen
 from ._prices import Failure, Floats, Note, Prices, Times, count, read_prices, time_text
 from .atc import Params
 from .data import PricePanel
@@ -363,7 +363,7 @@ def settings_of(
     min_bars = longest if min_bars is None else _whole("min_bars", min_bars, 1)
     recent = _whole("recent", recent, 0)
     config._execution(num_threads)
-    resolve(device)
+    chosen(device)
     return Settings(params, min_bars, recent, flips, num_threads, device)
 
 

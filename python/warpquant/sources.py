@@ -14,15 +14,19 @@ import hashlib
 import math
 import os
 import pathlib
+import shutil
 import tempfile
 import threading
+import time
 import urllib.parse
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from . import config
 from ._containers import _library, unpack
 from ._prices import (
     _PRICE_NAMES,
@@ -56,18 +60,15 @@ __all__ = ["Query", "Source", "batches", "open_source"]
 
 @runtime_checkable
 class Source(Protocol):
-    """What holds prices: anything with these members can be scanned.
+    """What holds prices: anything with these members can be scanned."""
 
-    Attributes
-    ----------
-    exchange : str
-        Where the symbols trade, for the column of that name; empty if unknown.
-    stable : bool
-        Whether equal fingerprints mean equal prices, so that results may be kept in the cache.
-    """
+    @property
+    def exchange(self) -> str:
+        """Where the symbols trade, for the column of that name; empty if unknown."""
 
-    exchange: str
-    stable: bool
+    @property
+    def stable(self) -> bool:
+        """Whether equal fingerprints mean equal prices, so that results may be kept in the cache."""
 
     def symbols(self) -> Sequence[str]:
         """Names of all symbols, each once, always in the same order."""
@@ -210,6 +211,36 @@ def _is_first(source: Source, symbols: Sequence[str]) -> bool:
     return source.symbols()[:1] == list(symbols[:1])
 
 
+def _listed(prices: Prices) -> list[str]:
+    """Symbols with prices, and those without, whose failure is told to whoever fetches them."""
+    return list(dict.fromkeys([*(failure.symbol for failure in prices.failures), *prices]))
+
+
+def _part(prices: Prices, symbols: Sequence[str], first: bool) -> Prices:
+    """Prices of some symbols; what is said of none of them, but of a file as a whole, goes with the first."""
+    wanted = {*symbols, *({note.symbol for note in prices.warnings} - {*_listed(prices)} if first else ())}
+    closes = {symbol: prices[symbol] for symbol in symbols if symbol in prices}
+    return Prices(
+        closes,
+        {symbol: prices.times.get(symbol) for symbol in closes},
+        [failure for failure in prices.failures if failure.symbol in wanted],
+        [note for note in prices.warnings if note.symbol in wanted],
+    )
+
+
+class PricesSource(_InMemory):
+    """Prices as `read_prices` gives them."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+
+    def symbols(self) -> list[str]:
+        return _listed(self._prices)
+
+    def fetch(self, symbols: Sequence[str]) -> Prices:
+        return _part(self._prices, symbols, _is_first(self, symbols))
+
+
 class MappingSource(_InMemory):
     """A mapping from symbol to closes."""
 
@@ -223,11 +254,8 @@ class MappingSource(_InMemory):
         return list(self._keys)
 
     def fetch(self, symbols: Sequence[str]) -> Prices:
-        times: dict[str, Times | None] = dict.fromkeys(symbols)
-        if isinstance(self._prices, Prices):
-            times = {symbol: self._prices.times.get(symbol) for symbol in symbols}
-        elif isinstance(self._prices, PricePanel):
-            times = dict.fromkeys(symbols, self._prices.dates)
+        dates = self._prices.dates if isinstance(self._prices, PricePanel) else None
+        times: dict[str, Times | None] = dict.fromkeys(symbols, dates)
         return Prices({symbol: self._prices[self._keys[symbol]] for symbol in symbols}, times)
 
 
@@ -335,14 +363,35 @@ def _file_mark(path: pathlib.Path, by_content: bool) -> Iterator[Any]:
     yield from (path.resolve(), about.st_size, about.st_mtime_ns, about.st_ino)
 
 
-class FilesSource:
-    """Files of any layout; one with the bars of one symbol is not read before its turn comes."""
+#: A file that changed less long ago may change again and keep its time, whose steps are some milliseconds.
+_SETTLED_SECONDS = 2.0
+
+
+class _OnDisk:
+    """Prices in files."""
 
     exchange = ""
-    stable = True
 
     def __init__(self, files: Sequence[pathlib.Path], options: _Options) -> None:
         self._files, self._options = list(files), options
+
+    @property
+    def stable(self) -> bool:
+        if config.get("cache.fingerprint") == "content":
+            return True
+        latest = max((path.stat().st_mtime for path in self._files), default=0.0)
+        return time.time() - latest > _SETTLED_SECONDS
+
+    def fingerprint(self, by_content: bool = False) -> str:
+        marks = (mark for path in self._files for mark in (*_hive(path).items(), *_file_mark(path, by_content)))
+        return _digest([type(self).__name__, self._options, *marks])
+
+
+class FilesSource(_OnDisk):
+    """Files of any layout; one with the bars of one symbol is not read before its turn comes."""
+
+    def __init__(self, files: Sequence[pathlib.Path], options: _Options) -> None:
+        super().__init__(files, options)
         self._lock = threading.Lock()
         self._index: tuple[Prices, dict[str, pathlib.Path]] | None = None
 
@@ -361,7 +410,8 @@ class FilesSource:
                         alone[_stem(path)] = path
                 several = [_stem(path) for path in together]
                 together += [alone.pop(name) for name in set(several) & set(alone)]
-                prices = self._read(sorted(together, key=self._files.index))
+                place = {path: i for i, path in enumerate(self._files)}
+                prices = self._read(sorted(together, key=place.__getitem__))
                 if set(prices) & set(alone):
                     prices, alone = self._read(self._files), {}
                 self._index = prices, alone
@@ -379,28 +429,18 @@ class FilesSource:
 
     def symbols(self) -> list[str]:
         several, alone = self._found()
-        # What failed while reading has no prices, but a place: whoever fetches it is told why.
-        return list(dict.fromkeys([*(failure.symbol for failure in several.failures), *several, *alone]))
+        return [*_listed(several), *alone]
 
     def fetch(self, symbols: Sequence[str]) -> Prices:
         several, alone = self._found()
-        # What is said of a whole file is said once.
-        wanted = {
-            *symbols,
-            *({note.symbol for note in several.warnings} - {*several} if _is_first(self, symbols) else ()),
-        }
+        part = _part(several, symbols, _is_first(self, symbols))
         read = self._read([alone[symbol] for symbol in symbols if symbol in alone])
-        closes = {symbol: several[symbol] for symbol in symbols if symbol in several}
         return Prices(
-            {**closes, **read},
-            {**{symbol: several.times[symbol] for symbol in closes}, **read.times},
-            [*(failure for failure in several.failures if failure.symbol in wanted), *read.failures],
-            [*(note for note in several.warnings if note.symbol in wanted), *read.warnings],
+            {**part, **read},
+            {**part.times, **read.times},
+            [*part.failures, *read.failures],
+            [*part.warnings, *read.warnings],
         )
-
-    def fingerprint(self, by_content: bool = False) -> str:
-        marks = (mark for path in self._files for mark in _file_mark(path, by_content))
-        return _digest(["files", self._options, *marks])
 
 
 def _head(path: pathlib.Path) -> Any:
@@ -435,7 +475,7 @@ _ROW_BYTES = 20  # symbol's number, time and close
 _MOST_READS = 3.0
 
 
-class ParquetSource:
+class ParquetSource(_OnDisk):
     """A folder of Parquet files with a column (or ``symbol=...`` folders) of symbols, larger than memory.
 
     One pass over the column of symbols tells which row groups hold which of them. If symbols lie together, a batch
@@ -443,18 +483,16 @@ class ParquetSource:
     three columns into temporary files on disk (20 bytes a bar, in `tempfile.gettempdir`), and batches read those.
     """
 
-    exchange = ""
-    stable = True
-
     def __init__(self, files: Sequence[pathlib.Path], options: _Options, batch: int = 100) -> None:
-        self._files, self._options, self._batch = list(files), options, batch
+        super().__init__(files, options)
+        self._batch = batch
         self._lock = threading.Lock()
         self._ready = False
         self._names: list[str] = []
         self._failures: list[Failure] = []
         self._orphans: list[Note] = []
         self._groups: list[tuple[pathlib.Path, int, npt.NDArray[np.int64]]] = []
-        self._spilled: tempfile.TemporaryDirectory[str] | None = None
+        self._spilled: str | None = None
         self._per_bucket = 1
 
     # ---- the way in ----
@@ -567,7 +605,8 @@ class ParquetSource:
 
         buckets = min(max(math.ceil(rows * _ROW_BYTES / _BUCKET_BYTES), 1), _MOST_BUCKETS, max(len(self._names), 1))
         self._per_bucket = math.ceil(max(len(self._names), 1) / buckets)
-        folder = tempfile.TemporaryDirectory(prefix="warpquant-")
+        folder = tempfile.mkdtemp(prefix="warpquant-")
+        weakref.finalize(self, shutil.rmtree, folder, True)
         writers: dict[int, Any] = {}
         schema = None
         try:
@@ -582,7 +621,7 @@ class ParquetSource:
                     start, stop = np.searchsorted(sorted_bucket, [number, number + 1])
                     part = table.take(pa.array(order[start:stop]))
                     if number not in writers:
-                        writers[number] = pa.ipc.new_file(os.path.join(folder.name, str(number)), schema)
+                        writers[number] = pa.ipc.new_file(os.path.join(folder, str(number)), schema)
                     writers[number].write_table(part.cast(schema))
         finally:
             for writer in writers.values():
@@ -628,12 +667,8 @@ class ParquetSource:
                     yield self._read(path, group)
             return
         for bucket in np.unique(codes // self._per_bucket).tolist():
-            with pa.memory_map(os.path.join(self._spilled.name, str(bucket))) as file:
+            with pa.memory_map(os.path.join(self._spilled, str(bucket))) as file:
                 yield pa.ipc.open_file(file).read_all()
-
-    def fingerprint(self, by_content: bool = False) -> str:
-        marks = (mark for path in self._files for mark in (*_hive(path).items(), *_file_mark(path, by_content)))
-        return _digest(["dataset", self._options, *marks])
 
 
 def _hive(path: pathlib.Path) -> dict[str | None, str]:
@@ -672,21 +707,19 @@ class QuerySource:
             import duckdb
         except ImportError:
             raise ImportError("queries need DuckDB: pip install 'warpquant[duckdb]'") from None
-        place = self._query.database
+        place, sql = self._query.database, self._query.sql.rstrip().rstrip(";")
         try:
             if hasattr(place, "cursor"):
                 connection = place.cursor()
             else:
                 connection = duckdb.connect(str(place), read_only=str(place) != ":memory:")
-            head = _table_of(connection.execute(f"select * from ({self._query.sql}) limit 0"))
+            head = connection.sql(f"select * from ({sql}\n) limit 0").to_arrow_table()
             self._columns = self._options.find(head)
             self._names = head.column_names
             columns = self._columns
             kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
             listed = ", ".join(_quoted(self._names[i]) for i in kept)
-            connection.execute(
-                f"create or replace temp table warpquant_bars as select {listed} from ({self._query.sql})"
-            )
+            connection.execute(f"create or replace temp table warpquant_bars as select {listed} from ({sql}\n)")
         except duckdb.Error as error:
             raise ParameterError(f"source: the query failed: {error}") from error
         except _FileError as error:
@@ -716,16 +749,14 @@ class QuerySource:
                 names = [self._names[i] for i in columns.prices] if not columns.wide else list(symbols)
                 time = [] if columns.time is None else [self._names[columns.time]]
                 listed = ", ".join(map(_quoted, [*time, *names]))
-                table = _table_of(connection.execute(f"select {listed} from warpquant_bars"))
+                table = connection.sql(f"select {listed} from warpquant_bars").to_arrow_table()
                 found = _Columns(
                     0 if time else None, None, tuple(range(len(time), len(time) + len(names))), columns.wide
                 )
             else:
                 name = _quoted(self._names[columns.symbol])
-                rows = connection.execute(
-                    f"select * from warpquant_bars where cast({name} as varchar) in (select unnest(?))", [list(symbols)]
-                )
-                table = _table_of(rows)
+                chosen = f"select * from warpquant_bars where cast({name} as varchar) in (select unnest(?))"
+                table = connection.sql(chosen, params=[list(symbols)]).to_arrow_table()
                 found = _Columns(None if columns.time is None else 1, 0, (len(table.column_names) - 1,), wide=False)
         gathered = _Gathered()
         gathered.add(_pieces_of(table, found, self._options.time_format, "query"), "query")
@@ -741,11 +772,6 @@ class QuerySource:
             else [""]
         )
         return _digest(["query", self._query.sql, self._options, *marks])
-
-
-def _table_of(connection: Any) -> Any:
-    """The rows of a query as an Arrow table, under the name that DuckDB has for it since 2.0, or before."""
-    return connection.to_arrow_table() if hasattr(connection, "to_arrow_table") else connection.fetch_arrow_table()
 
 
 def _quoted(name: str) -> str:
@@ -791,7 +817,13 @@ class FetcherSource:
         return Prices({**prices, **odd}, prices.times, prices.failures, prices.warnings)
 
     def fingerprint(self, by_content: bool = False) -> str:
-        return _content(self) if by_content else _digest(["fetcher", type(self._fetcher).__name__, self.exchange])
+        return (
+            _content(self)
+            if by_content
+            else _digest(
+                ["fetcher", type(self._fetcher).__name__, self.exchange, getattr(self._fetcher, "identity", "")]
+            )
+        )
 
 
 # ---------------------------------------------------------------------------------------------- whatever it is
@@ -942,6 +974,7 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], _Maker], ...] = (
         lambda x, o: _from_table(x, o, lambda part: part),
     ),
     ("an array or data set of xarray", lambda x: _library(x)[0] == "xarray", _from_xarray),
+    ("what read_prices gives", lambda x: isinstance(x, Prices), lambda x, o: PricesSource(x)),
     ("a mapping from symbol to closes", lambda x: isinstance(x, Mapping), lambda x, o: MappingSource(x)),
     ("an array (symbols, bars)", lambda x: isinstance(x, np.ndarray), lambda x, o: _from_array(x, None)),
 )

@@ -24,6 +24,7 @@ from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes
 
 if TYPE_CHECKING:
     from warpquant.scan import Row, ScanResult
+    from warpquant.sources import Source
 
 
 class Format(str, enum.Enum):
@@ -93,7 +94,7 @@ def _write(result: ScanResult, form: Format, output: pathlib.Path | None, no_col
         output.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show: Callable[[int, int], None]) -> int:
+def _draw(result: ScanResult, source: Source, folder: pathlib.Path, bars: int, show: Callable[[int, int], None]) -> int:
     """The overview and one picture for each listed symbol; gives their number."""
     from warpquant import plot
 
@@ -107,8 +108,10 @@ def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show
         while stem.lower() in taken:
             stem, number = f"{base}_{number}", number + 1
         taken.add(stem.lower())
-        times = prices.dates if hasattr(prices, "dates") else prices.times[row.symbol]
-        figure = plot.symbol(prices[row.symbol], times, name=row.symbol, params=result.params, bars=bars)
+        prices = source.fetch([row.symbol])
+        figure = plot.symbol(
+            prices[row.symbol], prices.times[row.symbol], name=row.symbol, params=result.params, bars=bars
+        )
         plot.save(figure, folder / f"{stem}.png")
         show(done, len(rows))
     return len(rows) + 1
@@ -119,10 +122,14 @@ def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show
 @exit_codes
 def scan(
     files: Annotated[
-        list[pathlib.Path] | None,
-        typer.Argument(help="CSV, Parquet or Feather files.", exists=True, dir_okay=False, readable=True),
+        list[str] | None,
+        typer.Argument(help="CSV, Parquet or Feather files, patterns such as 'bars/*.csv', or folders of them."),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Scan the sample data of the package.")] = False,
+    query: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help="Scan what a query of DuckDB gives; FILES is then its database, if any."),
+    ] = None,
     symbol_col: Annotated[str | None, typer.Option(help="Column of symbols.")] = None,
     time_col: Annotated[str | None, typer.Option(help="Column of times.")] = None,
     price_col: Annotated[str | None, typer.Option(help="Column of prices.")] = None,
@@ -160,6 +167,20 @@ def scan(
         int | None,
         typer.Option(min=1, help="CPU threads.", show_default="all"),
     ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Symbols that are read and computed at a time.")] = 100,
+    checkpoint: Annotated[
+        pathlib.Path | None,
+        typer.Option(dir_okay=False, help="File to write each batch to, so that a scan can go on."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoint, if it is there.")] = False,
+    execution: Annotated[
+        str,
+        typer.Option(metavar="auto|local|ray|dask", help="Where batches are computed."),
+    ] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers of Ray or Dask.", show_default="theirs")] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Read and compute everything, and keep nothing.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log; twice for more.")] = 0,
     no_color: NoColor = False,
@@ -169,11 +190,14 @@ def scan(
 
     Exit codes: 0 all well, 1 the run failed, 2 wrong usage, 3 some symbols failed, 4 device not available,
     5 out of memory, 130 interrupted.
-    """
-    from warpquant import data
-    from warpquant import scan as scanning
 
-    if bool(files) == demo:
+    Example: warpquant scan bars/ --top 20 --checkpoint scan.jsonl --resume
+    """
+    from warpquant import config, data, scanner, sources
+
+    if query is not None and (demo or len(files or []) > 1):
+        raise typer.BadParameter("--query goes with one database file, or none")
+    if query is None and bool(files) == demo:
         raise typer.BadParameter("give either files to scan or --demo" + (", not both" if demo else ""))
     if form is None:
         suffixes = {f".{f.value}": f for f in Format}
@@ -182,22 +206,25 @@ def scan(
         raise typer.BadParameter("--format parquet needs --output")
     err = console_of(no_color, stderr=True)
     with log_to_stderr(verbose):
-        prices: Any = (
-            data.sp500_20()
-            if demo
-            else scanning.read_prices(
-                files or [], symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
-            )
+        wanted: Any = data.sp500_20() if demo else files
+        if query is not None:
+            wanted = sources.Query(query, (files or [":memory:"])[0])
+        source = sources.open_source(
+            wanted, symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
         )
-        with progress_bar(err, quiet, "scanning") as show:
-            result = scanning.scan(
-                prices, params, min_signal=min_signal, top=top, min_bars=min_bars,
+        with (
+            config.override({"cache.enabled": False} if no_cache else {}),
+            progress_bar(err, quiet, "scanning") as show,
+        ):
+            result = scanner.scan_source(
+                source, params, min_signal=min_signal, top=top, min_bars=min_bars, recent=0 if plot is None else 120,
+                batch_size=batch_size, execution=execution, workers=workers, checkpoint=checkpoint, resume=resume,
                 num_threads=num_threads, device=device, progress=show,
             )  # fmt: skip
         _write(result, form, output, no_color)
         if plot is not None and result.rows:
             with progress_bar(err, quiet, "drawing") as show:
-                pictures = _draw(result, prices, plot, plot_bars, show)
+                pictures = _draw(result, source, plot, plot_bars, show)
             if not quiet:
                 say(f"{pictures} pictures in {plot}")
     if not quiet:
