@@ -278,6 +278,8 @@ def _read(name: str, now: float, ttl: float | None) -> tuple[float, Entry] | Non
             return None
         except OSError:  # a symbolic link, for one
             _count("mismatches")
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder)
             return None
         try:
             made, found = _verified(file, name)

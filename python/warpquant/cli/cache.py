@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from warpquant import cache
+from warpquant._prices import count
 
 from ._app import As, NoColor, Report, app, atc_options, console_of, exit_codes, print_json, print_pairs, say
 
@@ -37,7 +38,7 @@ def clear() -> None:
 
     Example: warpquant cache clear
     """
-    say(f"{cache.clear()} entries removed")
+    say(f"{count(cache.clear(), 'file')} removed")
 
 
 @cache_app.command()
