@@ -190,7 +190,7 @@ def test_a_batch_reads_only_its_row_groups(tmp_path, monkeypatch):
     source.symbols()
     read = []
     reader = source._read
-    monkeypatch.setattr(source, "_read", lambda path, group: read.append(group) or reader(path, group))
+    monkeypatch.setattr(source, "_read", lambda path, group, held: read.append(group) or reader(path, group, held))
     same_bits(source.fetch(["S3"])["S3"], CLOSES["S3"])
     assert read == [6, 7]  # bars 300 to 399
 
@@ -201,6 +201,26 @@ def test_a_broken_file_of_a_dataset(tmp_path):
     result = scan_source(tmp_path)
     assert [(f.symbol, f.reason) for f in result.failures] == [("part-zz", "unreadable")]
     assert len(result.rows) == 7
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+def test_a_damaged_part_of_a_dataset(tmp_path, batch):
+    """Its symbols fail, whatever of them can be read elsewhere; the others do not."""
+    first, last = LONG[LONG["date"] < "2024-03-01"], LONG[LONG["date"] >= "2024-03-01"]
+    parts = {"a": first, "b": last[last["symbol"] != "S3"], "c": last[last["symbol"] == "S3"]}
+    for name, part in parts.items():
+        table = pa.Table.from_pandas(part[["symbol", "date", "close"]], preserve_index=False)
+        pq.write_table(table, tmp_path / f"{name}.parquet", compression="none", use_dictionary=["symbol"])
+    about = pq.ParquetFile(tmp_path / "c.parquet").metadata.row_group(0).column(2)
+    content = bytearray((tmp_path / "c.parquet").read_bytes())
+    content[about.data_page_offset : about.data_page_offset + 20] = b"\xff" * 20
+    (tmp_path / "c.parquet").write_bytes(content)
+    source = sources.ParquetSource(sources._expand([tmp_path]), sources._Options(), batch)
+    result = scan_source(source, batch_size=3)
+    assert [(f.symbol, f.reason) for f in result.failures] == [("S3", "unreadable")]
+    assert "is not whole: c.parquet" in result.failures[0].message
+    assert {row.symbol for row in result.rows} == set(CLOSES) - {"S3"}
+    assert set(result.rows) <= set(scan(Prices(CLOSES, dict.fromkeys(CLOSES, DATES.astype("datetime64[us]")))).rows)
 
 
 def test_rows_without_a_symbol_are_told_once(tmp_path):

@@ -27,7 +27,8 @@ class Failure:
     symbol : str
         Name of the symbol; for a file that cannot be read, of the file without its suffixes.
     reason : str
-        A stable word: ``unreadable``, ``not_numeric``, ``empty``, ``short``, ``no_time``, ``rejected``.
+        A stable word: ``unreadable``, ``not_numeric``, ``empty``, ``short``, ``no_time``, ``not_fetched``,
+        ``rejected``.
     message : str
         What is wrong, in words.
     """

@@ -240,7 +240,7 @@ def _scanned(
         found: Found
         for found in map(call, ahead) if run is None else run(call, ahead):
             names, parts, ends = under_way.popleft()
-            parts.rows = [dataclasses.replace(row, time=ends.get(row.symbol)) for row in found.rows]
+            parts.rows = [dataclasses.replace(r, time=ends[r.symbol]) if r.symbol in ends else r for r in found.rows]
             parts.failures += found.failures
             parts.recent = found.recent if settings.recent else {}
             _counters.add("batches")

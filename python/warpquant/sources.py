@@ -48,6 +48,7 @@ from ._prices import (
     _read_numbers,
     _read_times,
     _stem,
+    _whole_column,
     count,
     read_prices,
 )
@@ -468,7 +469,7 @@ def _head(path: pathlib.Path) -> Any:
 
 
 #: Larger parts of a dataset than this are not held in memory at once, apart from single row groups.
-_BUCKET_BYTES = 32 * 2**20
+_BUCKET_BYTES = 4 * 2**20
 _MOST_BUCKETS = 128
 _ROW_BYTES = 20  # symbol's number, time and close
 #: A dataset whose row groups would be read more often than this is put in order on disk first.
@@ -489,11 +490,14 @@ class ParquetSource(_OnDisk):
         self._lock = threading.Lock()
         self._ready = False
         self._names: list[str] = []
+        self._number: dict[str, int] = {}
         self._failures: list[Failure] = []
         self._orphans: list[Note] = []
         self._groups: list[tuple[pathlib.Path, int, npt.NDArray[np.int64]]] = []
+        self._broken: dict[int, str] = {}  # symbols of which a part cannot be read, by number
         self._spilled: str | None = None
         self._per_bucket = 1
+        self._opened: tuple[pathlib.Path, Any, tuple[str | None, str | None, str]] | None = None
 
     # ---- the way in ----
 
@@ -516,7 +520,7 @@ class ParquetSource(_OnDisk):
 
             numbers: dict[str, int] = {}
             rows = sum(self._index(path, numbers) for path in self._files)
-            self._names = list(numbers)
+            self._names, self._number = list(numbers), numbers
             reads = sum(len(np.unique(codes // self._batch)) for _, _, codes in self._groups)
             if reads > _MOST_READS * max(len(self._groups), 1):
                 self._spill(rows)
@@ -525,12 +529,10 @@ class ParquetSource(_OnDisk):
     def _index(self, path: pathlib.Path, numbers: dict[str, int]) -> int:
         """Note which symbols each row group of a file holds; gives its number of rows."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         rows, groups = 0, []
         try:
-            file = pq.ParquetFile(path)
-            symbol = self._columns(path)[0]
+            file, (symbol, _, _) = self._file(path)
             for group in range(file.num_row_groups):
                 names, missing = self._symbols_of(file, group, path, symbol)
                 groups.append((path, group, names))
@@ -545,6 +547,14 @@ class ParquetSource(_OnDisk):
             codes = sorted(numbers.setdefault(name, len(numbers)) for name in names)
             self._groups.append((path, group, np.array(codes, dtype=np.int64)))
         return rows
+
+    def _file(self, path: pathlib.Path) -> tuple[Any, tuple[str | None, str | None, str]]:
+        """A file and the names of its columns; the last one stays open, for its next row group."""
+        import pyarrow.parquet as pq
+
+        if self._opened is None or self._opened[0] != path:
+            self._opened = path, pq.ParquetFile(path), self._columns(path)
+        return self._opened[1:]
 
     def _columns(self, path: pathlib.Path) -> tuple[str | None, str | None, str]:
         """Names of the columns of symbols, times and prices; the first two may be those of folders."""
@@ -576,23 +586,25 @@ class ParquetSource(_OnDisk):
         column = file.read_row_group(group, columns=[symbol]).column(symbol)
         return [str(name) for name in column.unique().to_pylist() if name is not None], column.null_count
 
-    def _read(self, path: pathlib.Path, group: int) -> Any:
-        """Numbers of symbols, times and closes of a row group, as a table."""
+    def _read(self, path: pathlib.Path, group: int, held: npt.NDArray[np.int64]) -> Any | None:
+        """Numbers of symbols, closes and times of a row group, as a table; None if it cannot be read."""
         import pyarrow as pa
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         hive = _hive(path)
-        symbol, time, price = self._columns(path)
-        wanted = [name for name in (symbol, time, price) if name is not None and name not in hive]
-        table = pq.ParquetFile(path).read_row_group(group, columns=wanted)
-        names = pa.array(self._names, pa.string())
-        if symbol in hive:
-            code = pa.array(np.full(len(table), self._names.index(hive[symbol]), np.int32))
-        else:
-            column = table.column(symbol).combine_chunks()
-            column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-            code = pc.index_in(column.cast(pa.string()), value_set=names)
+        try:
+            file, (symbol, time, price) = self._file(path)
+            wanted = [name for name in (symbol, time, price) if name is not None and name not in hive]
+            table = file.read_row_group(group, columns=wanted)
+            if symbol in hive:
+                code = pa.array(np.full(len(table), self._number[hive[symbol]], np.int32))
+            else:
+                column = _whole_column(table.column(symbol))
+                code = pc.index_in(column.cast(pa.string()), value_set=pa.array(self._names, pa.string()))
+        except (_FileError, OSError, pa.ArrowException) as error:
+            text = str(error).splitlines()[0]
+            self._broken.update(dict.fromkeys(held.tolist(), f"is not whole: {path.name}: {text}"))
+            return None
         columns = {"symbol": code, "close": table.column(price)}
         if time is not None:
             columns["time"] = pa.array([hive[time]] * len(table)) if time in hive else table.column(time)
@@ -610,8 +622,10 @@ class ParquetSource(_OnDisk):
         writers: dict[int, Any] = {}
         schema = None
         try:
-            for path, group, _ in self._groups:
-                table = self._read(path, group)
+            for path, group, held in self._groups:
+                table = self._read(path, group, held)
+                if table is None:
+                    continue
                 table = table.filter(pc.is_valid(table["symbol"]))
                 schema = table.schema if schema is None else schema
                 bucket = table["symbol"].to_numpy() // self._per_bucket
@@ -622,10 +636,11 @@ class ParquetSource(_OnDisk):
                     part = table.take(pa.array(order[start:stop]))
                     if number not in writers:
                         writers[number] = pa.ipc.new_file(os.path.join(folder, str(number)), schema)
-                    writers[number].write_table(part.cast(schema))
+                    writers[number].write_table(part.cast(schema, safe=False))
         finally:
             for writer in writers.values():
                 writer.close()
+        pa.default_memory_pool().release_unused()
         self._spilled = folder
 
     # ---- the source ----
@@ -640,8 +655,7 @@ class ParquetSource(_OnDisk):
 
         self._prepare()
         wanted = set(symbols)
-        number = {name: i for i, name in enumerate(self._names)}
-        codes = np.array(sorted(number[symbol] for symbol in wanted if symbol in number), dtype=np.int64)
+        codes = np.array(sorted(self._number[s] for s in wanted if s in self._number), dtype=np.int64)
         gathered = _Gathered()
         gathered.failures += [failure for failure in self._failures if failure.symbol in wanted]
         names = pa.array(self._names, pa.string())
@@ -655,7 +669,11 @@ class ParquetSource(_OnDisk):
             gathered.add(_pieces_of(chosen, columns, self._options.time_format, ""), "")
         found = gathered.prices()
         notes = [*self._orphans, *found.warnings] if _is_first(self, symbols) else found.warnings
-        return Prices({s: found[s] for s in symbols if s in found}, found.times, found.failures, notes)
+        # Part of the bars would give a signal that nobody could tell from a right one.
+        broken = {self._names[code]: text for code in codes.tolist() if (text := self._broken.get(code))}
+        failures = [*found.failures, *(Failure(symbol, "unreadable", text) for symbol, text in broken.items())]
+        whole = {s: found[s] for s in symbols if s in found and s not in broken}
+        return Prices(whole, found.times, failures, notes)
 
     def _parts(self, codes: npt.NDArray[np.int64]) -> Iterator[Any]:
         """Tables with the bars of some symbols, and of others."""
@@ -663,8 +681,9 @@ class ParquetSource(_OnDisk):
 
         if self._spilled is None:
             for path, group, held in self._groups:
-                if np.isin(codes, held, assume_unique=True).any():
-                    yield self._read(path, group)
+                table = self._read(path, group, held) if np.isin(codes, held, assume_unique=True).any() else None
+                if table is not None:
+                    yield table
             return
         for bucket in np.unique(codes // self._per_bucket).tolist():
             with pa.memory_map(os.path.join(self._spilled, str(bucket))) as file:
