@@ -16,6 +16,7 @@ from warpquant.sources import Query, batches, open_source
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("pyarrow.compute")
 pd = pytest.importorskip("pandas")
 
 DATES = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]")
@@ -201,6 +202,21 @@ def test_a_broken_file_of_a_dataset(tmp_path):
     result = scan_source(tmp_path)
     assert [(f.symbol, f.reason) for f in result.failures] == [("part-zz", "unreadable")]
     assert len(result.rows) == 7
+
+
+def test_times_that_are_none(tmp_path):
+    """Times that cannot be read are their symbols' failure, or of a query everybody's."""
+    table = pa.Table.from_pandas(LONG, preserve_index=False)
+    for name, symbol in (("a", "S1"), ("b", "S2")):
+        part = table.filter(pa.compute.equal(table["symbol"], symbol))
+        times = pa.array(["no time"] * len(part)) if symbol == "S1" else part["date"].cast(pa.string())
+        pq.write_table(part.set_column(0, "date", times), tmp_path / f"{name}.parquet")
+    result = scan_source(tmp_path)
+    assert [(f.symbol, f.reason) for f in result.failures] == [("S1", "unreadable")]
+    assert [row.symbol for row in result.rows] == ["S2"]
+    pytest.importorskip("duckdb")
+    with pytest.raises(ParameterError, match="the result of the query: the time column holds text"):
+        scan_source(Query(f"select * from '{tmp_path}/a.parquet'"))
 
 
 @pytest.mark.parametrize("batch", [1, 100])

@@ -57,17 +57,11 @@ _MOST_JSON = 2**30
 
 
 class Entry(NamedTuple):
-    """What is kept.
+    """What is kept."""
 
-    Attributes
-    ----------
-    arrays : dict of str to array
-        Arrays of numbers; read-only when they come from the cache.
-    info : dict
-        Everything else, as JSON can hold it.
-    """
-
+    #: Arrays of numbers by name; read-only when they come from the cache.
     arrays: Mapping[str, npt.NDArray[Any]]
+    #: Everything else, as JSON can hold it.
     info: Mapping[str, Any]
 
     @property

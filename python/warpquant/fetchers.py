@@ -32,17 +32,11 @@ __all__ = ["Bars", "CcxtFetcher", "Fetcher", "YfinanceFetcher"]
 
 
 class Bars(NamedTuple):
-    """Closes of one symbol and their times, oldest first.
+    """Closes of one symbol and their times, oldest first."""
 
-    Attributes
-    ----------
-    close : array of float64, shape (bars,)
-        Closes; NaN where missing.
-    time : array of datetime64 or int64, shape (bars,), or None
-        When.
-    """
-
+    #: Closes, float64; NaN where missing.
     close: Any
+    #: When: datetime64 or whole numbers, as many as closes; None if unknown.
     time: Any = None
 
 

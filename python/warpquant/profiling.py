@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -135,7 +136,8 @@ _sampler = _Sampler()
 
 def _transferred() -> int:
     """Bytes that went through pinned memory so far; devices that nobody used are left alone."""
-    return sum(int(_core.memory_stats(*place)["pinned"]["total"]) for place in list(_devices.used))
+    ours = [place for place in list(_devices.used) if _devices._asked_in.get(place[0]) == os.getpid()]
+    return sum(int(_core.memory_stats(*place)["pinned"]["total"]) for place in ours)
 
 
 class Profile:

@@ -64,7 +64,8 @@ def prefetched(items: Iterable[_T], ahead: int = 1) -> Generator[_T, None, None]
     Yields
     ------
     object
-        The items in order. When this generator is closed, the thread ends after the item that it is making.
+        The items in order. When this generator is closed, the thread ends after the item that it is making, which is
+        waited for, but not longer than a second.
 
     Examples
     --------
@@ -104,6 +105,7 @@ def prefetched(items: Iterable[_T], ahead: int = 1) -> Generator[_T, None, None]
             yield item
     finally:
         closed.set()
+        thread.join(1.0)  # a library may not like to be in the middle of something when the process ends
 
 
 # ---------------------------------------------------------------------------------------------- rows as plain values

@@ -289,41 +289,65 @@ class ColumnsSource(_InMemory):
 
 
 class TableSource(_InMemory):
-    """An Arrow table of any layout that files may have."""
+    """An Arrow table with a column for each symbol, or the bars of one."""
 
-    def __init__(self, table: Any, columns: _Columns, options: _Options, alone: str = "series") -> None:
-        self._table, self._columns, self._format, self._alone = table, columns, options.time_format, alone
-        self._time = None if columns.time is None else _read_times(table.column(columns.time), self._format)
-        self._orphans: list[Note] = []
+    def __init__(self, table: Any, columns: _Columns, options: _Options) -> None:
+        self._table = table
+        self._time = None if columns.time is None else _read_times(table.column(columns.time), options.time_format)
         names = table.column_names
-        if columns.symbol is not None:
-            self._close, self._bad = _read_numbers(table.column(columns.prices[0]))
-            self._rows = dict(_groups(table.column(columns.symbol)))
-            missing = len(self._rows.pop("", ()))
-            self._orphans = [Note(alone, f"{count(missing, 'row')} without a symbol left out")] if missing else []
-        elif columns.wide:
-            self._at = {names[i]: i for i in columns.prices}
-        else:
-            self._at = {alone: columns.prices[0]}
+        self._at = {names[i]: i for i in columns.prices} if columns.wide else {"series": columns.prices[0]}
 
     def symbols(self) -> list[str]:
-        return list(self._at if self._columns.symbol is None else self._rows)
+        return list(self._at)
 
     def fetch(self, symbols: Sequence[str]) -> Prices:
         gathered = _Gathered()
-        gathered.warnings += self._orphans if _is_first(self, symbols) else []
-        gathered.add(((symbol, self._piece(symbol)) for symbol in symbols), self._alone)
+        for symbol in symbols:
+            close, bad = _read_numbers(self._table.column(self._at[symbol]))
+            gathered.add([(symbol, _Piece(close, self._time, next(iter(bad.items()), None)))], symbol)
         return gathered.prices()
 
-    def _piece(self, symbol: str) -> _Piece:
-        if self._columns.symbol is None:
-            close, bad = _read_numbers(self._table.column(self._at[symbol]))
-            return _Piece(close, self._time, next(iter(bad.items()), None))
-        rows = self._rows[symbol]
-        wrong = None
-        if self._bad:
-            wrong = next(((int(row), self._bad[int(row)]) for row in rows if int(row) in self._bad), None)
-        return _Piece(self._close[rows], None if self._time is None else self._time[rows], wrong)
+
+#: Rows of a long frame that are looked at together.
+_SLICE = 2**16
+
+
+class LongSource(_InMemory):
+    """A frame with a row for each bar of each symbol, of which four bytes a row are kept: whose it is.
+
+    `take` gives some of its rows as an Arrow table of symbol, then time if there is one, then close.
+    """
+
+    def __init__(self, rows: int, take: Callable[[Any], Any], options: _Options) -> None:
+        self._take, self._format = take, options.time_format
+        numbers: dict[str, int] = {}
+        self._codes = np.empty(rows, dtype=np.int32)
+        for start in range(0, rows, _SLICE):
+            column = take(slice(start, start + _SLICE)).column(0)
+            for name, held in _groups(column):
+                self._codes[start + held] = numbers.setdefault(name, len(numbers)) if name else -1
+        self._number = numbers
+        self._missing = int(np.count_nonzero(self._codes < 0))
+
+    def symbols(self) -> list[str]:
+        return list(self._number)
+
+    def fetch(self, symbols: Sequence[str]) -> Prices:
+        wanted = np.zeros(len(self._number) + 1, dtype=bool)  # the last is that of rows without a symbol
+        wanted[[self._number[symbol] for symbol in symbols]] = True
+        rows = np.flatnonzero(wanted[self._codes])
+        table = self._take(rows)
+        gathered = _Gathered()
+        if self._missing and _is_first(self, symbols):
+            gathered.warnings.append(Note("series", f"{count(self._missing, 'row')} without a symbol left out"))
+        columns = _Columns(1 if table.num_columns > 2 else None, 0, (table.num_columns - 1,), wide=False)
+        try:
+            for name, piece in _pieces_of(table, columns, self._format, ""):
+                bad = None if piece.bad is None else (int(rows[piece.bad[0]]), piece.bad[1])
+                gathered.add([(name, dataclasses.replace(piece, bad=bad))], "")
+        except _FileError as error:
+            raise ParameterError(f"source: {error}") from error
+        return gathered.prices()
 
 
 # ---------------------------------------------------------------------------------------------- files
@@ -552,9 +576,10 @@ class ParquetSource(_OnDisk):
         """A file and the names of its columns; the last one stays open, for its next row group."""
         import pyarrow.parquet as pq
 
-        if self._opened is None or self._opened[0] != path:
-            self._opened = path, pq.ParquetFile(path), self._columns(path)
-        return self._opened[1:]
+        opened = self._opened  # another thread may exchange it
+        if opened is None or opened[0] != path:
+            opened = self._opened = path, pq.ParquetFile(path), self._columns(path)
+        return opened[1:]
 
     def _columns(self, path: pathlib.Path) -> tuple[str | None, str | None, str]:
         """Names of the columns of symbols, times and prices; the first two may be those of folders."""
@@ -666,7 +691,11 @@ class ParquetSource(_OnDisk):
             chosen = chosen.set_column(0, "symbol", column)
             position = chosen.column_names.index("time") if "time" in chosen.column_names else None
             columns = _Columns(position, 0, (1,), wide=False)
-            gathered.add(_pieces_of(chosen, columns, self._options.time_format, ""), "")
+            try:
+                gathered.add(_pieces_of(chosen, columns, self._options.time_format, ""), "")
+            except _FileError as error:
+                held = chosen["symbol"].combine_chunks().indices.unique().to_pylist()
+                self._broken.update(dict.fromkeys(held, f"is not whole: {error}"))
         found = gathered.prices()
         notes = [*self._orphans, *found.warnings] if _is_first(self, symbols) else found.warnings
         # Part of the bars would give a signal that nobody could tell from a right one.
@@ -778,7 +807,10 @@ class QuerySource:
                 table = connection.sql(chosen, params=[list(symbols)]).to_arrow_table()
                 found = _Columns(None if columns.time is None else 1, 0, (len(table.column_names) - 1,), wide=False)
         gathered = _Gathered()
-        gathered.add(_pieces_of(table, found, self._options.time_format, "query"), "query")
+        try:
+            gathered.add(_pieces_of(table, found, self._options.time_format, "query"), "query")
+        except _FileError as error:
+            raise ParameterError(f"source: the result of the query: {error}") from error
         return gathered.prices()
 
     def fingerprint(self, by_content: bool = False) -> str:
@@ -817,6 +849,8 @@ class FetcherSource:
         for symbol in symbols:
             try:
                 found = self._fetcher.fetch(symbol)
+            except MemoryError:
+                raise
             except Exception as error:  # whatever it is, it is this symbol's
                 text = str(error).splitlines()[0] if str(error) else ""
                 said = f"could not be fetched: {type(error).__name__}{f': {text}' if text else ''}"
@@ -852,7 +886,7 @@ def _from_pandas(x: Any, options: _Options) -> Source:
     pd = __import__("pandas")
     if x.ndim == 1:
         name = "series" if x.name is None else x.name
-        return ColumnsSource([name], lambda i: x.to_numpy(dtype=np.float64, na_value=np.nan), _pandas_times(x.index))
+        return ColumnsSource([name], lambda i: _pandas_values(x), _pandas_times(x.index))
     if isinstance(x.columns, pd.MultiIndex):  # several fields of several symbols: the prices of all
         for level in range(x.columns.nlevels):
             labels = {str(label).lower(): label for label in x.columns.get_level_values(level)}
@@ -896,27 +930,31 @@ def _arrow() -> Any:
 
 
 def _from_table(x: Any, options: _Options, to_arrow: Callable[[Any], Any]) -> Source:
-    """A frame that becomes an Arrow table, of which only the columns of a long layout need to."""
+    """A frame by way of Arrow; of a long one only the columns and rows that are wanted take that way."""
     _arrow()
-    head = to_arrow(x[:0] if not hasattr(x, "slice") else x.slice(0, 0))
+
+    def rows_of(frame: Any, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return frame.slice(rows.start, rows.stop - rows.start) if hasattr(frame, "slice") else frame.iloc[rows]
+        if hasattr(frame, "iloc"):
+            return frame.iloc[rows]
+        if not hasattr(frame, "take"):
+            return frame[rows]
+        chosen = np.zeros(len(frame), dtype=bool)
+        chosen[rows] = True
+        return frame.filter(_arrow().array(chosen))  # taking rows by number would join the pieces of columns first
+
+    head = to_arrow(rows_of(x, slice(0, 0)))
     try:
         columns = options.find(head)
-        if columns.symbol is not None or not columns.wide:
-            kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
-            names = [head.column_names[i] for i in kept]
-            table = to_arrow(x.select(names) if hasattr(x, "select") else x[names])
-            place = {i: at for at, i in enumerate(kept)}
-            columns = _Columns(
-                None if columns.time is None else place[columns.time],
-                None if columns.symbol is None else 0,
-                (len(kept) - 1,),
-                wide=False,
-            )
-        else:
-            table = to_arrow(x)
-        return TableSource(table, columns, options)
+        if columns.symbol is None:
+            return TableSource(to_arrow(x), columns, options)
     except _FileError as error:
         raise ParameterError(f"source: {error}") from error
+    kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
+    names = [head.column_names[i] for i in kept]
+    part = x.select(names) if hasattr(x, "select") else x[names]
+    return LongSource(len(x), lambda rows: to_arrow(rows_of(part, rows)), options)
 
 
 def _from_xarray(x: Any, options: _Options) -> Source:
