@@ -70,6 +70,15 @@ def source(kind: str, symbols: int, bars: int, folder: pathlib.Path) -> Any:
         import pandas as pd
 
         return pd.DataFrame(bench.prices(symbols, bars).T, columns=[f"S{i:05}" for i in range(symbols)])
+    if kind == "long table":
+        import pyarrow as pa
+
+        close = bench.prices(symbols, bars)
+        names = pa.array([f"S{i:05}" for i in range(symbols)])
+        times = DATES + np.arange(bars)
+        columns = {"symbol": names.take(pa.array(np.repeat(np.arange(symbols), bars)))}
+        columns |= {"time": np.tile(times.astype("datetime64[s]"), symbols), "close": close.ravel()}
+        return pa.table(columns)
     return np.load(folder / "close.npy", mmap_mode="r") if kind == "memmap" else folder
 
 
@@ -122,13 +131,13 @@ def cached(kind: str, symbols: int, bars: int, folder: pathlib.Path, place: path
 def main() -> None:
     run = Benchmark("scan", __doc__)
     sizes = ((30, 60),) if run.smoke else ((1000, 1500), (5000, 1500))
-    kinds = ("array", "frame", "memmap", *FOLDERS)
+    kinds = ("array", "frame", "long table", "memmap", *FOLDERS)
     print(f"{'':40}{'peak MB':>9}{'seconds':>9}{'symbols/s':>11}")
     with tempfile.TemporaryDirectory() as base:
         for symbols, bars in sizes:
             for kind in kinds:
                 folder = pathlib.Path(base, f"{kind} {symbols}")
-                if kind not in ("array", "frame"):
+                if kind in (*FOLDERS, "memmap"):
                     write(kind, symbols, bars, folder)
                 peak, seconds = alone(scanned, kind, symbols, bars, folder)
                 run.note(case="scan", source=kind, series=symbols, bars=bars, peak_mb=peak, seconds=seconds)

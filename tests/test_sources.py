@@ -369,3 +369,21 @@ def test_a_source_of_ones_own():
     assert scan_source(Own(), batch_size=2).to_dict() == scan(CLOSES).to_dict()
     long, short = warpquant.scan_all_symbols(Own())
     assert set(long["exchange"]) | set(short["exchange"]) == {"XETRA"}
+
+
+def test_what_is_no_number_is_named_with_its_row():
+    frame = LONG.assign(close=LONG["close"].astype(str))
+    frame.loc[150, "close"] = "n/a"
+    result = scan_source(frame, batch_size=2)
+    symbol = frame["symbol"][150]
+    assert [(f.symbol, f.message) for f in result.failures] == [(symbol, "'n/a' in data row 151 is no number")]
+    want = scan(Prices(CLOSES, dict.fromkeys(CLOSES, DATES.astype("datetime64[us]"))))
+    assert result.rows == tuple(row for row in want.rows if row.symbol != symbol)
+
+
+def test_long_frames_in_slices(monkeypatch):
+    monkeypatch.setattr(sources, "_SLICE", 13)
+    expect(open_source(LONG))
+    expect(open_source(pa.Table.from_pandas(LONG)))
+    chunks = pa.concat_tables([pa.Table.from_pandas(LONG[:100]), pa.Table.from_pandas(LONG[100:])])
+    expect(open_source(chunks.set_column(1, "symbol", chunks["symbol"].dictionary_encode())))
