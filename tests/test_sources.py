@@ -70,6 +70,7 @@ FRAMES = {
     "polars long": lambda: polars_of(LONG),
     "arrow wide": lambda: pa.Table.from_pandas(WIDE),
     "arrow long": lambda: pa.Table.from_pandas(LONG),
+    "arrow batch": lambda: pa.Table.from_pandas(LONG).combine_chunks().to_batches()[0],
     "xarray": lambda: xarray_of("array"),
     "xarray, symbols first": lambda: xarray_of("transposed"),
     "xarray data set": lambda: xarray_of("set"),
@@ -281,7 +282,7 @@ def test_without_duckdb(monkeypatch):
 
 
 def test_what_holds_no_prices():
-    for wrong in (None, 3, object(), [], [1, 2], {1, 2}):
+    for wrong in (None, 3, object(), [], [1, 2], {1, 2}, WIDE.index, pa.array([1.0])):
         with pytest.raises(DTypeError, match="accepted are"):
             open_source(wrong)
     with pytest.raises(ParameterError, match="no such file"):

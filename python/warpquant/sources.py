@@ -957,6 +957,11 @@ def _from_table(x: Any, options: _Options, to_arrow: Callable[[Any], Any]) -> So
     return LongSource(len(x), lambda rows: to_arrow(rows_of(part, rows)), options)
 
 
+def _joined(x: Any) -> Any:
+    """A table, also of a single batch of records."""
+    return x if hasattr(x, "combine_chunks") else _arrow().Table.from_batches([x])
+
+
 def _from_xarray(x: Any, options: _Options) -> Source:
     if hasattr(x, "data_vars"):
         wanted = [options.price_col] if options.price_col else _PRICE_NAMES
@@ -1019,7 +1024,11 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], _Maker], ...] = (
         lambda x: isinstance(x, Sequence) and bool(x) and all(map(_is_path, x)),
         _from_paths,
     ),
-    ("a frame of pandas", lambda x: _library(x)[0] == "pandas", _from_pandas),
+    (
+        "a frame or series of pandas",
+        lambda x: _library(x) in (("pandas", "DataFrame"), ("pandas", "Series")),
+        _from_pandas,
+    ),
     (
         "a frame of Polars",
         lambda x: _library(x) == ("polars", "DataFrame"),
@@ -1028,7 +1037,7 @@ _KINDS: tuple[tuple[str, Callable[[Any], bool], _Maker], ...] = (
     (
         "an Arrow table",
         lambda x: _library(x)[0] == "pyarrow" and hasattr(x, "column_names"),
-        lambda x, o: _from_table(x, o, lambda part: part),
+        lambda x, o: _from_table(_joined(x), o, lambda part: part),
     ),
     ("an array or data set of xarray", lambda x: _library(x)[0] == "xarray", _from_xarray),
     ("what read_prices gives", lambda x: isinstance(x, Prices), lambda x, o: PricesSource(x)),
