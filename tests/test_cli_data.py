@@ -174,3 +174,14 @@ def test_a_bad_file_among_many(bars):
     assert {f["symbol"]: f["reason"] for f in found["failures"]} == {"torn": "unreadable", "short": "short"}
     assert found["counts"]["scanned"] == 30
     assert found == scan_source(bars).to_dict()
+
+
+def test_the_doctor_looks_at_the_cache(tmp_path):
+    found = json.loads(call("doctor", "-f", "json").stdout)
+    assert found["cache"] == {"directory": str(tmp_path / "kept"), "problem": ""}
+    assert str(tmp_path / "kept") in call("doctor").stdout
+    (tmp_path / "kept").mkdir(mode=0o755)
+    (tmp_path / "kept").chmod(0o755)
+    found = json.loads(call("doctor", "-f", "json", code=Code.FAILED).stdout)
+    assert "chmod 700" in found["cache"]["problem"]
+    assert "the cache on disk cannot be used" in found["problems"][0]

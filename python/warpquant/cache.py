@@ -41,7 +41,7 @@ import numpy.typing as npt
 
 from . import _core, config
 
-__all__ = ["Entry", "clear", "entry", "key", "stats", "warm"]
+__all__ = ["Entry", "clear", "entry", "key", "problem", "stats", "warm"]
 
 _log = logging.getLogger("warpquant")
 
@@ -232,33 +232,66 @@ def _warn_once(message: str) -> None:
     _log.warning("the cache on disk is not used: %s", message)
 
 
-@contextlib.contextmanager
-def _opened(make: bool) -> Iterator[int | None]:
-    """The directory as a handle, through which all files are reached; None if it cannot be trusted or is not there."""
+def _open(make: bool) -> int:
+    """The directory as a handle, through which all files are reached.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or cannot be trusted.
+    """
     path = _directory()
-    handle = None
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if make:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(mode=0o700)
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         about = os.fstat(handle)
         if about.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "the directory belongs to another user", str(path))
         if stat.S_IMODE(about.st_mode) & 0o077:
             raise PermissionError(errno.EPERM, "others may enter the directory; chmod 700 it", str(path))
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextlib.contextmanager
+def _opened(make: bool) -> Iterator[int | None]:
+    """The same, closed at the end; None, with one warning, if it cannot be used."""
+    handle = None
+    try:
+        handle = _open(make)
     except OSError as error:
-        if not isinstance(error, FileNotFoundError) or make:
+        if make or not isinstance(error, FileNotFoundError):
             _warn_once(str(error))
-        if handle is not None:
-            os.close(handle)
-            handle = None
     try:
         yield handle
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def problem() -> str:
+    """Why the directory on disk cannot be used; empty if it can, or is not there yet.
+
+    Examples
+    --------
+    >>> import tempfile, warpquant
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with warpquant.config.override({"cache.dir": folder + "/mine"}):
+    ...         warpquant.cache.problem()
+    ''
+    """
+    try:
+        os.close(_open(make=False))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _read(name: str, now: float, ttl: float | None) -> tuple[float, Entry] | None:
