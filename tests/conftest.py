@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import pathlib
+import shutil
+import tempfile
 
 import hypothesis
 import numpy as np
@@ -13,6 +16,10 @@ import pytest
 
 import warpquant
 from warpquant import _core
+
+# What is cached stays here, also of the processes that tests start.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="warpquant-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True, database=None)

@@ -10,6 +10,7 @@ np.int8(-1)
 from __future__ import annotations
 
 import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import _core, atc, backtest, config, data, equity, errors, ma, signals
@@ -39,15 +40,25 @@ from .errors import (
 )
 from .streams import Device, Event, Prepared, Stream, prepare
 
+if _TYPE_CHECKING:
+    from .profiling import profile
+    from .scanner import analyze_symbol, scan_all_symbols
+
 __version__: str = _core.__version__
+
+#: Functions of modules that are loaded at first use.
+_LATER = {"analyze_symbol": "scanner", "profile": "profiling", "scan_all_symbols": "scanner"}
 
 
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
     if name in (
-        "bench", "evaluate", "ext", "memory", "plot", "scan", "sweep", "timeframes", "tune", "watch",
+        "bench", "cache", "evaluate", "ext", "fetchers", "memory", "plot", "report", "scan", "scanner", "sources", "sweep",
+        "timeframes", "tune", "watch",
     ):  # fmt: skip
         return _importlib.import_module(f".{name}", __name__)
+    if name in _LATER:
+        return getattr(_importlib.import_module(f".{_LATER[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -77,6 +88,7 @@ __all__ = [
     "WarpquantError",
     "WorkerLostError",
     "__version__",
+    "analyze_symbol",
     "atc",
     "backtest",
     "compute_atc_signals",
@@ -87,6 +99,8 @@ __all__ = [
     "errors",
     "ma",
     "prepare",
+    "profile",
+    "scan_all_symbols",
     "signals",
     "to_device",
 ]

@@ -3,8 +3,8 @@
 
 `overview` shows a whole scan and `strips` the signals of all its symbols; `symbol` shows one symbol bar by bar,
 `signals` and `equities` the two layers behind its average signal; `heatmap` a metric over two parameters, and
-`out_of_sample` what a choice of parameters came to. All give a Matplotlib figure that is part of no global state; `save`
-writes it to a file. Blue is up and orange is down throughout, which stays legible without red and green.
+`out_of_sample` what a choice of parameters came to. All give a Matplotlib figure that is part of no global state;
+`save` writes it to a file. Blue is up and orange is down throughout, which stays legible without red and green.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 Files = Annotated[
     list[pathlib.Path] | None,
     typer.Argument(help="CSV, Parquet or Feather files.", exists=True, dir_okay=False, readable=True),
+]
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(help="CSV, Parquet or Feather files, patterns such as 'bars/*.csv', or folders of them."),
 ]
 Demo = Annotated[bool, typer.Option("--demo", help="Take the sample data of the package.")]
 SymbolCol = Annotated[str | None, typer.Option(help="Column of symbols.")]
@@ -31,7 +36,7 @@ NumThreads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log; twice for more.")]
 
 
-def check_input(files: list[pathlib.Path] | None, demo: bool) -> None:
+def check_input(files: Sequence[object] | None, demo: bool) -> None:
     """Either files or the sample data."""
     if bool(files) == demo:
         raise typer.BadParameter("give either files to scan or --demo" + (", not both" if demo else ""))
