@@ -50,12 +50,16 @@ __version__: str = _core.__version__
 _LATER = {"analyze_symbol": "scanner", "profile": "profiling", "scan_all_symbols": "scanner"}
 
 
+#: Modules that are loaded at first use.
+_MODULES = (
+    "bench", "cache", "evaluate", "ext", "fetchers", "memory", "plot", "report", "scan", "scanner", "sources", "sweep",
+    "timeframes", "tune", "watch",
+)  # fmt: skip
+
+
 def __getattr__(name: str) -> _Any:
     """Modules that need more than NumPy, or are not needed often, are loaded at first use."""
-    if name in (
-        "bench", "cache", "evaluate", "ext", "fetchers", "memory", "plot", "report", "scan", "scanner", "sources", "sweep",
-        "timeframes", "tune", "watch",
-    ):  # fmt: skip
+    if name in _MODULES:
         return _importlib.import_module(f".{name}", __name__)
     if name in _LATER:
         return getattr(_importlib.import_module(f".{_LATER[name]}", __name__), name)
