@@ -62,7 +62,8 @@ comma := ,
 
 demo: $(VENV)/.with-all ## scan the sample data and draw pictures of the result
 	$(BIN)/warpquant scan --demo --plot demo-output
-	@echo "Pictures: $(CURDIR)/demo-output"
+	$(BIN)/warpquant report --demo -o demo-output/report.html
+	@echo "Pictures and report.html: $(CURDIR)/demo-output"
 
 test: $(VENV)/.with-test ## run the test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

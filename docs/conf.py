@@ -23,4 +23,8 @@ napoleon_numpy_docstring = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 # Types of parameters are written for readers: "array, shape (bars,)".
+# Their words, and parameters in backticks, may be names of several attributes and refer to none of them.
+suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [("py:class", ".*"), ("py:obj", ".*")]
+# A word such as `bars`, in the types of parameters, is an attribute of several classes, of which none is meant.
+suppress_warnings = ["ref.python"]

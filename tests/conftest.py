@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import pathlib
+import shutil
 import signal
+import tempfile
 
 import hypothesis
 import numpy as np
@@ -14,6 +17,10 @@ import pytest
 
 import warpquant
 from warpquant import _core
+
+# What is cached stays here, also of the processes that tests start.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="warpquant-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True, database=None)

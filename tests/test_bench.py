@@ -57,10 +57,11 @@ def test_every_domain(monkeypatch):
     report = bench.run(rounds=1, min_seconds=0, progress=said.append)
     assert json.loads(json.dumps(report)) == report
     assert report["schema"] == bench.SCHEMA
-    assert len(said) == 6
+    assert len(said) == 8
     cases = {(x["domain"], x["case"]) for x in report["results"]}
     assert {case for domain, case in cases if domain == "ma"} == {f"{kind}(20)" for kind in ma.kinds()}
     assert ("equity", "curve") in cases
+    assert ("backtest", "metrics") in cases
     for x in report["results"]:
         assert x["ns_per_point"] == pytest.approx(x["min_s"] / (x["series"] * x["bars"]) * 1e9)
         assert x["times_copy"] == pytest.approx(x["ns_per_point"] / x["copy_ns_per_point"])

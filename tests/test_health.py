@@ -259,7 +259,12 @@ def test_cuda_stays_in_its_folder():
 
 def test_elements_stay_plain():
     """Headers that a GPU compiles too allocate nothing and throw nothing."""
-    for path in _files("cpp/include/warpquant/ma", "cpp/include/warpquant/equity", "cpp/include/warpquant/atc"):
+    for path in _files(
+        "cpp/include/warpquant/ma",
+        "cpp/include/warpquant/equity",
+        "cpp/include/warpquant/atc",
+        "cpp/include/warpquant/backtest",
+    ):
         text = re.sub(r"//.*", "", path.read_text())
         if "WQ_HD" in text and "std::vector" not in text:
             assert not re.search(r"\bthrow\b|\bnew \w|\bmalloc\(|#include <iostream>", text), path.name

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import warpquant
-from warpquant import atc, equity, ma
+from warpquant import atc, backtest, equity, ma
 from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, WarpquantError
 
 PARAMS = atc.Params(ema_len=8, hull_len=8, wma_len=8, dema_len=8, lsma_len=8, kama_len=8)
@@ -44,6 +44,8 @@ FUNCTIONS = {
     "curve of prices": (lambda x: equity.curve(prices=x, signal=_signal(x)), "prices"),
     "curve of returns": (lambda x: equity.curve(x, _signal(x), neutral="sticky", cutout=1), "returns"),
     "curve, signal": (lambda x: equity.curve(prices=np.broadcast_to(2.0, np.shape(x)), signal=x), "signal"),
+    "curve of a backtest": (lambda x: backtest.run(x, _signal(x)).equity, "prices"),
+    "curve of a backtest, signal": (lambda x: backtest.run(np.broadcast_to(2.0, np.shape(x)), x).equity, "signal"),
     "atc": (lambda x: atc.run(x, PARAMS)["average"], "prices"),
     "atc, pine": (lambda x: atc.run(x, {"compat": "pine"})["average"], "prices"),
     "atc, all": (lambda x: _last(atc.run(x, PARAMS, outputs="all", detail=False)), "prices"),
@@ -191,7 +193,8 @@ def test_types(name, dtype):
 @EVERY
 def test_dimensions(name):
     call, argument = FUNCTIONS[name]
-    for shape in ((), (1, 1, 1), (2, 3, 4), (1,) * 32):
+    # Backtests take any number of axes.
+    for shape in ((),) if "backtest" in name else ((), (1, 1, 1), (2, 3, 4), (1,) * 32):
         with pytest.raises(ShapeError, match=rf"^({argument}|prices|signal): has shape"):
             call(np.ones(shape))
 
@@ -283,6 +286,7 @@ def test_axis(axis):
     for call in (
         lambda: ma.sma(X, 3, axis=axis),
         lambda: equity.curve(prices=X, signal=X, axis=axis),
+        lambda: backtest.run(X, X, axis=axis),
         lambda: atc.run(X, axis=axis),
     ):
         with pytest.raises(ParameterError, match=r"^axis: "):
@@ -294,6 +298,7 @@ def test_thread_counts(threads):
     for call in (
         lambda: ma.sma(X, 3, num_threads=threads),
         lambda: equity.curve(prices=X, signal=X, num_threads=threads),
+        lambda: backtest.metrics(X, X, num_threads=threads),
         lambda: atc.run(X, num_threads=threads),
     ):
         with pytest.raises(ParameterError, match=r"^num_threads: "):

@@ -55,6 +55,76 @@ def test_symbol_shows_what_run_gives(tmp_path):
     assert [label.get_text() for label in bottom.get_xticklabels()][:2] == ["Apr 2022", "May 2022"]
 
 
+def test_signals_show_what_run_gives(tmp_path):
+    panel = data.sp500_20()
+    figure = plot.signals(panel["AAPL"], panel.dates, name="AAPL", params={"compat": "pine"}, bars=200)
+    png(figure, tmp_path / "s.png")
+    names = [f"{family.lower()}_signal" for family in atc.FAMILIES]
+    result = atc.run(panel["AAPL"], {"compat": "pine"}, outputs=("average", *names))
+    for axes, name in zip(figure.axes, ("average", *names), strict=True):
+        up, down = (patch.get_data().values for patch in axes.patches)
+        assert np.array_equal(up + down, np.nan_to_num(result[name][-200:]))
+    assert titles(figure)[1:] == ["EMA", "SMA", "WMA", "DEMA", "LSMA", "KAMA"]
+    assert figure.get_suptitle() == f"AAPL   average signal {result['average'][-1]:+.2f}"
+
+
+def test_equities_show_what_run_gives(tmp_path):
+    panel = data.sp500_20()
+    figure = plot.equities(panel["AAPL"], panel.dates, name="AAPL", params={"kama_len": 9}, bars=200)
+    png(figure, tmp_path / "e.png")
+    result = atc.run(panel["AAPL"], {"kama_len": 9}, outputs="all", detail=True)
+    top, *panels = figure.axes
+    for axes, family, nine in zip(panels, atc.FAMILIES, atc.Params(kama_len=9).family_lengths, strict=True):
+        assert np.array_equal(lines(top)[family], result[f"{family.lower()}_s"][-200:])
+        shown = lines(axes)
+        assert set(shown) == {f"{family} {length}" for length in nine}
+        for length, equity in zip(nine, result[f"{family.lower()}_eq"], strict=True):
+            assert np.array_equal(shown[f"{family} {length}"], equity[-200:])
+
+
+@pytest.mark.parametrize("draw", [plot.signals, plot.equities])
+def test_layers_of_any_prices(tmp_path, draw):
+    for prices in (walk(40), np.full(100, 7.0), np.r_[np.nan, walk(100), np.inf], np.array([5.0, 6.0])):
+        png(draw(prices, name="$x$"), tmp_path / "x.png")
+    with pytest.raises(ShapeError, match="prices"):
+        draw([np.nan])
+
+
+def test_strips(tmp_path):
+    result = scan(data.sp500_20(), recent=90)
+    figure = plot.strips(result)
+    png(figure, tmp_path / "h.png")
+    heat, breadth, _ = figure.axes
+    (mesh,) = heat.collections
+    assert np.array_equal(mesh.get_array(), [result.recent[row.symbol] for row in result.rows])
+    assert [label.get_text() for label in heat.get_yticklabels()] == [row.symbol for row in result.rows]
+    assert figure.get_suptitle() == "Average signal of 20 symbols"
+    strongest = plot.strips(result, most=5)
+    kept = {row.symbol for row in sorted(result.rows, key=lambda row: (-abs(row.average), row.bars_since_flip))[:5]}
+    names = [label.get_text() for label in strongest.axes[0].get_yticklabels()]
+    assert names == [row.symbol for row in result.rows if row.symbol in kept]
+    assert strongest.get_suptitle() == "Average signal of the strongest 5 of 20 symbols"
+    for axes in (breadth, strongest.axes[1]):  # of all symbols either way
+        up = axes.patches[0].get_data().values
+        assert up[-1] == 100 * np.mean([row.average > 0 for row in result.rows])
+
+
+def test_strips_of_any_size(tmp_path):
+    for symbols in (1, 130):
+        png(plot.strips(scan({f"S{i}": walk(60 + i, i) for i in range(symbols)})), tmp_path / "h.png")
+    for nothing in (scan({}), scan({"x": walk(60)}, recent=0)):
+        with pytest.raises(ParameterError, match="nothing to draw"):
+            plot.strips(nothing)
+
+
+def test_figures_can_be_svg(tmp_path):
+    path = tmp_path / "x.svg"
+    plot.save(plot.signals(walk(100), name="<b>&"), path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<?xml")
+    assert "<path" in text
+
+
 def test_parameters_change_the_picture():
     figure = plot.symbol(walk(200), params={"compat": "pine", "hull_len": 20, "kama_len": 9})
     assert {"SMA 20", "KAMA 9", "EMA 28"} <= set(lines(figure.axes[0]))

@@ -105,6 +105,12 @@ class TestConfig:
             "memory.poison": (False, "default"),
             "memory.buffer_pool": (64 * 2**20, "default"),
             "device.timeout": (None, "default"),
+            "cache.enabled": (True, "default"),
+            "cache.dir": (None, "default"),
+            "cache.size": (512 * 2**20, "default"),
+            "cache.memory": (64 * 2**20, "default"),
+            "cache.ttl": (None, "default"),
+            "cache.fingerprint": ("stat", "default"),
         }
 
     @pytest.mark.parametrize("named", [True, False])

@@ -35,6 +35,18 @@ def available() -> list[Peer]:
 
 def versions() -> dict[str, str]:
     """Versions of the distributions that the peers come from."""
-    names = {"TA-Lib", "tulipy", "tulip-rs", "vector-ta", "kand", "numta", "numba", "bottleneck", "pandas", "polars"}
+    names = {
+        "TA-Lib",
+        "tulipy",
+        "tulip-rs",
+        "vector-ta",
+        "kand",
+        "numta",
+        "numba",
+        "bottleneck",
+        "pandas",
+        "polars",
+        "vectorbt",
+    }
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     return {name: version for name, version in sorted(installed.items()) if name.lower() in map(str.lower, names)}

@@ -636,9 +636,6 @@ py::dtype numpy_type(DType type) {
                               : py::dtype::of<std::int8_t>();
 }
 
-namespace {
-
-/// A new compact array, last dimension contiguous.
 py::array new_array(DType type, const std::vector<std::int64_t>& shape) {
   constexpr std::int64_t kRecycled = 1 << 16;  // smaller ones are NumPy's own business
   std::int64_t bytes = item_size(type);
@@ -659,6 +656,8 @@ py::array new_array(DType type, const std::vector<std::int64_t>& shape) {
   buffer.release();
   return py::array(numpy_type(type), shape, {}, data, base);
 }
+
+namespace {
 
 py::object transposed(const py::array& array, const std::vector<int>& axes) {
   return array.attr("transpose")(py::cast(axes));

@@ -108,6 +108,9 @@ void check_apart(std::vector<std::pair<std::string, const Borrowed*>> outputs);
 
 py::dtype numpy_type(DType type);
 
+/// A new compact array, last dimension contiguous; large ones from recycled memory.
+py::array new_array(DType type, const std::vector<std::int64_t>& shape);
+
 /// Copies that arguments needed, by reason, since the start of the process.
 py::dict copy_counts();
 

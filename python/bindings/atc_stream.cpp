@@ -39,7 +39,7 @@ class AtcStream {
 
   /// `prices` and `src`: (symbols, bars); `out`: output by index to an array of that shape.
   void take(const py::object& prices, const py::object& src, const std::map<int, py::object>& out,
-            const py::tuple& symbols, bool commits, bool spreads, int num_threads, const std::string& simd) {
+            const py::object& symbols, bool commits, bool spreads, int num_threads, const std::string& simd) {
     const auto lock = take_turn();
     atc::Feed feed{};
     std::vector<Borrowed> arrays;
@@ -73,7 +73,7 @@ class AtcStream {
     const py::gil_scoped_release release;
     const auto label = [&](std::int64_t i) {
       const py::gil_scoped_acquire acquire;
-      return "'" + symbols[i].cast<std::string>() + "'";
+      return "'" + symbols[py::int_(i)].cast<std::string>() + "'";
     };
     stream_.take(feed, refuses_missing_, label, how);
   }

@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_equity(m);
   wq::register_atc(m);
   wq::register_signals(m);
+  wq::register_backtest(m);
 }

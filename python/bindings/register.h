@@ -16,6 +16,7 @@ const BackendTable* backend(const std::string& name);
 void register_core(pybind11::module_& m);
 void register_ma(pybind11::module_& m);
 void register_equity(pybind11::module_& m);
+void register_backtest(pybind11::module_& m);
 void register_atc(pybind11::module_& m);
 void register_signals(pybind11::module_& m);
 void register_device_array(pybind11::module_& m);

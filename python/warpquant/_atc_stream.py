@@ -270,7 +270,10 @@ class Stream:
             "outputs": self.outputs,
             "src": self._src,
         }
-        arrays: dict[str, Any] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8), "table": self._core.save()}
+        arrays: dict[str, Any] = {
+            "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
+            "table": self._core.save(),
+        }
         arrays |= {f"last_{name}": values[:, 0] for name, values in self._last.items()}
         arrays["digest"] = np.frombuffer(_digest(arrays), np.uint8)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

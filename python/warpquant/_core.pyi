@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -202,7 +202,7 @@ class AtcStream:
         """
         Keep symbols by index, and add some.
         """
-    def take(self, prices: typing.Any, src: typing.Any, out: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.Any], symbols: tuple, commits: bool, spreads: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> None:
+    def take(self, prices: typing.Any, src: typing.Any, out: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.Any], symbols: typing.Any, commits: bool, spreads: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> None:
         """
         New bars of all symbols.
         """
@@ -239,6 +239,14 @@ def atc_sweep_columns(prices: list[typing.Any], src: list[typing.Any] | None, la
 def backend_status(name: str) -> dict[str, typing.Any]:
     """
     Driver and number of devices of a device module.
+    """
+def backtest(prices: numpy.ndarray, signal: numpy.ndarray | None, metrics: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], store: bool, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], sizing: str, every_bar: bool, delay: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> list[typing.Any]:
+    """
+    Metrics, and positions, returns and equities if they are to be stored, of accounts that follow signals.
+    """
+def backtest_trades(prices: numpy.ndarray, signal: numpy.ndarray, numbers: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex], sizing: str, every_bar: bool, delay: typing.SupportsInt | typing.SupportsIndex, window: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> dict[str, typing.Any]:
+    """
+    Every trade of accounts that follow signals.
     """
 def best_simd() -> str:
     """
@@ -370,5 +378,6 @@ def use_memory(backend: str, number: typing.SupportsInt | typing.SupportsIndex, 
     """
 ATC_DETAILS: tuple[str, ...] = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_ma', 'kama_ma', 'ema_sig', 'hma_sig', 'wma_sig', 'dema_sig', 'lsma_sig', 'kama_sig', 'ema_eq', 'hma_eq', 'wma_eq', 'dema_eq', 'lsma_eq', 'kama_eq')
 ATC_OUTPUTS: tuple[str, ...] = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
+BACKTEST_METRICS: tuple[str, ...] = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'max_drawdown', 'max_drawdown_bars', 'calmar', 'hit_rate', 'profit_factor', 'trades', 'turnover', 'exposure', 'var', 'cvar', 'skew', 'kurtosis')
 HIGH_PRIORITY: int = -100
 __version__: str

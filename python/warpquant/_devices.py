@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _core, _cost, config
+from . import _core, _cost, _counters, config
 from ._containers import unpack
 from .errors import DeviceUnavailableError, DTypeError, ForkedContextError, LayoutError, ParameterError
 
@@ -103,6 +103,9 @@ def _why_not(backend: str, index: int) -> DeviceUnavailableError | None:
     return None
 
 
+#: Devices that somebody asked for.
+used: set[tuple[str, int]] = set()
+
 #: How often 'auto' took the CPU in the place of the device that it had chosen, by reason.
 fallbacks: collections.Counter[str] = collections.Counter()
 
@@ -131,6 +134,7 @@ def usable(name: str) -> tuple[str, int]:
     error = _why_not(backend, int(number or 0))
     if error:
         raise error
+    used.add((backend, int(number or 0)))
     if _asked_in[backend] != os.getpid():
         raise ForkedContextError(
             f"device={name!r}: CUDA was in use before this process was forked, and cannot be used in the child; start "
@@ -236,6 +240,7 @@ def _auto(work: _cost.Work | None, num_threads: int | None) -> Choice | None:
         return None  # nobody wants to know what devices there are
     error = _why_not("cuda", 0)
     if error is None:
+        used.add(("cuda", 0))
         return _choice("cuda", 0, may_fall_back=not demands) if wants else None
     if demands:
         raise error
@@ -283,6 +288,21 @@ def resolve(
     DeviceUnavailableError
         If a device was asked for by name and cannot be used: an explicit choice never falls back.
     """
+    choice = chosen(device, lives_on, argument, work, num_threads, stream)
+    if _counters.watching:
+        _counters.add("calls:cpu" if choice is None else f"calls:{choice.backend}:{choice.number}")
+    return choice
+
+
+def chosen(
+    device: str | None,
+    lives_on: str | None = None,
+    argument: str = "",
+    work: Callable[[], _cost.Work | None] | None = None,
+    num_threads: int | None = None,
+    stream: Any = None,
+) -> Choice | None:
+    """As `resolve`, for nobody's call: it does not count."""
     name = config._value("device") if device is None else config._device("device", device)
     if lives_on is not None:
         if device is not None and name not in ("auto", lives_on) and f"{name}:0" != lives_on:

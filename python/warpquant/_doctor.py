@@ -16,7 +16,8 @@ from .errors import WarpquantError
 __all__ = ["doctor"]
 
 _COMPANIONS = (
-    "pandas", "polars", "pyarrow", "xarray", "torch", "jax", "cupy", "typer", "rich", "matplotlib",
+    "pandas", "polars", "pyarrow", "xarray", "torch", "jax", "cupy", "typer", "rich", "matplotlib", "duckdb", "ccxt",
+    "yfinance",
 )  # fmt: skip
 
 
@@ -38,8 +39,9 @@ def doctor() -> dict[str, Any]:
         ``warpquant``, ``python``, ``numpy``, ``platform``: versions. ``build``: what the core was built from.
         ``cpu``: processors, instruction level in use and best. ``cuda``: driver, runtime, devices, or why there are
         none. ``fallbacks``: how often ``device="auto"`` took the CPU in the place of the device that it had chosen, by
-        reason. ``settings``: every setting with its value and origin. ``packages``: versions of the libraries that the
-        package works with, None where not installed. ``problems``: a list of messages, empty if all is well.
+        reason. ``cache``: where results are kept, and why that cannot be used, if so. ``settings``: every setting with
+        its value and origin. ``packages``: versions of the libraries that the package works with, None where not
+        installed. ``problems``: a list of messages, empty if all is well.
 
     Examples
     --------
@@ -47,6 +49,8 @@ def doctor() -> dict[str, Any]:
     >>> warpquant.doctor()["problems"]
     []
     """
+    from . import cache
+
     problems: list[str] = []
     settings: dict[str, dict[str, Any]] = {}
     try:
@@ -68,6 +72,11 @@ def doctor() -> dict[str, Any]:
             _devices.usable("cuda")
         except WarpquantError as error:
             problems.append(f"fallback='error' is set, so calls with device='auto' fail: {error}")
+    unusable = ""
+    if settings.get("cache.enabled", {}).get("value"):
+        unusable = cache.problem()
+        if unusable:
+            problems.append(f"the cache on disk cannot be used: {unusable}")
     return {
         "warpquant": _core.__version__,
         "python": platform.python_version(),
@@ -84,6 +93,7 @@ def doctor() -> dict[str, Any]:
         "cuda": _devices.cuda_status(),
         "fallbacks": dict(_devices.fallbacks),
         "buffers": _core.buffer_stats(),
+        "cache": {"directory": str(cache._directory()), "problem": unusable} if settings else {},
         "settings": settings,
         "packages": {name: _version(name) for name in _COMPANIONS},
         "problems": problems,

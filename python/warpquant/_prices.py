@@ -27,7 +27,8 @@ class Failure:
     symbol : str
         Name of the symbol; for a file that cannot be read, of the file without its suffixes.
     reason : str
-        A stable word: ``unreadable``, ``not_numeric``, ``empty``, ``short``, ``no_time``, ``rejected``.
+        A stable word: ``unreadable``, ``not_numeric``, ``empty``, ``short``, ``no_time``, ``not_fetched``,
+        ``rejected``.
     message : str
         What is wrong, in words.
     """
@@ -318,17 +319,21 @@ def _pieces(
 ) -> Iterator[tuple[str, _Piece]]:
     """Everything that a file holds, symbol by symbol."""
     table = _load(path)
-    names = table.column_names
     columns = _find_columns(table, symbol_col, time_col, price_col)
     is_csv = path.name.lower().endswith((".csv", ".csv.gz"))
     if is_csv and columns.time is not None and time_format is not None:
         table = _load(path, table.column_names[columns.time])  # a format that is given comes before a guess
+    yield from _pieces_of(table, columns, time_format, _stem(path))
+
+
+def _pieces_of(table: Any, columns: _Columns, time_format: str | None, alone: str) -> Iterator[tuple[str, _Piece]]:
+    """The same of a table; `alone` is the name of its only symbol, if it has no names of symbols."""
+    names = table.column_names
     time = None if columns.time is None else _read_times(table.column(columns.time), time_format)
     for position in columns.prices:
         close, bad = _read_numbers(table.column(position))
         if columns.symbol is None:
-            name = names[position] if columns.wide else _stem(path)
-            yield name, _Piece(close, time, next(iter(bad.items()), None))
+            yield (names[position] if columns.wide else alone), _Piece(close, time, next(iter(bad.items()), None))
             continue
         for name, rows in _groups(table.column(columns.symbol)):
             wrong = next(((int(row), bad[int(row)]) for row in rows if int(row) in bad), None) if bad else None
@@ -441,27 +446,41 @@ def read_prices(
     ...     read_prices(file)["B"]
     array([ 7., nan])
     """
-    pieces: dict[str, list[_Piece]] = {}
-    failures: list[Failure] = []
-    warnings: list[Note] = []
+    gathered = _Gathered()
     for file in [files] if isinstance(files, (str, os.PathLike)) else files:
         path = pathlib.Path(file)
         try:
-            for symbol, piece in _pieces(path, symbol_col, time_col, price_col, time_format):
-                if symbol:
-                    pieces.setdefault(symbol, []).append(piece)
-                else:
-                    said = f"{count(len(piece.close), 'row')} without a symbol left out"
-                    warnings.append(Note(_stem(path), said))
+            gathered.add(_pieces(path, symbol_col, time_col, price_col, time_format), _stem(path))
         except _FileError as error:
-            failures.append(Failure(_stem(path), error.reason, f"{path.name}: {error}"))
-    closes: dict[str, Floats] = {}
-    times: dict[str, Times | None] = {}
-    for symbol in list(pieces):
-        merged = _merge(symbol, pieces.pop(symbol))
-        if isinstance(merged, Failure):
-            failures.append(merged)
-            continue
-        closes[symbol], times[symbol], texts = merged
-        warnings.extend(Note(symbol, text) for text in texts)
-    return Prices(closes, times, failures, warnings)
+            gathered.failures.append(Failure(_stem(path), error.reason, f"{path.name}: {error}"))
+    return gathered.prices()
+
+
+class _Gathered:
+    """Pieces of symbols from several places, on their way to `Prices`."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[str, list[_Piece]] = {}
+        self.failures: list[Failure] = []
+        self.warnings: list[Note] = []
+
+    def add(self, pieces: Iterable[tuple[str, _Piece]], place: str) -> None:
+        for symbol, piece in pieces:
+            if symbol:
+                self.pieces.setdefault(symbol, []).append(piece)
+            else:
+                said = f"{count(len(piece.close), 'row')} without a symbol left out"
+                self.warnings.append(Note(place, said))
+
+    def prices(self) -> Prices:
+        """Everything merged; the pieces are gone then."""
+        closes: dict[str, Floats] = {}
+        times: dict[str, Times | None] = {}
+        for symbol in list(self.pieces):
+            merged = _merge(symbol, self.pieces.pop(symbol))
+            if isinstance(merged, Failure):
+                self.failures.append(merged)
+                continue
+            closes[symbol], times[symbol], texts = merged
+            self.warnings.extend(Note(symbol, text) for text in texts)
+        return Prices(closes, times, self.failures, self.warnings)

@@ -16,6 +16,7 @@ import difflib
 import functools
 import logging
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast, overload
 
@@ -39,6 +40,16 @@ __all__ = [
 ]
 
 _log = logging.getLogger("warpquant")
+
+
+def __getattr__(name: str) -> Any:
+    """`sweep` stands on backtests, which stand on this module, so it is loaded at first use."""
+    if name == "sweep":
+        from .sweep import sweep
+
+        return sweep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 #: The six families, in the order of every table.
 FAMILIES = ("EMA", "HMA", "WMA", "DEMA", "LSMA", "KAMA")
@@ -161,6 +172,12 @@ def _lengths(base: int, robustness: str, rule: str, family: str) -> tuple[int, .
     return (base, *(base + o for o in offsets), *(max(1, base - o) for o in offsets))
 
 
+@functools.lru_cache(maxsize=4096)
+def _family_lengths(robustness: str, rule: str, *bases: int) -> tuple[tuple[int, ...], ...]:
+    """Those of six families, once for all sets of a sweep that have them."""
+    return tuple(lengths(base, robustness, rule=rule) for base in bases)
+
+
 @dataclasses.dataclass(frozen=True)
 class Params:
     """Parameters of adaptive trend classification, checked when made.
@@ -271,19 +288,15 @@ class Params:
         ParameterError
             If a name is unknown or given twice, or a value not accepted.
         """
-        fields = {f.name for f in dataclasses.fields(cls)}
-        known: dict[str, Any] = {}
-        for name, value in values.items():
-            field = _ALIASES.get(name, name)
-            if field not in fields:
-                near = difflib.get_close_matches(name, [*fields, *_ALIASES], 1)
-                raise ParameterError(
-                    f"{name}: is not a parameter of ATC" + (f"; did you mean {near[0]!r}?" if near else "")
-                )
-            if field in known and known[field] != value:
-                raise ParameterError(f"{name}: is another name for {field}, and the two differ")
-            known[field] = value
-        return cls(**known)
+        return cls(**_by_field(values))
+
+    @classmethod
+    def _trusted(cls, *values: Mapping[str, Any]) -> Params:
+        """Parameters of which every field is given, checked before; `_CHECKED_TOGETHER` says how."""
+        params = object.__new__(cls)
+        for some in values:
+            params.__dict__.update(some)
+        return params
 
     def to_dict(self) -> dict[str, Any]:
         """All parameters and switches by name; `from_dict` takes them back."""
@@ -292,7 +305,7 @@ class Params:
     @property
     def family_lengths(self) -> tuple[tuple[int, ...], ...]:
         """The nine lengths of each family, in the order of `FAMILIES`."""
-        return tuple(lengths(getattr(self, f), self.robustness, rule=self.length_rule) for f in self._LENGTHS)
+        return _family_lengths(self.robustness, self.length_rule, *_BASES(self))
 
     @property
     def _settings(self) -> Any:
@@ -302,7 +315,7 @@ class Params:
         except KeyError:
             pass
         settings = _core.AtcSettings(
-            lengths=[list(n) for n in self.family_lengths],
+            lengths=self.family_lengths,
             weights=[getattr(self, w) for w in self._WEIGHTS],
             numbers={
                 "la_per_bar": self.La / 1000.0,
@@ -314,13 +327,46 @@ class Params:
             },
             cutout=self.cutout,
             strategy_mode=bool(self.strategy_mode),
-            switches={s: getattr(self, s) for s in _SWITCHES},
+            switches=dict(zip(_SWITCHES, _CHOICES(self), strict=True)),
         )
         self.__dict__["_core_settings"] = settings
         return settings
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_core_settings"}
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Params))
+_BASES, _CHOICES = operator.attrgetter(*Params._LENGTHS), operator.attrgetter(*_SWITCHES)
+
+
+def _field(name: str) -> str:
+    """The field of `Params` that a name stands for."""
+    field = _ALIASES.get(name, name)
+    if field not in _FIELDS:
+        near = difflib.get_close_matches(name, [*_FIELDS, *_ALIASES], 1)
+        raise ParameterError(f"{name}: is not a parameter of ATC" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return field
+
+
+def _by_field(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under the names of the fields."""
+    known: dict[str, Any] = {}
+    for name, value in values.items():
+        field = _field(name)
+        if field in known and known[field] != value:
+            raise ParameterError(f"{name}: is another name for {field}, and the two differ")
+        known[field] = value
+    return known
+
+
+#: Fields whose values depend on each other in the eyes of `Params`; every other field stands alone. A set is accepted
+#: if each of these parts of it is, with all else at the defaults.
+_CHECKED_TOGETHER: tuple[tuple[str, ...], ...] = (
+    *((field, "robustness", "length_rule", "compat") for field in Params._LENGTHS),
+    *((switch, "compat") for switch in _SWITCHES if switch != "length_rule"),
+    ("long_threshold", "short_threshold"),
+)
 
 
 def _check_short(params: Params, source: Unpacked, label: str) -> None:

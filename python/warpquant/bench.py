@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast this installation is on this machine.
 
-`run` measures the averages, equity curves and ATC on made-up prices, in well under a minute. Beside every figure stands
-what a plain copy of as many points costs (8 bytes read and 8 written each), which no function that reads a series and
-writes another can undercut by much. `measure`, `machine`, `copier` and `copy_floor` serve other benchmarks as well.
+`run` measures averages, equity curves, ATC and backtests on made-up prices, in well under a minute. Beside every figure
+stands what a plain copy of as many points costs (8 bytes read and 8 written each), which no function that reads a
+series and writes another can undercut by much. `measure`, `machine`, `copier` and `copy_floor` serve other benchmarks,
+too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, atc, config, equity, ma
+from . import _core, atc, backtest, config, equity, ma
 from .errors import ParameterError
 
 __all__ = ["DOMAINS", "SCHEMA", "Timing", "copier", "copy_floor", "machine", "measure", "prices", "run"]
@@ -184,6 +185,7 @@ _SIZES = {
     "ma": ((1, 1_000_000), (1000, 2000)),
     "equity": ((1, 1_000_000), (1000, 2000)),
     "atc": ((1, 1000), (104, 2000), (1000, 1000)),
+    "backtest": ((1, 100_000), (1000, 2000)),
 }
 
 #: What can be measured.
@@ -196,6 +198,12 @@ def _calls(domain: str, series: int, bars: int) -> dict[str, Call]:
     if domain == "equity":
         signal = np.sign(prices(series, bars, seed=1) - 100.0)
         return {"curve": lambda x, num_threads: equity.curve(prices=x, signal=signal, num_threads=num_threads)}
+    if domain == "backtest":
+        signal, rules = np.sign(prices(series, bars, seed=1) - 100.0), backtest.Rules(signal="direction")
+        return {
+            "metrics": functools.partial(backtest.metrics, signal=signal, rules=rules),
+            "every bar": functools.partial(backtest.run, signal=signal, rules=rules),
+        }
     return {
         "last bar": functools.partial(atc.run, last_only=True),
         "average": atc.run,
@@ -243,7 +251,7 @@ def run(
 
     Parameters
     ----------
-    domain : {'ma', 'equity', 'atc'}, optional
+    domain : {'ma', 'equity', 'atc', 'backtest'}, optional
         What to measure; by default everything.
     rounds, min_seconds
         As in `measure`.

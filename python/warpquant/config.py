@@ -25,6 +25,13 @@ key                       environment             meaning
 ``memory.zero_on_free``   ``WQ_ZERO_ON_FREE``     ``on`` clears memory of a device when it is freed
 ``memory.poison``         ``WQ_POISON``           ``on`` fills it with NaN when it is given and when it is freed
 ``memory.buffer_pool``    ``WQ_BUFFER_POOL``      memory kept for the next large result, for example ``64MiB``
+``cache.enabled``         ``WQ_CACHE``            whether scans of files are kept, see `warpquant.cache`
+``cache.dir``             ``WQ_CACHE_DIR``        where; unset: ``warpquant/results`` in the user's cache directory
+``cache.size``            ``WQ_CACHE_SIZE``       most bytes on disk, for example ``512MiB``
+``cache.memory``          ``WQ_CACHE_MEMORY``     most bytes in memory, of each process
+``cache.ttl``             ``WQ_CACHE_TTL``        seconds after which a result is made anew; unset: never
+``cache.fingerprint``     ``WQ_CACHE_MARK``       ``stat``: a file with the same path, size, time and inode is the
+                                                  same; ``content``: its bytes are hashed
 ========================  ======================  ===============================================================
 
 Settings of memory hold for the whole process; those of devices are looked up at the first use of each.
@@ -149,6 +156,14 @@ def _seconds(source: str, value: Any) -> float | None:
     return float(seconds)
 
 
+def _folder(source: str, value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise ParameterError(f"{source}: {value!r} is no path of a folder")
+    return os.path.abspath(os.path.expanduser(os.fspath(value)))
+
+
 def _bytes(source: str, value: Any) -> int:
     size = -1
     if isinstance(value, int) and not isinstance(value, bool):
@@ -181,6 +196,12 @@ _KEYS: dict[str, _Key] = {
     "memory.poison": _Key("WQ_POISON", False, _flag),
     "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
     "device.timeout": _Key("WQ_DEVICE_TIMEOUT", None, _seconds),
+    "cache.enabled": _Key("WQ_CACHE", True, _flag),
+    "cache.dir": _Key("WQ_CACHE_DIR", None, _folder),
+    "cache.size": _Key("WQ_CACHE_SIZE", 512 * 2**20, _bytes),
+    "cache.memory": _Key("WQ_CACHE_MEMORY", 64 * 2**20, _bytes),
+    "cache.ttl": _Key("WQ_CACHE_TTL", None, _seconds),
+    "cache.fingerprint": _Key("WQ_CACHE_MARK", "stat", _one_of("stat", "content")),
 }
 
 _overrides: ContextVar[Mapping[str, Any]] = ContextVar("warpquant_config", default=MappingProxyType({}))

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 __all__ = [
+    "BatchError",
     "CaptureUnsafeError",
     "DTypeError",
     "DeviceLostError",
@@ -20,12 +23,22 @@ __all__ = [
     "ParameterError",
     "ShapeError",
     "StateError",
+    "TooSmallWarning",
     "WarpquantError",
+    "WorkerLostError",
 ]
 
 
 class WarpquantError(Exception):
     """Base of every exception that warpquant raises on purpose."""
+
+    #: Attributes, as keywords of the constructor.
+    _attributes: ClassVar[tuple[str, ...]] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default an exception that comes from another process is made again from its text alone.
+        attributes = {name: getattr(self, name) for name in self._attributes}
+        return functools.partial(type(self), **attributes), self.args, self.__dict__
 
 
 class ShapeError(WarpquantError, ValueError):
@@ -54,6 +67,8 @@ class DeviceUnavailableError(WarpquantError, RuntimeError):
         ``arch_missing``, ``no_kernels``, ``busy``, ``driver_mismatch``, ``driver_error``, ``unknown_device``.
     """
 
+    _attributes = ("reason",)
+
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
@@ -71,6 +86,8 @@ class DeviceOutOfMemoryError(WarpquantError, MemoryError):
     live_by_tag : dict of str to int
         Bytes in use by each function, if they are tracked (`warpquant.memory.use`).
     """
+
+    _attributes = ("requested", "free", "total", "limit", "live_by_tag")
 
     def __init__(
         self,
@@ -112,8 +129,32 @@ class CaptureUnsafeError(WarpquantError, RuntimeError):
 
 
 class StateError(WarpquantError, ValueError):
-    """A file of saved state that is not one, is damaged, or belongs to something else."""
+    """A saved state cannot be used: another kind of file, another version, cut short or altered."""
 
 
 class InternalError(WarpquantError, RuntimeError):
     """Something that cannot be: please report it with the message."""
+
+
+class BatchError(WarpquantError, RuntimeError):
+    """A batch failed in a worker; what it raised there is the cause (``__cause__``).
+
+    Attributes
+    ----------
+    batch : int
+        Number of the batch, from 0.
+    """
+
+    _attributes = ("batch",)
+
+    def __init__(self, message: str, *, batch: int) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
+class WorkerLostError(BatchError):
+    """The workers of a batch were lost, as often as it may be tried."""
+
+
+class TooSmallWarning(UserWarning):
+    """Tasks take so little time that handing them over to workers does not pay."""

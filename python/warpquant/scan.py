@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, atc, config
-from ._devices import resolve
+from ._devices import chosen
 from ._prices import Failure, Floats, Note, Prices, Times, count, read_prices, time_text
 from .atc import Params
 from .data import PricePanel
@@ -56,7 +56,8 @@ class Row:
     trend, direction : int
         Its sign, and +1 or -1 latched at the thresholds.
     bars_since_flip : int or None
-        Bars since `direction` took its present value: 0 if it did on the last bar, None if it never left 0.
+        Bars since `direction` took its present value: 0 if it did on the last bar, None if it never left 0, or if a
+        scan of last values alone did not look back.
     ema_signal, hma_signal, wma_signal, dema_signal, lsma_signal, kama_signal : float
         Layer-1 signals, in [-1, 1].
     """
@@ -206,6 +207,11 @@ def _freshness(row: Row) -> tuple[float, str]:
     return (math.inf if row.bars_since_flip is None else row.bars_since_flip, row.symbol)
 
 
+def _strength(row: Row) -> tuple[bool, float, float, str]:
+    """Order by the size of the signal whatever its sign, latest flip first among equal ones."""
+    return (math.isnan(row.average), -abs(row.average), *_freshness(row))
+
+
 def _bars_since_flip(direction: npt.NDArray[np.int8]) -> int | None:
     if direction[-1] == 0:
         return None
@@ -293,64 +299,172 @@ def scan(
     """
     if not hasattr(prices, "items"):
         raise ParameterError(f"prices: {type(prices).__name__} is no mapping from symbol to prices")
+    settings = settings_of(params, min_bars, nan_policy, recent, True, num_threads, device)
+    min_signal = _number("min_signal", min_signal, 0.0, 1.0)
+    top = None if top is None else _whole("top", top, 1)
+
+    failures = list(prices.failures) if isinstance(prices, Prices) else []
+    warnings = prices.warnings if isinstance(prices, Prices) else ()
+    closes, ends, refused = _prepare(prices, settings)
+    failures.extend(refused)
+    rows: list[Row] = []
+    kept: dict[str, Floats] = {}
+    done = 0
+    for batch in _batches({symbol: len(close) for symbol, close in closes.items()}):
+        found = _classify({symbol: closes.pop(symbol) for symbol in batch}, ends, settings)
+        failures.extend(found.failures)
+        rows.extend(dataclasses.replace(row, time=end_time(prices, row.symbol)) for row in found.rows)
+        kept.update(found.recent)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(ends))
+    return ranked(rows, failures, warnings, settings, min_signal, top, kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides the row of a symbol, apart from its prices; plain values, so that other processes can have it."""
+
+    params: Params
+    min_bars: int
+    recent: int = 0
+    flips: bool = True
+    num_threads: int | None = None
+    device: str | None = None
+
+
+class Found(NamedTuple):
+    """What a batch gave: rows without their times, failures, last average signals by symbol."""
+
+    rows: list[Row]
+    failures: list[Failure]
+    recent: dict[str, Floats]
+
+
+class _End(NamedTuple):
+    bars: int
+    price: float
+
+
+def settings_of(
+    params: Params | atc.ATCConfig | Mapping[str, Any] | None,
+    min_bars: int | None,
+    nan_policy: str | None,
+    recent: int,
+    flips: bool,
+    num_threads: int | None,
+    device: str | None,
+) -> Settings:
+    """The same, checked, with what was left out filled in."""
+    if isinstance(params, atc.ATCConfig):
+        params = params.params
     if params is not None and not isinstance(params, (Params, Mapping)):
         raise ParameterError(f"params: {type(params).__name__} is neither Params nor a mapping")
     if not isinstance(params, Params):
         params = Params.from_dict({"nan_policy": "skip", **(params or {})})
         nan_policy = nan_policy or params.nan_policy
     params = dataclasses.replace(params, nan_policy=nan_policy or "skip")
-    min_signal = _number("min_signal", min_signal, 0.0, 1.0)
-    top = None if top is None else _whole("top", top, 1)
-    recent = _whole("recent", recent, 0)
     longest = max(max(lengths) for lengths in params.family_lengths)
     min_bars = longest if min_bars is None else _whole("min_bars", min_bars, 1)
+    recent = _whole("recent", recent, 0)
     config._execution(num_threads)
-    resolve(device)
+    chosen(device)
+    return Settings(params, min_bars, recent, flips, num_threads, device)
 
-    failures = list(prices.failures) if isinstance(prices, Prices) else []
-    warnings = prices.warnings if isinstance(prices, Prices) else ()
+
+def ranked(
+    rows: Iterable[Row],
+    failures: Iterable[Failure],
+    warnings: Iterable[Note],
+    settings: Settings,
+    min_signal: float,
+    top: int | None,
+    recent: Mapping[str, Floats],
+) -> ScanResult:
+    """The result of a scan from its parts, in whatever order they came."""
+    order = sorted(rows, key=lambda row: (math.isnan(row.average), -row.average, *_freshness(row)))
+    return ScanResult(
+        tuple(order), tuple(failures), tuple(warnings), settings.params, min_signal, top, settings.min_bars, recent
+    )
+
+
+def end_time(prices: Any, symbol: str) -> np.datetime64 | int | None:
+    """Time of a symbol's last price, if times are known."""
+    times = _times_of(prices, symbol)
+    if times is None:
+        return None
+    time = times[int(np.flatnonzero(np.isfinite(prices[symbol]))[-1])]
+    return int(time) if isinstance(time, np.integer) else time
+
+
+def scan_batch(batch: Mapping[str, Any], settings: Settings) -> Found:
+    """Classify some symbols: what every way of scanning runs, in this process or in others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from warpquant.scan import scan_batch, settings_of
+    >>> settings = settings_of(None, None, None, 0, False, None, None)
+    >>> found = scan_batch({"up": np.linspace(100, 200, 60), "young": np.ones(3)}, settings)
+    >>> [row.symbol for row in found.rows], [failure.reason for failure in found.failures]
+    (['up'], ['short'])
+    """
+    closes, ends, failures = _prepare(batch, settings)
+    rows: list[Row] = []
+    recent: dict[str, Floats] = {}
+    for part in _batches({symbol: len(close) for symbol, close in closes.items()}):
+        found = _classify({symbol: closes.pop(symbol) for symbol in part}, ends, settings)
+        rows.extend(found.rows)
+        failures.extend(found.failures)
+        recent.update(found.recent)
+    return Found(rows, failures, recent)
+
+
+def _prepare(prices: Mapping[str, Any], settings: Settings) -> tuple[dict[str, Floats], dict[str, _End], list[Failure]]:
+    """Closes that can be scanned, where each ends, and what cannot be."""
     closes: dict[str, Floats] = {}
-    last: dict[str, tuple[int, int, float]] = {}  # position of the last price, bars, price
+    ends: dict[str, _End] = {}
+    failures: list[Failure] = []
     for key, values in prices.items():
         symbol = str(key)
-        found = _present(symbol, values, min_bars)
+        found = _present(symbol, values, settings.min_bars)
         if isinstance(found, Failure):
             failures.append(found)
             continue
         close, present = found
-        where = int(np.flatnonzero(present)[-1])
-        closes[symbol] = close[present] if params.nan_policy == "skip" and not present.all() else close
-        last[symbol] = (where, len(closes[symbol]), float(close[where]))
+        price = float(close[int(np.flatnonzero(present)[-1])])
+        closes[symbol] = close[present] if settings.params.nan_policy == "skip" and not present.all() else close
+        ends[symbol] = _End(len(closes[symbol]), price)
+    return closes, ends, failures
 
+
+def _classify(closes: dict[str, Floats], ends: Mapping[str, _End], settings: Settings) -> Found:
+    results, failures = _run_batch(closes, settings)
     rows: list[Row] = []
-    kept: dict[str, Floats] = {}
-    done = 0
-    for batch in _batches({symbol: len(close) for symbol, close in closes.items()}):
-        results, refused = _run_batch({symbol: closes.pop(symbol) for symbol in batch}, params, num_threads, device)
-        failures.extend(refused)
-        for symbol in results["average"]:
-            where, bars, price = last[symbol]
-            times = _times_of(prices, symbol)
-            time = None if times is None else times[where]
-            average = results["average"][symbol]
-            kept[symbol] = average[max(0, len(average) - recent) :].copy()  # a view would keep the whole batch
-            rows.append(
-                Row(
-                    symbol=symbol,
-                    time=int(time) if isinstance(time, np.integer) else time,
-                    bars=bars,
-                    price=price,
-                    trend=int(results["trend"][symbol][-1]),
-                    direction=int(results["direction"][symbol][-1]),
-                    bars_since_flip=_bars_since_flip(results["direction"][symbol]),
-                    **{name: float(results[name][symbol][-1]) for name in ("average", *_SIGNALS)},
-                )
+    recent: dict[str, Floats] = {}
+    last_only = _last_only(settings)
+    for symbol, average in results["average"].items():
+        last = {name: results[name][symbol] if last_only else results[name][symbol][-1] for name in _OUTPUTS}
+        if not last_only:
+            # A view would keep the whole batch.
+            recent[symbol] = average[max(0, len(average) - settings.recent) :].copy()
+        rows.append(
+            Row(
+                symbol=symbol,
+                time=None,
+                bars=ends[symbol].bars,
+                price=ends[symbol].price,
+                trend=int(last["trend"]),
+                direction=int(last["direction"]),
+                bars_since_flip=None if last_only else _bars_since_flip(results["direction"][symbol]),
+                **{name: float(last[name]) for name in ("average", *_SIGNALS)},
             )
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(last))
-    rows.sort(key=lambda row: (math.isnan(row.average), -row.average, *_freshness(row)))
-    return ScanResult(tuple(rows), tuple(failures), tuple(warnings), params, min_signal, top, min_bars, kept)
+        )
+    return Found(rows, failures, recent)
+
+
+def _last_only(settings: Settings) -> bool:
+    return not (settings.flips or settings.recent)
 
 
 def _present(symbol: str, values: Any, min_bars: int) -> tuple[Floats, npt.NDArray[np.bool_]] | Failure:
@@ -373,19 +487,20 @@ def _present(symbol: str, values: Any, min_bars: int) -> tuple[Floats, npt.NDArr
     return close, present
 
 
-def _run_batch(
-    closes: dict[str, Floats], params: Params, num_threads: int | None, device: str | None
-) -> tuple[dict[str, dict[str, Any]], list[Failure]]:
+def _run_batch(closes: dict[str, Floats], settings: Settings) -> tuple[dict[str, dict[str, Any]], list[Failure]]:
     """Results by output and symbol; if the batch is refused, each symbol alone tells which one it was."""
     try:
-        return atc.run(closes, params, outputs=_OUTPUTS, num_threads=num_threads, device=device), []
+        return atc.run(
+            closes, settings.params, outputs=_OUTPUTS, last_only=_last_only(settings),
+            num_threads=settings.num_threads, device=settings.device,
+        ), []  # fmt: skip
     except (ParameterError, ShapeError, DTypeError, LayoutError) as error:
         if len(closes) == 1:
             return {name: {} for name in _OUTPUTS}, [Failure(next(iter(closes)), "rejected", str(error))]
     results: dict[str, dict[str, Any]] = {name: {} for name in _OUTPUTS}
     failures: list[Failure] = []
     for symbol, close in closes.items():
-        alone, refused = _run_batch({symbol: close}, params, num_threads, device)
+        alone, refused = _run_batch({symbol: close}, settings)
         failures.extend(refused)
         for name in _OUTPUTS:
             results[name].update(alone[name])

@@ -166,9 +166,13 @@ def progress_bar(console: Console, quiet: bool, what: str) -> Iterator[Callable[
     if quiet or not console.is_terminal:
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
@@ -199,7 +203,7 @@ def setting_text(key: str, value: Any) -> str:
     """The value of a setting, with its unit."""
     if value is None:
         return "not set"
-    is_size = key.startswith("memory.") and isinstance(value, int) and not isinstance(value, bool)
+    is_size = key.startswith(("memory.", "cache.")) and isinstance(value, int) and not isinstance(value, bool)
     return _size(value) if is_size else str(value)
 
 

@@ -16,7 +16,7 @@ from ._app import As, NoColor, Quiet, Report, app, console_of, exit_codes, print
 @app.command()
 @exit_codes
 def bench(
-    domain: Annotated[str | None, typer.Argument(help="ma, equity or atc; by default all.")] = None,
+    domain: Annotated[str | None, typer.Argument(help="ma, equity, atc or backtest; by default all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each case.")] = 5,
     min_seconds: Annotated[float, typer.Option(min=0.0, help="Least duration of a turn.")] = 0.01,
     form: As = Report.TABLE,

@@ -43,6 +43,9 @@ def _print_report(console: Console, report: dict[str, Any]) -> None:
     for number, device in enumerate(cuda["devices"]):
         lines += [(f"cuda:{number} {k}", _listed(v)) for k, v in device.items()]
     print_pairs(console, "CUDA", lines)
+    if report["cache"]:
+        cache = report["cache"]
+        print_pairs(console, "Cache", [("directory", cache["directory"]), ("usable", cache["problem"] or "yes")])
     print_pairs(
         console, "Settings",
         [(key, setting_text(key, s["value"]), s["origin"]) for key, s in report["settings"].items()],

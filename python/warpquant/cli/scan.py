@@ -20,10 +20,26 @@ from rich.text import Text
 from warpquant import atc
 from warpquant._prices import time_text
 
-from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, progress_bar, say
+from ._app import NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, progress_bar, say
+from ._input import (
+    Demo,
+    Device,
+    MinBars,
+    MinSignal,
+    NumThreads,
+    Places,
+    PriceCol,
+    SymbolCol,
+    TimeCol,
+    TimeFormat,
+    Verbose,
+    check_input,
+    finish,
+)
 
 if TYPE_CHECKING:
     from warpquant.scan import Row, ScanResult
+    from warpquant.sources import Source
 
 
 class Format(str, enum.Enum):
@@ -93,7 +109,7 @@ def _write(result: ScanResult, form: Format, output: pathlib.Path | None, no_col
         output.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show: Callable[[int, int], None]) -> int:
+def _draw(result: ScanResult, source: Source, folder: pathlib.Path, bars: int, show: Callable[[int, int], None]) -> int:
     """The overview and one picture for each listed symbol; gives their number."""
     from warpquant import plot
 
@@ -107,8 +123,10 @@ def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show
         while stem.lower() in taken:
             stem, number = f"{base}_{number}", number + 1
         taken.add(stem.lower())
-        times = prices.dates if hasattr(prices, "dates") else prices.times[row.symbol]
-        figure = plot.symbol(prices[row.symbol], times, name=row.symbol, params=result.params, bars=bars)
+        prices = source.fetch([row.symbol])
+        figure = plot.symbol(
+            prices[row.symbol], prices.times[row.symbol], name=row.symbol, params=result.params, bars=bars
+        )
         plot.save(figure, folder / f"{stem}.png")
         show(done, len(rows))
     return len(rows) + 1
@@ -118,27 +136,22 @@ def _draw(result: ScanResult, prices: Any, folder: pathlib.Path, bars: int, show
 @atc_options
 @exit_codes
 def scan(
-    files: Annotated[
-        list[pathlib.Path] | None,
-        typer.Argument(help="CSV, Parquet or Feather files.", exists=True, dir_okay=False, readable=True),
-    ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Scan the sample data of the package.")] = False,
-    symbol_col: Annotated[str | None, typer.Option(help="Column of symbols.")] = None,
-    time_col: Annotated[str | None, typer.Option(help="Column of times.")] = None,
-    price_col: Annotated[str | None, typer.Option(help="Column of prices.")] = None,
-    time_format: Annotated[
+    files: Places = None,
+    demo: Demo = False,
+    query: Annotated[
         str | None,
-        typer.Option(help="Format of times that are text, such as %d/%m/%Y."),
+        typer.Option(metavar="SQL", help="Scan what a query of DuckDB gives; FILES is then its database, if any."),
     ] = None,
-    min_signal: Annotated[float, typer.Option(help="Least size of the average signal to be listed.")] = 0.01,
+    symbol_col: SymbolCol = None,
+    time_col: TimeCol = None,
+    price_col: PriceCol = None,
+    time_format: TimeFormat = None,
+    min_signal: MinSignal = 0.01,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="Most symbols on either list.", show_default="all"),
     ] = None,
-    min_bars: Annotated[
-        int | None,
-        typer.Option(min=1, help="Fewest bars of a symbol.", show_default="the longest average"),
-    ] = None,
+    min_bars: MinBars = None,
     form: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="How to write it.", show_default="by the suffix of --output, else table"),
@@ -152,16 +165,24 @@ def scan(
         typer.Option(file_okay=False, help="Folder for pictures: an overview, and one for each listed symbol."),
     ] = None,
     plot_bars: Annotated[int, typer.Option(min=2, help="Bars in the picture of a symbol.")] = 500,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="as configured"),
+    device: Device = None,
+    num_threads: NumThreads = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Symbols that are read and computed at a time.")] = 100,
+    checkpoint: Annotated[
+        pathlib.Path | None,
+        typer.Option(dir_okay=False, help="File to write each batch to, so that a scan can go on."),
     ] = None,
-    num_threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads.", show_default="all"),
-    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoint, if it is there.")] = False,
+    execution: Annotated[
+        str,
+        typer.Option(metavar="auto|local|ray|dask", help="Where batches are computed."),
+    ] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers of Ray or Dask.", show_default="theirs")] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Read and compute everything, and keep nothing.")
+    ] = False,
     quiet: Quiet = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log; twice for more.")] = 0,
+    verbose: Verbose = 0,
     no_color: NoColor = False,
     params: dict[str, Any] = {},  # noqa: B006
 ) -> None:
@@ -169,12 +190,15 @@ def scan(
 
     Exit codes: 0 all well, 1 the run failed, 2 wrong usage, 3 some symbols failed, 4 device not available,
     5 out of memory, 130 interrupted.
-    """
-    from warpquant import data
-    from warpquant import scan as scanning
 
-    if bool(files) == demo:
-        raise typer.BadParameter("give either files to scan or --demo" + (", not both" if demo else ""))
+    Example: warpquant scan bars/ --top 20 --checkpoint scan.jsonl --resume
+    """
+    from warpquant import config, data, scanner, sources
+
+    if query is not None and (demo or len(files or []) > 1):
+        raise typer.BadParameter("--query goes with one database file, or none")
+    if query is None:
+        check_input(files, demo)
     if form is None:
         suffixes = {f".{f.value}": f for f in Format}
         form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
@@ -182,33 +206,25 @@ def scan(
         raise typer.BadParameter("--format parquet needs --output")
     err = console_of(no_color, stderr=True)
     with log_to_stderr(verbose):
-        prices: Any = (
-            data.sp500_20()
-            if demo
-            else scanning.read_prices(
-                files or [], symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
-            )
+        wanted: Any = data.sp500_20() if demo else files
+        if query is not None:
+            wanted = sources.Query(query, (files or [":memory:"])[0])
+        source = sources.open_source(
+            wanted, symbol_col=symbol_col, time_col=time_col, price_col=price_col, time_format=time_format
         )
-        with progress_bar(err, quiet, "scanning") as show:
-            result = scanning.scan(
-                prices, params, min_signal=min_signal, top=top, min_bars=min_bars,
+        with (
+            config.override({"cache.enabled": False} if no_cache else {}),
+            progress_bar(err, quiet, "scanning") as show,
+        ):
+            result = scanner.scan_source(
+                source, params, min_signal=min_signal, top=top, min_bars=min_bars, recent=0 if plot is None else 120,
+                batch_size=batch_size, execution=execution, workers=workers, checkpoint=checkpoint, resume=resume,
                 num_threads=num_threads, device=device, progress=show,
             )  # fmt: skip
         _write(result, form, output, no_color)
         if plot is not None and result.rows:
             with progress_bar(err, quiet, "drawing") as show:
-                pictures = _draw(result, prices, plot, plot_bars, show)
+                pictures = _draw(result, source, plot, plot_bars, show)
             if not quiet:
                 say(f"{pictures} pictures in {plot}")
-    if not quiet:
-        for note in result.warnings:
-            say(f"warning: {note.symbol}: {note.message}")
-        counts = result.counts
-        say(", ".join(f"{number} {what}" for what, number in counts.items()))
-    for failure in result.failures:
-        say(f"failed: {failure.symbol}: {failure.message}")
-    if not result.rows:
-        say("nothing could be scanned")
-        raise typer.Exit(Code.FAILED)
-    if result.failures:
-        raise typer.Exit(Code.SOME_FAILED)
+    finish(result, quiet)
