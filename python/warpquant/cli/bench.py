@@ -13,7 +13,7 @@ from rich.table import Table
 from ._app import As, NoColor, Quiet, Report, app, console_of, exit_codes, print_json
 
 
-@app.command()
+@app.command(epilog="Example: warpquant bench atc --rounds 9")
 @exit_codes
 def bench(
     domain: Annotated[str | None, typer.Argument(help="ma, equity, atc or backtest; by default all.")] = None,

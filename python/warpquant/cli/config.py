@@ -17,7 +17,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Settings of this installati
 app.add_typer(config_app, name="config")
 
 
-@config_app.command()
+@config_app.command(epilog="Example: warpquant config show --format json")
 @exit_codes
 def show(form: As = Report.TABLE, no_color: NoColor = False) -> None:
     """Show every setting, its value and where that comes from."""

@@ -13,7 +13,7 @@ from warpquant._doctor import doctor as examine
 from ._app import As, Code, NoColor, Report, app, console_of, exit_codes, print_json, print_pairs, setting_text
 
 
-@app.command()
+@app.command(epilog="Example: warpquant doctor --format json")
 @exit_codes
 def doctor(form: As = Report.TABLE, no_color: NoColor = False) -> None:
     """Describe this installation and what it can use.

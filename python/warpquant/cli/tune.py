@@ -11,7 +11,7 @@ import typer
 from ._app import As, Report, app, exit_codes, print_json
 
 
-@app.command()
+@app.command(epilog="Example: warpquant tune --device cuda:0")
 @exit_codes
 def tune(
     device: Annotated[str, typer.Option(help="The device to measure besides the CPU.")] = "cuda",
