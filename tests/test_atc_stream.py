@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from checks import executions, panel, same_bits, walk
 from reference import atc as reference
 from warpquant import atc, config
-from warpquant.errors import ParameterError, ShapeError, StateError
+from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
 SWITCHES = {k: v for k, v in atc._SWITCHES.items() if k not in ("length_rule", "on_short", "nan_policy")}
 
@@ -190,6 +190,20 @@ def test_symbols_come_and_go(device):
     same_bits(stream.update_many(x[:2])["average"], whole(x[:2])["average"])
 
 
+def test_masked_prices_are_missing():
+    stream = atc.Stream(symbols=2)
+    stream.update(np.ma.array([1.0, 2.0], mask=[True, False]))
+    stream.update_many({"0": np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False]), "1": [1.0, 2.0, 3.0]})
+    np.testing.assert_array_equal(stream.bars, [2, 4])
+
+
+def test_numbers_that_are_taken_are_passed_over():
+    stream = atc.Stream(symbols=3)
+    stream.remove("0")
+    stream.add(2)
+    assert stream.symbols == ("1", "2", "3", "4")
+
+
 def test_history_of_different_lengths():
     x = walk(100)
     stream = atc.Stream(symbols=["old"])
@@ -216,6 +230,13 @@ def test_what_is_refused():
         (lambda: stream.add("C"), ParameterError, "neither a sequence of names nor a number"),
         (lambda: stream.add([3]), ParameterError, "accepted are names of type str"),
         (lambda: stream.remove("D"), ParameterError, "'D': is not a symbol"),
+        (lambda: stream.remove(0), ParameterError, "0 is neither a name nor a sequence of names"),
+        (lambda: stream.update({"A": "5"}), DTypeError, r"prices\['A'\]: '5' is not a number"),
+        (lambda: stream.update({"A": True}), DTypeError, "True is not a number"),
+        (lambda: stream.update({"A": 1j}), DTypeError, "1j is not a number"),
+        (lambda: stream.update(pd.Series([1.0, 2.0], ["A", "A"])), ParameterError, "name a symbol twice"),
+        (lambda: stream.update_many({"A": ["1"], "B": ["2"]}), DTypeError, r"prices\['A'\]: (holds|cannot)"),
+        (lambda: stream.update(np.array([True, False])), DTypeError, "prices: holds bool"),
         (lambda: atc.Stream({"nan_policy": "propagate"}), ParameterError, "nan_policy: 'propagate' is unknown"),
         (lambda: atc.Stream(outputs="averag"), ParameterError, "did you mean 'average'"),
         (lambda: atc.Stream(src=1), ParameterError, "src: 1 is not True or False"),
@@ -268,6 +289,11 @@ def test_damaged_files(tmp_path):
         path.write_bytes(content[:size])
         with pytest.raises(StateError, match="state"):
             atc.Stream.load(path)
+    path.write_bytes(content)
+    at = content.index(b"PK\x01\x02") + 8  # says whether an entry is encrypted
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(StateError, match="encrypted"):
+        atc.Stream.load(path)
     harmless = 0  # bytes of the archive's own that say nothing, such as dates
     for at in rng.integers(0, len(content), 200):
         path.write_bytes(content[:at] + bytes([content[at] ^ (1 << int(rng.integers(8)))]) + content[at + 1 :])
@@ -302,20 +328,31 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_threads_take_turns():
-    """Bars of several threads are all had, each by all symbols."""
-    stream = atc.Stream(symbols=500)
-    ones = np.ones(500)
+    """Every call gives the values of one bar, and no bar is lost, also while symbols come and go."""
+    stream = atc.Stream(symbols=[f"S{i}" for i in range(300)])
+    wrong = []
 
     def feed():
-        for _ in range(20):
-            stream.update(ones)
+        for i in range(150):
+            bar = dict.fromkeys([f"S{k}" for k in range(300)], 100.0 + i % 7)
+            values = stream.update(bar)["average"][:300]
+            if len(set(values[~np.isnan(values)].tolist())) > 1:
+                wrong.append(values)
 
-    threads = [threading.Thread(target=feed) for _ in range(4)]
+    def others():
+        for i in range(40):
+            stream.add([f"T{i}"], [np.arange(1.0, 50.0)])
+            stream.peek({"S0": 1.0})
+            stream.last()
+            stream.remove(f"T{i}")
+
+    threads = [threading.Thread(target=f) for f in (feed, feed, feed, others)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    assert (stream.bars == 80).all()
+    assert not wrong
+    assert (stream.bars == 450).all()
 
 
 def test_an_interrupt_comes_between_bars():
@@ -339,3 +376,43 @@ def test_an_interrupt_comes_between_bars():
     for part in itertools.chain([prices[:40]] * whole_rounds, [prices[:40, :rest]]):
         again.update_many(part)
     same_bits(stream._core.save()[:40], again._core.save())
+    same_bits(stream.last()["average"][:40], again.last()["average"])
+
+
+def test_the_handler_of_a_signal_cannot_use_it():
+    """It would wait for the call that it came into, for good; and what it raises is what the call raises."""
+    stream = atc.Stream(symbols=4000)
+    prices = np.tile(panel(40, 300), (100, 1))
+    begin = time.monotonic()
+
+    def work():
+        while time.monotonic() - begin < 60:
+            stream.update_many(prices)
+
+    before = signal.signal(signal.SIGALRM, lambda *_: stream.bars)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(StateError, match="in use by a call that a signal's handler came into"):
+            work()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(set(stream.bars.tolist())) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_goes_on():
+    stream = atc.Stream(symbols=3)
+    stream.update([1.0, 2.0, 3.0])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if stream.update([1.0, 2.0, 3.0])["average"].shape == (3,) and stream.bars[0] == 2 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(stream.bars, [1, 1, 1])
+
+
+def test_missing_bars_need_no_memory():
+    """The table of growth factors is as long as the longest symbol, not as what was fed."""
+    stream = atc.Stream({"La": 1e-9}, 1)
+    stream.update_many(np.full((1, 5000), np.nan))
+    stream.update_many(np.ones((1, 3000)))
+    same_bits(stream.last()["average"], whole(np.ones((1, 3000)), {"La": 1e-9})["average"][:, -1])

@@ -15,6 +15,7 @@ from checks import executions, holes, near, panel, same_bits, walk
 from reference import backtest as reference
 from warpquant import backtest
 from warpquant.backtest import METRICS, Costs, Rules
+from warpquant.errors import ShapeError
 
 RULES = {
     "default": Rules(),
@@ -637,3 +638,24 @@ def test_arrays_of_devices_are_refused():
         backtest.run(Elsewhere(), np.ones(5))
     with pytest.raises(warpquant.LayoutError, match="signal: lives on device 'cuda:0'"):
         backtest.metrics(np.ones(5), Elsewhere())
+
+
+def test_a_turn_that_closing_ruins_opens_nothing():
+    prices, signal = np.array([1.0, 1.8, 1.8, 2.0]), np.array([-1.0, 1.0, 1.0, 1.0])
+    made = backtest.run(prices, signal, costs=Costs(fee=0.4))
+    trades = made.trades()
+    assert trades["return"].tolist() == [-1.0]
+    assert made.metrics["trades"] == 1
+    assert made.metrics["total_return"] == -1.0
+    assert np.asarray(made.position)[1:].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_series_of_another_length_than_their_prices():
+    prices = {"A": [1.0, 2.0, 4.0, 8.0], "B": [1.0, 2.0, 4.0, 8.0]}
+    with pytest.raises(ShapeError, match=r"signal: 'A' has 2 bars, but there are 4 in prices"):
+        backtest.metrics(prices, {"A": [1.0, 1.0], "B": [1.0, 1.0, 1.0, 1.0]})
+
+
+def test_a_window_longer_than_any_series():
+    rules = Rules(sizing="volatility", target_volatility=0.1, volatility_window=10**12)
+    assert backtest.metrics([1.0, 2.0, 4.0], [1.0, 1.0, 1.0], rules=rules)["exposure"] == 0.0

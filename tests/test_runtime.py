@@ -457,6 +457,27 @@ def test_interrupt(call, series):
     assert float(when) - sent < 2.0  # 0.2 is the goal; a busy machine is given time
 
 
+def test_what_the_handler_of_a_signal_raises():
+    """It is what the call raises, as everywhere in Python."""
+    wide = np.broadcast_to(100 + np.cumsum(np.random.default_rng(0).normal(size=(1, 3000)), axis=1), (4000, 3000))
+
+    def handler(*_):
+        raise TimeoutError("time is up")
+
+    def work():
+        for _ in range(100):
+            atc.run(wide, last_only=True)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(TimeoutError, match="time is up"):
+            work()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 # ---------------------------------------------------------------------------------------------- memory
 
 SMALL = PANEL[:4, :120]

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "atc.cuh"
+#include "atc_stream.cuh"
 #include "core/kernel.cuh"
 #include "core/survey.cuh"
 #include "emulator.h"

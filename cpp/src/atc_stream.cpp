@@ -26,6 +26,11 @@ double value_of(const Grid& grid, DType type, std::int64_t symbol, std::int64_t 
   return type == DType::f32 ? load_value<float>(p) : load_value<double>(p);
 }
 
+bool is_present(const Feed& feed, bool separate_src, std::int64_t symbol, std::int64_t bar) {
+  return std::isfinite(value_of(feed.close, feed.close_type, symbol, bar)) &&
+         (!separate_src || std::isfinite(value_of(feed.src, feed.src_type, symbol, bar)));
+}
+
 }  // namespace
 
 Stream::Stream(const Params& params, const Cuts<double>& cuts, bool separate_src, std::optional<Device> device)
@@ -129,8 +134,8 @@ void Stream::take(Feed feed, bool refuses_missing, const std::function<std::stri
                   const Execution& execution) {
   feed.rows = rows_;
   feed.symbols = symbols_;
-  taken_ = 0;
   if (symbols_ == 0) return;
+  if (lost_) throw DeviceLostError("the stream's state is lost: its device did not answer; load a saved one");
   check(feed, refuses_missing, label);
   const std::int64_t bars = feed.bars;
   const auto from = [](Grid grid, std::int64_t bar) {
@@ -144,28 +149,20 @@ void Stream::take(Feed feed, bool refuses_missing, const std::function<std::stri
     part.close = from(feed.close, bar);
     part.src = from(feed.src, bar);
     for (int o = 0; o < kOutputs; ++o) part.out[o] = from(feed.out[o], bar);
-    try {
-      take_bars(part, execution);
-    } catch (const Interrupted&) {
-      if (!device_) taken_ += part.bars;
-      throw;
-    }
-    taken_ += part.bars;
+    take_bars(part, execution);
   }
 }
 
 void Stream::take_bars(const Feed& feed, const Execution& execution) {
   const Kernels& kernels = kernels_at(execution.level);
-  if (!growth_ || std::ssize(*growth_) < most_bars_ + feed.bars) {
-    const std::int64_t enough = std::max<std::int64_t>(1024, 2 * (most_bars_ + feed.bars));
-    growth_ = equity::growth_table(run_.params.la_per_bar, run_.params.cutout, enough, execution.level);
-    growth_there_ = nullptr;
-  }
-  if (feed.commits) most_bars_ += feed.bars;
+  prepare_growth(feed.bars, execution.level);
   Run run = run_;
   run.growth = growth_->data();
   for (int o = 0; o < kOutputs; ++o) run.wants[o] = is_class(o) || feed.out[o].data != nullptr;
-  if (device_) return take_on_device(run, feed, execution);
+  if (device_) {
+    take_on_device(run, feed, execution);
+    return remember(feed);
+  }
   Feed here = feed;
   here.state = state_.data()->lane;
   const std::int64_t tasks = (groups() + kGroupsOfTask - 1) / kGroupsOfTask;
@@ -181,7 +178,38 @@ void Stream::take_bars(const Feed& feed, const Execution& execution) {
     // Interrupted, say. A bar that some symbols have had must be had by all.
     for (std::int64_t t = 0; t < tasks; ++t)
       if (!done[t]) task(t);
+    remember(feed);
     throw;
+  }
+  remember(feed);
+}
+
+/// The table of growth factors reaches past the bars to come.
+void Stream::prepare_growth(std::int64_t bars, Level level) {
+  if (growth_ && std::ssize(*growth_) >= most_bars_ + bars) {
+    most_bars_ += bars;
+    return;
+  }
+  // That counts bars which not every symbol has had.
+  most_bars_ = 0;
+  for (const std::int64_t had : this->bars()) most_bars_ = std::max(most_bars_, had);
+  most_bars_ += bars;
+  if (growth_ && std::ssize(*growth_) >= most_bars_) return;
+  const std::int64_t enough = std::max<std::int64_t>(1024, 2 * most_bars_);
+  growth_ = equity::growth_table(run_.params.la_per_bar, run_.params.cutout, enough, level);
+  growth_there_ = nullptr;
+}
+
+/// Results of the newest bars, next to those of earlier ones.
+void Stream::remember(const Feed& feed) const {
+  for (int o = 0; o < kOutputs; ++o) {
+    if (feed.last[o].data == nullptr || feed.out[o].data == nullptr) continue;
+    const std::size_t size = is_class(o) ? 1 : static_cast<std::size_t>(item_size(feed.out_type));
+    for (std::int64_t i = 0; i < symbols_; ++i) {
+      std::int64_t bar = feed.bars - 1;
+      while (bar >= 0 && !is_present(feed, shared_.separate_src, i, bar)) --bar;
+      if (bar >= 0) std::memcpy(feed.last[o].at(i, 0), feed.out[o].at(i, bar), size);
+    }
   }
 }
 
@@ -242,13 +270,9 @@ void Stream::take_on_device(const Run& run, const Feed& feed, const Execution& e
     device.check(device.table->atc_stream(device.index, launch, c.stream), "starting a kernel");
   };
   freight.unpack = [&](const Cargo& c) {
-    const auto is_present = [&](std::int64_t i, std::int64_t bar) {
-      return std::isfinite(value_of(feed.close, feed.close_type, i, bar)) &&
-             (!shared_.separate_src || std::isfinite(value_of(feed.src, feed.src_type, i, bar)));
-    };
     each_output([&](int o, std::int64_t size, std::int64_t offset) {
       each_value([&](std::int64_t i, std::int64_t bar, std::int64_t n) {
-        if (feed.spreads || is_present(i, bar))
+        if (feed.spreads || is_present(feed, shared_.separate_src, i, bar))
           std::memcpy(feed.out[o].at(i, bar), c.down + offset + n * size, static_cast<std::size_t>(size));
       });
     });
@@ -256,11 +280,12 @@ void Stream::take_on_device(const Run& run, const Feed& feed, const Execution& e
   try {
     ship(device, {.streams = 1, .batch_bytes = execution.pipeline.batch_bytes, .floor = 1}, freight);
   } catch (...) {
-    // The device may still work on the state: then that stays for good.
+    // The device may still work on the state: then that stays, for good.
     try {
       device.synchronize(5.0);
     } catch (...) {
-      new std::shared_ptr<DeviceMemory>(state_there_);
+      lost_ = true;
+      for (const auto& memory : {state_there_, growth_there_, shared_there_}) new auto(memory);
     }
     throw;
   }

@@ -63,6 +63,7 @@ void deviations(const double* x, std::int64_t bars, std::int64_t window, double*
       squares += distance * (value - mean);
     }
   };
+  window = std::min(window, bars + 1);  // a longer one is never complete either
   scratch.resize(static_cast<std::size_t>(3 * window));
   auto* const ends = scratch.data();  // moments of the last bars of the part before
   for (std::int64_t from = 0; from < bars; from += window) {

@@ -106,4 +106,21 @@ struct Rows<Lane<W, R>> {
   WQ_HD static Lane<W, R> load(const R* p) { return Lane<W, R>::load(p); }
 };
 
+/// 64 marks of a thread.
+struct LaneBits {
+  std::uint64_t bits;
+
+  LaneBits() = default;
+  WQ_HD LaneBits(std::uint64_t b) : bits(b) {}
+  WQ_HD std::uint64_t lane(int) const { return bits; }
+  template <class V>
+  WQ_HD static LaneBits of(V x) {
+    return __builtin_bit_cast(std::uint64_t, x.v);
+  }
+  WQ_HD double numbers() const { return __builtin_bit_cast(double, bits); }
+  WQ_HD friend bool has_mark(LaneBits a, LaneBits mark) { return (a.bits & mark.bits) != 0; }
+  WQ_HD friend LaneBits next_mark(LaneBits mark) { return mark.bits << 1; }
+  WQ_HD friend LaneBits add_mark(LaneBits a, bool m, LaneBits mark) { return m ? a.bits | mark.bits : a.bits; }
+};
+
 }  // namespace wq::inline WQ_LEVEL

@@ -22,7 +22,6 @@ class AtcStream {
         separate_src_(separate_src) {}
 
   std::int64_t rows() const { return stream_.rows(); }
-  std::int64_t taken() const { return stream_.taken(); }
 
   py::array_t<std::int64_t> bars() {
     const auto lock = take_turn();
@@ -37,9 +36,11 @@ class AtcStream {
     stream_.select(kept, added);
   }
 
-  /// `prices` and `src`: (symbols, bars); `out`: output by index to an array of that shape.
+  /// `prices` and `src`: (symbols, bars); `out`: output by index to an array of that shape; `last`: to one of one
+  /// column, where the results of the newest bars go, too.
   void take(const py::object& prices, const py::object& src, const std::map<int, py::object>& out,
-            const py::object& symbols, bool commits, bool spreads, int num_threads, const std::string& simd) {
+            const std::map<int, py::object>& last, const py::object& symbols, bool commits, bool spreads,
+            int num_threads, const std::string& simd) {
     const auto lock = take_turn();
     atc::Feed feed{};
     std::vector<Borrowed> arrays;
@@ -66,6 +67,15 @@ class AtcStream {
     for (const auto& [index, array] : out) {
       if (index < 0 || index >= atc::kOutputs) throw InternalError("no output has index " + std::to_string(index));
       feed.out[index] = borrow(Borrowed::output(array, "out", atc::is_class(index) ? DType::i8 : DType::f64), "out");
+    }
+    for (const auto& [index, array] : last) {
+      if (!out.contains(index)) throw InternalError("last values are those of outputs");
+      const bool is_class = atc::is_class(index);
+      arrays.push_back(Borrowed::output(array, "last", is_class ? DType::i8 : DType::f64));
+      const Borrowed& target = arrays.back();
+      if (target.ndim() != 2 || target.shape[0] != stream_.symbols() || target.shape[1] != 1)
+        throw InternalError("last values have one column");
+      feed.last[index] = {const_cast<std::byte*>(target.data), target.strides[0], 0};
     }
     feed.commits = commits;
     feed.spreads = spreads;
@@ -113,10 +123,9 @@ void register_atc_stream(py::module_& m) {
       .def(py::init<const AtcSettings&, bool, const DeviceChoice&>(), arg("settings"), arg("separate_src"),
            arg("device"))
       .def_property_readonly("rows", &AtcStream::rows, "Numbers remembered of each symbol.")
-      .def_property_readonly("taken", &AtcStream::taken, "Bars of the last call that have been taken.")
       .def("bars", &AtcStream::bars, "Bars that each symbol has had.")
       .def("select", &AtcStream::select, arg("kept"), arg("added"), "Keep symbols by index, and add some.")
-      .def("take", &AtcStream::take, arg("prices"), arg("src"), arg("out"), arg("symbols"), arg("commits"),
+      .def("take", &AtcStream::take, arg("prices"), arg("src"), arg("out"), arg("last"), arg("symbols"), arg("commits"),
            arg("spreads"), arg("num_threads"), arg("simd"), "New bars of all symbols.")
       .def("save", &AtcStream::save, "The state, one row per symbol.")
       .def("load", &AtcStream::load, arg("table"), "Take over a state.");

@@ -3,6 +3,7 @@
 
 #include <iterator>
 #include <map>
+#include <optional>
 
 #include "arrays.h"
 #include "register.h"
@@ -15,6 +16,9 @@
 
 namespace wq {
 namespace {
+
+/// What the handler of a signal raised, until it is raised in the caller's place.
+thread_local std::optional<py::error_already_set> signal_error;
 
 /// Raise the class of warpquant.errors that has the name of the C++ type.
 template <class E>
@@ -55,15 +59,20 @@ void translate_errors(std::exception_ptr pointer) {
   try {
     std::rethrow_exception(pointer);
   } catch (const Interrupted&) {
-    PyErr_SetNone(PyExc_KeyboardInterrupt);
+    if (signal_error) {
+      signal_error->restore();
+      signal_error.reset();
+    } else {
+      PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
   }
 }
 
-/// True if the user pressed Ctrl-C. Only the main thread of Python ever sees that.
+/// True if a signal's handler raised, as that of Ctrl-C does. Only the main thread of Python ever sees that.
 bool interrupted() {
   const py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() == 0) return false;
-  PyErr_Clear();
+  signal_error.emplace();
   return true;
 }
 

@@ -8,12 +8,17 @@ import dataclasses
 import difflib
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
+import stat
+import struct
 import tempfile
+import threading
 import zipfile
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +28,12 @@ from . import _core, atc, config
 from ._containers import unpack
 from ._devices import resolve
 from .equity import _flag, _whole
-from .errors import ParameterError, ShapeError, StateError
+from .errors import DTypeError, ParameterError, ShapeError, StateError
 
 Values = dict[str, npt.NDArray[Any]]
+
+# What reading a damaged archive raises; RuntimeError where it seems encrypted.
+_DAMAGE = (ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile)
 
 _FORMAT = "warpquant.atc.Stream"
 _VERSION = 1
@@ -35,7 +43,8 @@ class Stream:
     """ATC of many symbols, bar by bar.
 
     A bar costs the same however many went before. The values are those of `run` for the bars so far, bit for bit. A bar
-    that a symbol does not have leaves that symbol as it is.
+    that a symbol does not have leaves that symbol as it is. Threads take turns; the handler of a signal that comes
+    during a call cannot use the stream.
 
     Parameters
     ----------
@@ -99,6 +108,7 @@ class Stream:
         self._indices = dict(zip(self.outputs, indices, strict=True))
         self._src = _flag("src", src)
         self._num_threads = num_threads
+        self._lock, self._process, self._busy = threading.RLock(), os.getpid(), False
         config._execution(num_threads)
         self.symbols: tuple[str, ...] = ()
         self._place: dict[str, int] = {}
@@ -112,7 +122,8 @@ class Stream:
     @property
     def bars(self) -> npt.NDArray[np.int64]:
         """How many bars each symbol has had."""
-        return self._core.bars()
+        with self._turn():
+            return self._core.bars()
 
     @property
     def nbytes(self) -> int:
@@ -121,7 +132,8 @@ class Stream:
 
     def last(self) -> Values:
         """The values of the last bar of each symbol; NaN, or 0 of a class, before its first."""
-        return {name: values[:, 0].copy() for name, values in self._last.items()}
+        with self._turn():
+            return self._newest()
 
     def update(self, prices: Any, src: Any = None) -> Values:
         """Take in one bar.
@@ -144,16 +156,18 @@ class Stream:
             If there are not as many prices as symbols, a name is unknown, a price is too large, or missing under
             ``nan_policy='raise'``; the stream is then unchanged.
         """
-        close, follow = self._bar(prices, src)
-        self._take(close, follow, self._last, commits=True)
-        return self.last()
+        with self._turn():
+            close, follow = self._bar(prices, src)
+            self._take(close, follow, self._last, commits=True)
+            return self._newest()
 
     def peek(self, prices: Any, src: Any = None) -> Values:
         """What `update` would return, while the stream stays as it is: for a bar that is not over yet."""
-        close, follow = self._bar(prices, src)
-        values = {name: last.copy() for name, last in self._last.items()}
-        self._take(close, follow, values, commits=False)
-        return {name: column[:, 0] for name, column in values.items()}
+        with self._turn():
+            close, follow = self._bar(prices, src)
+            values = {name: last.copy() for name, last in self._last.items()}
+            self._take(close, follow, values, commits=False)
+            return {name: column[:, 0] for name, column in values.items()}
 
     def update_many(self, prices: Any, src: Any = None) -> Values:
         """Take in several bars.
@@ -175,20 +189,16 @@ class Stream:
         ParameterError, ShapeError, DTypeError
             As `update` does. A KeyboardInterrupt may come between two bars, all symbols having had the same ones.
         """
-        close, follow = self._panel(prices, "prices"), None
-        if self._src:
-            follow = self._panel(src, "src")
-            if follow.shape != close.shape:
-                raise ShapeError(f"src: has shape {follow.shape}, but prices have {close.shape}")
-        self._check_src(src)
-        values = self._nothing(close.shape[1])
-        try:
-            self._take(close, follow, values, commits=True, spreads=True)
-        except KeyboardInterrupt:
-            self._remember(close, follow, values, self._core.taken)
-            raise
-        self._remember(close, follow, values, close.shape[1])
-        return values
+        with self._turn():
+            self._check_src(src)
+            close, follow = self._panel(prices, "prices"), None
+            if self._src:
+                follow = self._panel(src, "src")
+                if follow.shape != close.shape:
+                    raise ShapeError(f"src: has shape {follow.shape}, but prices have {close.shape}")
+            values = self._nothing(close.shape[1])
+            self._take(close, follow, values, self._last, commits=True, spreads=True)
+            return values
 
     def add(self, symbols: Iterable[str] | int, history: Any = None) -> None:
         """Add symbols behind those that are there.
@@ -196,7 +206,7 @@ class Stream:
         Parameters
         ----------
         symbols : sequence of str, or int
-            Names, or how many, which continues the numbers.
+            Names, or how many, which continues the numbers with those that are free.
         history : array, shape (symbols, bars), or mapping, optional
             Closes that they have had; not for a stream with ``src=True``. Lengths in a mapping may differ.
 
@@ -206,8 +216,8 @@ class Stream:
             If a name is there already.
         """
         if isinstance(symbols, (int, np.integer)) and not isinstance(symbols, bool):
-            count = _whole("symbols", symbols, 0)
-            names = [str(len(self.symbols) + i) for i in range(count)]
+            free = (name for name in map(str, itertools.count(len(self.symbols))) if name not in self._place)
+            names = list(itertools.islice(free, _whole("symbols", symbols, 0)))
         elif isinstance(symbols, str) or not isinstance(symbols, Iterable):
             raise ParameterError(f"symbols: {symbols!r} is neither a sequence of names nor a number")
         else:
@@ -220,7 +230,8 @@ class Stream:
                 raise ParameterError(f"symbols: {name!r} is there already")
             seen.add(name)
         if history is None:
-            return self._select(range(len(self.symbols)), names)
+            with self._turn():
+                return self._select(range(len(self.symbols)), names)
         if self._src:
             raise ParameterError("history: is not for a stream with src=True; use update_many")
         newcomers = Stream(self.params, names, outputs=self.outputs)
@@ -234,11 +245,10 @@ class Stream:
         if self.params.nan_policy == "raise" and not all(np.isfinite(one).all() for one in series.values()):
             raise ParameterError("history: has missing values, and nan_policy='raise' accepts present values only")
         newcomers.update_many(history)
-        table = np.concatenate([self._core.save(), newcomers._core.save()])
-        last = {n: np.concatenate([v, newcomers._last[n]]) for n, v in self._last.items()}
-        self._select(range(len(self.symbols)), names)
-        self._core.load(table)
-        self._last = last
+        with self._turn():
+            table = np.concatenate([self._core.save(), newcomers._core.save()])
+            self._select(range(len(self.symbols)), names, newcomers._last)
+            self._core.load(table)
         return None
 
     def remove(self, symbols: str | Iterable[str]) -> None:
@@ -249,8 +259,11 @@ class Stream:
         ParameterError
             If a name is not there.
         """
-        gone = {self._at(name) for name in ([symbols] if isinstance(symbols, str) else symbols)}
-        self._select([i for i in range(len(self.symbols)) if i not in gone], [])
+        if not isinstance(symbols, Iterable):
+            raise ParameterError(f"symbols: {symbols!r} is neither a name nor a sequence of names")
+        with self._turn():
+            gone = {self._at(name) for name in ([symbols] if isinstance(symbols, str) else symbols)}
+            self._select([i for i in range(len(self.symbols)) if i not in gone], [])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a file (NumPy's npz; no pickles), which is complete or not there.
@@ -261,31 +274,36 @@ class Stream:
             If it cannot be written.
         """
         path = pathlib.Path(path)
-        head = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "warpquant": _core.__version__,
-            "params": self.params.to_dict(),
-            "symbols": self.symbols,
-            "outputs": self.outputs,
-            "src": self._src,
-        }
-        arrays: dict[str, Any] = {
-            "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
-            "table": self._core.save(),
-        }
-        arrays |= {f"last_{name}": values[:, 0] for name, values in self._last.items()}
+        with self._turn():
+            head = {
+                "format": _FORMAT,
+                "version": _VERSION,
+                "warpquant": _core.__version__,
+                "params": self.params.to_dict(),
+                "symbols": self.symbols,
+                "outputs": self.outputs,
+                "src": self._src,
+            }
+            table, last = self._core.save(), self._newest()
+        arrays: dict[str, Any] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8), "table": table}
+        arrays |= {f"last_{name}": values for name, values in last.items()}
         arrays["digest"] = np.frombuffer(_digest(arrays), np.uint8)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:
                 np.savez(file, **arrays)
                 file.flush()
+                os.fchmod(file.fileno(), _mode(path))
                 os.fsync(file.fileno())
                 os.replace(file.name, path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(file.name)
                 raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     @classmethod
     def load(
@@ -308,7 +326,7 @@ class Stream:
             head = json.loads(arrays["head"].tobytes())
             if head["format"] != _FORMAT:
                 raise ValueError(f"its format is {head['format']!r}")
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (*_DAMAGE, KeyError, TypeError, OSError, EOFError) as error:
             raise StateError(f"{path}: is not the state of a stream, or cut short, or changed: {error}") from error
         if head["version"] != _VERSION:
             raise StateError(f"{path}: has version {head['version']!r}; this warpquant knows version {_VERSION}")
@@ -334,10 +352,29 @@ class Stream:
         of = {n: np.int8 if atc.OUTPUTS[i] in ("trend", "direction") else np.float64 for n, i in self._indices.items()}
         return {n: np.full(size, 0 if kind is np.int8 else np.nan, kind) for n, kind in of.items()}
 
-    def _select(self, kept: Iterable[int], added: list[str]) -> None:
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody else uses the stream meanwhile."""
+        if self._process != os.getpid():  # a forked child has its own threads
+            if self._busy:
+                raise StateError("the process was forked while another thread used the stream; load a saved one")
+            self._lock, self._process = threading.RLock(), os.getpid()
+        with self._lock:
+            if self._busy:
+                raise StateError("the stream is in use by a call that a signal's handler came into")
+            self._busy = True
+            try:
+                yield
+            finally:
+                self._busy = False
+
+    def _newest(self) -> Values:
+        return {name: values[:, 0].copy() for name, values in self._last.items()}
+
+    def _select(self, kept: Iterable[int], added: list[str], values: Values | None = None) -> None:
         kept = list(kept)
+        fresh = values or self._nothing(1, len(added))
         self._core.select(kept, len(added))
-        fresh = self._nothing(1, len(added))
         self._last = {n: np.concatenate([values[kept], fresh[n]]) for n, values in self._last.items()}
         self.symbols = (*(self.symbols[i] for i in kept), *added)
         self._place = {name: i for i, name in enumerate(self.symbols)}
@@ -363,9 +400,15 @@ class Stream:
     def _column(self, values: Any, name: str) -> Any:
         """One bar as an array of one column."""
         if hasattr(values, "keys"):
+            if hasattr(values, "to_numpy"):  # a pandas Series
+                symbols, numbers = list(values.index), values.to_numpy()
+            else:
+                symbols = list(values.keys())
+                numbers = _numbers([values[symbol] for symbol in symbols], symbols, name)
+            if len(set(symbols)) < len(symbols):
+                raise ParameterError(f"{name}: name a symbol twice")
             bar = np.full(len(self.symbols), np.nan)
-            for symbol in values.keys():  # noqa: SIM118  (a pandas Series iterates over its values)
-                bar[self._at(symbol)] = values[symbol]
+            bar[[self._at(symbol) for symbol in symbols]] = _vector(numbers, name)
         else:
             bar = _vector(values, name)
         if len(bar) != len(self.symbols):
@@ -376,8 +419,7 @@ class Stream:
         """Several bars as an array (symbols, bars)."""
         columns = getattr(values, "columns", None)
         if not hasattr(values, "keys") and columns is None:
-            panel = unpack(values, name).data
-            panel = panel if isinstance(panel, np.ndarray) else np.asarray(panel)
+            panel = _array(values, name)
             if panel.ndim != 2 or len(panel) != len(self.symbols):
                 raise ShapeError(f"{name}: has shape {panel.shape}; accepted is ({len(self.symbols)}, bars)")
             return panel
@@ -392,30 +434,56 @@ class Stream:
             panel[self._at(key)] = one
         return panel
 
-    def _take(self, close: Any, src: Any, values: Values, *, commits: bool, spreads: bool = False) -> None:
+    def _take(
+        self,
+        close: Any,
+        src: Any,
+        values: Values,
+        last: Values | None = None,
+        *,
+        commits: bool,
+        spreads: bool = False,
+    ) -> None:
         out: dict[Any, Any] = {self._indices[name]: array for name, array in values.items()}
-        self._core.take(close, src, out, self.symbols, commits, spreads, *config._execution(self._num_threads))
-
-    def _remember(self, close: Any, src: Any, values: Values, bars: int) -> None:
-        """The last values from those of so many bars."""
-        if not bars:
-            return
-        present = np.isfinite(close[:, :bars])
-        if src is not None:
-            present &= np.isfinite(src[:, :bars])
-        some = present.any(axis=1)
-        newest = bars - 1 - present[some, ::-1].argmax(axis=1)
-        for name, last in self._last.items():
-            last[some, 0] = values[name][some, newest]
+        newest: dict[Any, Any] = {self._indices[name]: array for name, array in (last or {}).items()}
+        self._core.take(close, src, out, newest, self.symbols, commits, spreads, *config._execution(self._num_threads))
 
 
-def _vector(values: Any, name: str) -> npt.NDArray[np.float64]:
-    """A one-dimensional array of numbers."""
-    data = values if isinstance(values, np.ndarray) else unpack(values, name).data
+def _array(values: Any, name: str) -> npt.NDArray[Any]:
+    """Numbers in host memory."""
+    plain = type(values) is np.ndarray  # a masked array is not
+    data = values if plain else unpack(values, name).data
     array = data if isinstance(data, np.ndarray) else np.asarray(data)
+    if array.dtype.kind not in "fiu" and array.size:
+        raise DTypeError(f"{name}: holds {array.dtype} values; accepted are numbers")
+    return array
+
+
+def _vector(values: Any, name: str) -> npt.NDArray[Any]:
+    """The same in one dimension."""
+    array = _array(values, name)
     if array.ndim != 1:
         raise ShapeError(f"{name}: has {array.ndim} dimensions; accepted is one")
     return array
+
+
+def _numbers(values: list[Any], symbols: list[Any], name: str) -> npt.NDArray[np.float64]:
+    """Single prices."""
+    for symbol, value in zip(symbols, values, strict=True):
+        if value is not None and (
+            isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number))
+        ):
+            raise DTypeError(f"{name}[{symbol!r}]: {value!r} is not a number")
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _mode(path: pathlib.Path) -> int:
+    """Permissions of a file that is written anew: those that it has, or that others would get."""
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

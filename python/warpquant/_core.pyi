@@ -202,7 +202,7 @@ class AtcStream:
         """
         Keep symbols by index, and add some.
         """
-    def take(self, prices: typing.Any, src: typing.Any, out: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.Any], symbols: typing.Any, commits: bool, spreads: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> None:
+    def take(self, prices: typing.Any, src: typing.Any, out: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.Any], last: collections.abc.Mapping[typing.SupportsInt | typing.SupportsIndex, typing.Any], symbols: typing.Any, commits: bool, spreads: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> None:
         """
         New bars of all symbols.
         """
@@ -210,11 +210,6 @@ class AtcStream:
     def rows(self) -> int:
         """
         Numbers remembered of each symbol.
-        """
-    @property
-    def taken(self) -> int:
-        """
-        Bars of the last call that have been taken.
         """
 def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, single: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """

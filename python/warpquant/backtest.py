@@ -264,6 +264,18 @@ def _bars_last(source: Unpacked, name: str) -> Array:
     return np.moveaxis(array, source.axis, -1)
 
 
+def _signal_like(signal: Any, prices: Unpacked, axis: int | str | None) -> Array:
+    """The signal in the form of the prices, each series as long as theirs."""
+    source = unpack_like(signal, "signal", prices, axis)
+    if prices.labels is not None and source.labels is not None:
+        for label, of_signal, of_prices in zip(prices.labels, source.data, prices.data, strict=True):
+            if len(of_signal) != len(of_prices):
+                raise ShapeError(
+                    f"signal: {label!r} has {len(of_signal)} bars, but there are {len(of_prices)} in prices"
+                )
+    return _bars_last(source, "signal")
+
+
 def _broadcast(prices: Array, signal: Array) -> tuple[Array, Array]:
     """The two with the same shape, without a copy."""
     if prices.shape[-1] != signal.shape[-1]:
@@ -459,7 +471,7 @@ def run(
     settings[0]["starting"] = start
     source = unpack(prices, "prices", axis)
     own = _bars_last(source, "prices")
-    x, s = _broadcast(own, _bars_last(unpack_like(signal, "signal", source, axis), "signal"))
+    x, s = _broadcast(own, _signal_like(signal, source, axis))
     where = config._execution(num_threads)
     measured, per_bar = _core.backtest(x, s, list(range(len(METRICS))), True, *settings, *where)
     alike = x.shape == own.shape
@@ -535,7 +547,7 @@ def metrics(
     settings = _settings(rules, costs, _measuring(periods_per_year, risk_free, tail))
     names = _chosen(outputs, METRICS)
     source = unpack(prices, "prices", axis)
-    x, s = _broadcast(_bars_last(source, "prices"), _bars_last(unpack_like(signal, "signal", source, axis), "signal"))
+    x, s = _broadcast(_bars_last(source, "prices"), _signal_like(signal, source, axis))
     measured, _ = _core.backtest(x, s, _indices(names), False, *settings, *config._execution(num_threads))
     return _named(names, measured)
 

@@ -104,6 +104,7 @@ struct Feed {
   bool spreads;  // at missing bars floats are NaN and classes repeat; otherwise results there are not written
   DType close_type, src_type, out_type;
   Grid close, src, out[kOutputs];
+  Grid last[kOutputs];  // of the newest bar of each symbol; not for kernels
 };
 
 /// Kernels of one level. `symbols` computes up to `lanes` symbols together, `single` one symbol with its lengths in

@@ -30,9 +30,6 @@ class Stream {
   void take(Feed feed, bool refuses_missing, const std::function<std::string(std::int64_t)>& label,
             const Execution& execution);
 
-  /// Bars of the last call that have been taken and whose results are there: all, unless it was interrupted.
-  std::int64_t taken() const { return taken_; }
-
   /// Keep these symbols, in this order, and add new ones behind them.
   void select(const std::vector<std::int64_t>& kept, std::int64_t added);
 
@@ -57,16 +54,19 @@ class Stream {
   void set_state(State state);
   void check(const Feed& feed, bool refuses_missing, const std::function<std::string(std::int64_t)>& label) const;
   void take_bars(const Feed& feed, const Execution& execution);
+  void remember(const Feed& feed) const;
+  void prepare_growth(std::int64_t bars, Level level);
   void take_on_device(const Run& run, const Feed& feed, const Execution& execution);
 
   Run run_{};
   Group shared_{};
-  std::int64_t rows_ = 0, symbols_ = 0, most_bars_ = 0, taken_ = 0;
+  std::int64_t rows_ = 0, symbols_ = 0, most_bars_ = 0;
   State fresh_, state_;
   std::shared_ptr<const std::vector<double>> growth_;
   std::optional<Device> device_;
   std::shared_ptr<const DeviceStream> home_;  // whose memory there is
   std::shared_ptr<DeviceMemory> state_there_, growth_there_, shared_there_;
+  bool lost_ = false;  // a device may still be working on the state
 };
 
 }  // namespace wq::atc

@@ -88,7 +88,13 @@ struct Account {
     V paid(0.0);
     auto fills = either(ne(wanted_side, side), ne(wanted, target));
     if (every_bar) fills = either(fills, ne(wanted, nothing));
-    if (any(fills)) paid = fill(fills, wanted_side, wanted, rates.trade, watch);
+    if (any(fills)) {
+      paid = fill(fills, wanted_side, wanted, rates.trade, watch);
+      const auto is_left = gt(equity, nothing);  // unless closing took all
+      holding = keep_if(is_left, holding);
+      wanted_side = keep_if(is_left, wanted_side);
+      wanted = keep_if(is_left, wanted);
+    }
     side = wanted_side;
     target = wanted;
     drawdown.add(equity);
@@ -122,7 +128,7 @@ struct Account {
     const V left = equity - min(rate * abs(holding), equity);
     const auto turns = both(fills, ne(wanted_side, side));
     close(both(turns, ne(side, nothing)), left);
-    const auto opens = both(turns, ne(wanted_side, nothing));
+    const auto opens = both(both(turns, ne(wanted_side, nothing)), gt(left, nothing));
     entry = select(opens, left, entry);
     trades = add_if(opens, trades, V(1.0));
     turnover = add_if(fills, turnover, div_if(gt(equity, nothing), traded, equity));
