@@ -342,18 +342,35 @@ def _pieces_of(table: Any, columns: _Columns, time_format: str | None, alone: st
 
 def _groups(column: Any) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
     """Each symbol of a column with its rows; the name of a missing symbol is empty."""
+    codes, names = _encoded(column)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(-1, len(names) + 1))
+    for name, start, stop in zip(["", *names], bounds[:-1], bounds[1:], strict=True):
+        if stop > start:
+            yield name, order[start:stop]
+
+
+def _encoded(column: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """The place of each row's symbol in a list of their names; -1 where a symbol is missing or empty."""
     import pyarrow as pa
 
     column = column.combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    names = [None, *column.dictionary.to_pylist()]
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(-1, len(names)))
-    for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
-        if stop > start:
-            yield "" if name is None else str(name), order[start:stop]
+    values = column.dictionary
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        try:
+            values = values.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise _FileError(f"the symbol column holds bytes that are no text: {error}") from error
+    names: dict[str, int] = {"": -1}
+    texts = ("" if value is None else str(value) for value in values.to_pylist())
+    places = [names.setdefault(text, len(names) - 1) for text in texts]
+    codes = column.indices.cast(pa.int64()).fill_null(len(places)).to_numpy(zero_copy_only=False)
+    return np.array([*places, -1], dtype=np.int64)[codes], list(names)[1:]
+
+
+_NO_ORDER = "comes more than once, and without times the parts cannot be put in order"
 
 
 def _merge(symbol: str, pieces: list[_Piece]) -> tuple[Floats, Times | None, list[str]] | Failure:
@@ -365,9 +382,7 @@ def _merge(symbol: str, pieces: list[_Piece]) -> tuple[Floats, Times | None, lis
     times = [piece.time for piece in pieces if piece.time is not None]
     if len(times) < len(pieces):
         if len(pieces) > 1:
-            return Failure(
-                symbol, "no_time", "comes more than once, and without times the parts cannot be put in order"
-            )
+            return Failure(symbol, "no_time", _NO_ORDER)
         return pieces[0].close, None, []
     if len({time.dtype.kind for time in times}) > 1:
         return Failure(symbol, "no_time", "has dates in one file and plain numbers in another")
