@@ -760,7 +760,7 @@ class ParquetSource(_OnDisk):
                 table = pa.ipc.open_file(file).read_all()
                 columns = [column.to_numpy() for column in table.columns]
                 times, kind = columns[2] if len(columns) > 2 else None, self._spilled_times
-                if kind is not None and kind.kind == "M":
+                if times is not None and kind is not None and kind.kind == "M":
                     times = times.view("datetime64[ns]").astype(kind)
                 yield _Rows(columns[0], columns[1], times)
 
