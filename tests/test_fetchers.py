@@ -360,6 +360,33 @@ def test_whatever_a_fetcher_gives():
     assert len({row.average for row in result.rows}) == 1
 
 
+def test_times_of_every_kind_from_a_fetcher():
+    """Times that are none are their symbol's failure alone."""
+    dates = pd.date_range("2024-01-01", periods=60, freq="h")
+    kinds = {
+        "datetimes": list(dates.to_pydatetime()), "texts": dates.strftime("%Y-%m-%dT%H:%M:%S").tolist(),
+        "index": dates, "zone": dates.tz_localize("UTC").tz_convert("Asia/Tokyo"), "stamps": dates.to_numpy(),
+        "zoned series": pd.Series(dates.tz_localize("UTC")), "small": np.arange(60, dtype=np.int32),
+        "words": ["soon"] * 60, "decimals": np.arange(60) / 2, "one": np.datetime64("2024-01-01"), "self": object(),
+    }  # fmt: skip
+
+    class Many:
+        def list_symbols(self):
+            return list(kinds)
+
+        def fetch(self, symbol):
+            return Bars(walk(60, 1), kinds[symbol])
+
+    result = scan_source(Many(), batch_size=4)
+    assert {f.symbol: f.reason for f in result.failures} == dict.fromkeys(
+        ["words", "decimals", "one", "self"], "not_fetched"
+    )
+    last = {row.symbol: row.time for row in result.rows}
+    assert last.pop("small") == 59
+    assert set(last) == {"datetimes", "texts", "index", "zone", "stamps", "zoned series"}
+    assert all(time == dates[-1].to_datetime64() for time in last.values())
+
+
 def test_fetched_prices_are_not_cached_but_resumed(tmp_path):
     source = open_source(Own())
     assert not source.stable

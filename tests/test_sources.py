@@ -83,6 +83,33 @@ def test_frames(kind):
     expect(open_source(FRAMES[kind]()))
 
 
+INDICES = {
+    "text": lambda: DATES.astype(str),
+    "other text": lambda: [f"{d[8:]}.{d[5:7]}.{d[:4]}" for d in DATES.astype(str)],
+    "dates": lambda: DATES.astype(object),
+    "strings": lambda: pd.array(DATES.astype(str), dtype="string"),
+    "categories": lambda: pd.Categorical(DATES.astype(str)),
+    "numbers of days": lambda: [int(d.replace("-", "")) for d in DATES.astype(str)],
+    "milliseconds": lambda: DATES.astype("datetime64[ms]").astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("kind", INDICES)
+def test_an_index_of_other_times(kind):
+    """The index is time whatever it holds, so a frame with the newest bar first is put in order."""
+    expect(open_source(WIDE.set_axis(pd.Index(INDICES[kind]()))[::-1]))
+    series = pd.Series(CLOSES["S0"], pd.Index(INDICES[kind]()), name="S0")[::-1]
+    same_bits(open_source(series).fetch(["S0"])["S0"], CLOSES["S0"])
+
+
+def test_an_index_that_is_no_time():
+    for wrong in ([f"row {i}" for i in range(len(DATES))], ["01/02/2024"] * len(DATES), np.arange(len(DATES)) / 2):
+        with pytest.raises(ParameterError, match=r"source: .*index.*accepted are|source: '01/02.*time_format"):
+            open_source(WIDE.set_axis(pd.Index(wrong)))
+    expect(open_source(WIDE.set_axis(pd.Index(np.arange(len(DATES)) * 2))), times=False)
+    assert open_source(WIDE[:0].set_axis(pd.Index([], dtype=object))).symbols() == list(CLOSES)
+
+
 def test_frames_without_times(tmp_path):
     expect(open_source(CLOSES), times=False)
     expect(open_source(WIDE.reset_index(drop=True)), times=False)

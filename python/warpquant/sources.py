@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import config
+from ._calendar import instants
 from ._containers import _library, unpack
 from ._prices import (
     _NO_ORDER,
@@ -44,6 +45,7 @@ from ._prices import (
     _find_columns,
     _Gathered,
     _groups,
+    _integer_times,
     _load,
     _Piece,
     _pieces_of,
@@ -901,7 +903,7 @@ class FetcherSource:
         gathered, odd = _Gathered(), {}
         for symbol in symbols:
             try:
-                found = self._fetcher.fetch(symbol)
+                close, time = _fetched(self._fetcher.fetch(symbol))
             except MemoryError:
                 raise
             except Exception as error:  # whatever it is, it is this symbol's
@@ -909,16 +911,14 @@ class FetcherSource:
                 said = f"could not be fetched: {type(error).__name__}{f': {text}' if text else ''}"
                 gathered.failures.append(Failure(symbol, "not_fetched", said))
                 continue
-            bars = found if isinstance(found, Bars) else Bars(found)
-            close = np.asarray(bars.close)
-            if bars.time is None or close.ndim != 1 or close.dtype.kind not in "fiu":
-                odd[symbol] = bars.close  # the scan says what is wrong with it, if anything
-            elif len(bars.time) != len(close):
-                said = f"has {len(close)} closes and {len(bars.time)} times"
+            array = np.asarray(close) if time is not None else None
+            if array is None or time is None or array.ndim != 1 or array.dtype.kind not in "fiu":
+                odd[symbol] = close  # the scan says what is wrong with it, if anything
+            elif time.shape != array.shape:
+                said = f"has {len(array)} closes and {time.size} times"
                 gathered.failures.append(Failure(symbol, "not_fetched", said))
             else:
-                time = np.asarray(bars.time)
-                gathered.add([(symbol, _Piece(close.astype(np.float64, copy=False), time, None))], symbol)
+                gathered.add([(symbol, _Piece(array.astype(np.float64, copy=False), time, None))], symbol)
         prices = gathered.prices()
         return Prices({**prices, **odd}, prices.times, prices.failures, prices.warnings)
 
@@ -930,6 +930,17 @@ class FetcherSource:
                 ["fetcher", type(self._fetcher).__name__, self.exchange, getattr(self._fetcher, "identity", "")]
             )
         )
+
+
+def _fetched(found: Any) -> tuple[Any, Times | None]:
+    """What a fetcher gives: closes as they are, and times as datetime64 of UTC or whole numbers."""
+    bars = found if isinstance(found, Bars) else Bars(found)
+    if bars.time is None:
+        return bars.close, None
+    time = np.asarray(bars.time)
+    if time.dtype.kind in "iu" or not time.size:
+        return bars.close, time.astype(np.int64)
+    return bars.close, instants(bars.time).view("datetime64[ns]")
 
 
 # ---------------------------------------------------------------------------------------------- whatever it is
@@ -969,7 +980,20 @@ def _pandas_times(index: Any) -> Times | None:
     if kind == "DatetimeIndex":
         times: Times = (index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index).to_numpy()
         return times
-    return None
+    if kind == "RangeIndex" or not len(index):
+        return None
+    if isinstance(index.dtype, np.dtype) and index.dtype.kind in "iu":
+        found = _integer_times(index.to_numpy().astype(np.int64))
+    else:
+        pa = _arrow()
+        try:
+            found = _read_times(pa.chunked_array([pa.Array.from_pandas(index)]), None)
+        except (_FileError, pa.ArrowException) as error:
+            said = str(error).replace("the time column", "the index").replace(" (--time-format)", " (time_format)")
+            raise ParameterError(
+                f"source: {said}; accepted are an index of times and, for bars in order, reset_index(drop=True)"
+            ) from error
+    return found if found.dtype.kind == "M" else None  # other whole numbers are those of rows
 
 
 def _arrow() -> Any:
