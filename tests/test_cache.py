@@ -486,6 +486,19 @@ def test_a_changed_file_is_read_again(folder, tmp_path):
     assert second.to_dict() == scan(read_prices(path)).to_dict()
 
 
+def test_a_file_whose_time_is_set_back_is_read_again(folder, tmp_path):
+    path = write(tmp_path / "p.csv")
+    first = scan_source(path)
+    about, text = path.stat(), path.read_text()
+    path.write_text(text[:-3] + ("1" if text[-3] != "1" else "2") + text[-2:])
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    changed = path.stat()
+    assert (changed.st_size, changed.st_mtime_ns, changed.st_ino) == (about.st_size, about.st_mtime_ns, about.st_ino)
+    second = scan_source(path)
+    assert second != first
+    assert second.to_dict() == scan(read_prices(path)).to_dict()
+
+
 def test_by_content(folder, tmp_path, monkeypatch):
     """A copy under the same name, at another time and place, is the same; other bytes with the same marks are not."""
     (tmp_path / "copy").mkdir()

@@ -81,7 +81,7 @@ class Source(Protocol):
         """Prices of some symbols; those that cannot be had are among its failures."""
 
     def fingerprint(self, by_content: bool = False) -> str:
-        """A text that changes with the prices: of files their path, size, time and inode, or a hash of what they hold.
+        """A text that changes with the prices: of files their path, size, times and inode, or a hash of what they hold.
 
         The prices of a source in memory are always hashed themselves.
         """
@@ -388,7 +388,8 @@ def _file_mark(path: pathlib.Path, by_content: bool) -> Iterator[Any]:
         yield digest.digest()
         return
     about = path.stat()
-    yield from (path.resolve(), about.st_size, about.st_mtime_ns, about.st_ino)
+    # Nobody sets the time of change back, as `cp -p` and the like do with that of modification.
+    yield from (path.resolve(), about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
 
 
 #: A file that changed less long ago may change again and keep its time, whose steps are some milliseconds.
