@@ -507,6 +507,20 @@ def test_symbols_that_are_no_text(tmp_path, batch):
         assert sorted(alone) == sorted(wanted[kind])
 
 
+def test_symbols_that_are_no_text_elsewhere():
+    """In frames they are as in files, bytes that are no text are refused, and a query has DuckDB's text."""
+    table = pa.table({"symbol": [b"AAPL", b"\xff"], "time": [1, 2], "close": [1.0, 2.0]})
+    (batch,) = batches(open_source(table[:1]), 9)
+    assert list(batch) == ["AAPL"]
+    with pytest.raises(ParameterError, match="bytes that are no text"):
+        open_source(table)
+    pytest.importorskip("duckdb")
+    source = open_source(Query("select i > 2 as symbol, i as time, i * 1.5 as close from range(6) t(i)"))
+    assert {symbol: close.tolist() for symbol, close in source.fetch(source.symbols()).items()} == {
+        "false": [0.0, 1.5, 3.0], "true": [4.5, 6.0, 7.5]
+    }  # fmt: skip
+
+
 def test_a_broken_footer_in_a_dataset(tmp_path):
     """The folder tells whose bars are missing; else the failure says that they may be anybody's."""
     dataset(tmp_path, "folders of symbols")

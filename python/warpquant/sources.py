@@ -859,7 +859,7 @@ class QuerySource:
                 )
             else:
                 name = _quoted(self._names[columns.symbol])
-                chosen = f"select * from warpquant_bars where cast({name} as varchar) in (select unnest(?))"
+                chosen = f"select * replace (cast({name} as varchar) as {name}) from warpquant_bars where cast({name} as varchar) in (select unnest(?))"
                 table = connection.sql(chosen, params=[list(symbols)]).to_arrow_table()
                 found = _Columns(None if columns.time is None else 1, 0, (len(table.column_names) - 1,), wide=False)
         gathered = _Gathered()
@@ -1027,12 +1027,12 @@ def _from_table(x: Any, options: _Options, to_arrow: Callable[[Any], Any]) -> So
         columns = options.find(head)
         if columns.symbol is None:
             return TableSource(to_arrow(x), columns, options)
+        kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
+        names = [head.column_names[i] for i in kept]
+        part = x.select(names) if hasattr(x, "select") else x[names]
+        return LongSource(len(x), lambda rows: to_arrow(rows_of(part, rows)), options)
     except _FileError as error:
         raise ParameterError(f"source: {error}") from error
-    kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
-    names = [head.column_names[i] for i in kept]
-    part = x.select(names) if hasattr(x, "select") else x[names]
-    return LongSource(len(x), lambda rows: to_arrow(rows_of(part, rows)), options)
 
 
 def _joined(x: Any) -> Any:
