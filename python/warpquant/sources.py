@@ -859,7 +859,9 @@ class QuerySource:
                 )
             else:
                 name = _quoted(self._names[columns.symbol])
-                chosen = f"select * replace (cast({name} as varchar) as {name}) from warpquant_bars where cast({name} as varchar) in (select unnest(?))"
+                text = f"cast({name} as varchar)"  # as `symbols` has it
+                bars = f"select * replace ({text} as {name}) from warpquant_bars"
+                chosen = f"{bars} where {text} in (select unnest(?))"
                 table = connection.sql(chosen, params=[list(symbols)]).to_arrow_table()
                 found = _Columns(None if columns.time is None else 1, 0, (len(table.column_names) - 1,), wide=False)
         gathered = _Gathered()
