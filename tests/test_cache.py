@@ -330,13 +330,30 @@ def test_entries_expire(folder, monkeypatch):
 
 def test_what_dead_writers_left_is_swept(folder):
     cache.entry(cache.key(1), some)
-    old, new = folder / ".new-1-a", folder / ".new-2-b"
+    old, new = folder / f".new-1-{'a' * 16}", folder / f".new-2-{'b' * 16}"
     old.write_bytes(b"x")
     new.write_bytes(b"x")
     os.utime(old, (1, 1))
     cache.entry(cache.key(2), some)
     assert not old.exists()
     assert new.exists()
+
+
+def test_files_of_somebody_else_stay(folder):
+    """Whoever takes a folder of theirs for the cache loses nothing there, and what lies there takes no room."""
+    folder.mkdir(mode=0o700)
+    mine = [folder / name for name in ("prices.parquet", "n" * 64, "A" * 64, ".new-ideas.txt", "a" * 63)]
+    for path in mine:
+        path.write_bytes(b"x" * 10_000)
+        os.utime(path, (1, 1))
+    with config.override({"cache.size": 20_000}):
+        for i in range(3):
+            cache.entry(cache.key(i), lambda: some(size=20))
+    found = cache.stats()
+    assert found["disk_entries"] == 3
+    assert found["disk_bytes"] < 10_000
+    assert cache.clear() == 3
+    assert all(path.stat().st_size == 10_000 for path in mine)
 
 
 def test_clear(folder):
@@ -464,6 +481,19 @@ def test_a_changed_file_is_read_again(folder, tmp_path):
     path = write(tmp_path / "p.csv", seed=0)
     first = scan_source(path)
     write(path, seed=100)
+    second = scan_source(path)
+    assert second != first
+    assert second.to_dict() == scan(read_prices(path)).to_dict()
+
+
+def test_a_file_whose_time_is_set_back_is_read_again(folder, tmp_path):
+    path = write(tmp_path / "p.csv")
+    first = scan_source(path)
+    about, text = path.stat(), path.read_text()
+    path.write_text(text[:-3] + ("1" if text[-3] != "1" else "2") + text[-2:])
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    changed = path.stat()
+    assert (changed.st_size, changed.st_mtime_ns, changed.st_ino) == (about.st_size, about.st_mtime_ns, about.st_ino)
     second = scan_source(path)
     assert second != first
     assert second.to_dict() == scan(read_prices(path)).to_dict()

@@ -105,6 +105,54 @@ def test_a_young_market_has_fewer_bars():
     assert len(bars.close) == len(KLINES) - 1
 
 
+@pytest.mark.parametrize("window", [100, 300])
+@pytest.mark.parametrize("gap", [False, True])
+def test_exchanges_that_look_at_a_window(window, gap):
+    """Their pages before the first bar of a young market are empty, and so are those within a halt of trading."""
+    bars = [bar for i, bar in enumerate(KLINES) if not gap or not 3 <= i < 110]
+
+    class Windowed(Exchange):
+        def fetch_ohlcv(self, symbol, timeframe, since, limit):
+            self.calls.append(since)
+            stop = since + min(limit, window) * HOUR
+            return [[bar[0], *map(float, bar[1:6])] for bar in bars if since <= bar[0] < stop]
+
+    _, sleep = naps()
+    exchange = Windowed()
+    found = CcxtFetcher(exchange, "1h", 5000, sleep=sleep).fetch("BTC/USDT")
+    assert found.close.tolist() == [float(bar[4]) for bar in bars[:-1]]
+    assert len(exchange.calls) <= 60
+    nothing = CcxtFetcher(Windowed(now=KLINES[0][0] - HOUR), "1h", 500, sleep=sleep).fetch("BTC/USDT")
+    assert len(nothing.close) == 0
+
+
+@pytest.mark.parametrize("hours", [0, -8, 5])
+@pytest.mark.parametrize("page", [1, 7, 500])
+@pytest.mark.parametrize("timeframe", ["1M", "3M", "1w", "1d"])
+def test_long_bars(timeframe, page, hours):
+    """As many closed ones as were asked for, of months as long as they are, and never the one under way."""
+    first, step = {
+        "1M": ("2000-01", np.timedelta64(1, "M")), "3M": ("1950-01", np.timedelta64(3, "M")),
+        "1w": ("2012-01-02", np.timedelta64(7, "D")), "1d": ("2023-01-01", np.timedelta64(1, "D")),
+    }[timeframe]  # fmt: skip
+    starts = np.datetime64(first) + np.arange(300) * step
+    starts = (starts.astype("datetime64[ms]") + np.timedelta64(hours, "h")).astype(np.int64)
+
+    class Long(Exchange):
+        def parse_timeframe(self, text):
+            return {"1M": 30, "3M": 90, "1w": 7, "1d": 1}[text] * 86_400
+
+        def fetch_ohlcv(self, symbol, text, since, limit):
+            at = np.flatnonzero((starts >= since) & (starts <= self.now))[: min(limit, page)]
+            return [[int(starts[i]), *[float(i)] * 5] for i in at]
+
+    _, sleep = naps()
+    for bar in (290, 291, 292, 293):
+        for now, closed in ((starts[bar + 1] - 1, bar - 1), (starts[bar + 1], bar)):
+            fetcher = CcxtFetcher(Long(now=int(now)), timeframe, 120, sleep=sleep)
+            assert fetcher.fetch("BTC/USDT").close.tolist() == list(range(closed - 119, closed + 1))
+
+
 def test_other_prices_and_missing_ones():
     _, sleep = naps()
     bars = CcxtFetcher(Exchange(), "1h", 5, price="high", sleep=sleep).fetch("BTC/USDT")
@@ -310,6 +358,33 @@ def test_whatever_a_fetcher_gives():
     }  # fmt: skip
     assert {row.symbol: row.time for row in result.rows} == {"plain": None, "timed": 59, "unsorted": 59}
     assert len({row.average for row in result.rows}) == 1
+
+
+def test_times_of_every_kind_from_a_fetcher():
+    """Times that are none are their symbol's failure alone."""
+    dates = pd.date_range("2024-01-01", periods=60, freq="h")
+    kinds = {
+        "datetimes": list(dates.to_pydatetime()), "texts": dates.strftime("%Y-%m-%dT%H:%M:%S").tolist(),
+        "index": dates, "zone": dates.tz_localize("UTC").tz_convert("Asia/Tokyo"), "stamps": dates.to_numpy(),
+        "zoned series": pd.Series(dates.tz_localize("UTC")), "small": np.arange(60, dtype=np.int32),
+        "words": ["soon"] * 60, "decimals": np.arange(60) / 2, "one": np.datetime64("2024-01-01"), "self": object(),
+    }  # fmt: skip
+
+    class Many:
+        def list_symbols(self):
+            return list(kinds)
+
+        def fetch(self, symbol):
+            return Bars(walk(60, 1), kinds[symbol])
+
+    result = scan_source(Many(), batch_size=4)
+    assert {f.symbol: f.reason for f in result.failures} == dict.fromkeys(
+        ["words", "decimals", "one", "self"], "not_fetched"
+    )
+    last = {row.symbol: row.time for row in result.rows}
+    assert last.pop("small") == 59
+    assert set(last) == {"datetimes", "texts", "index", "zone", "stamps", "zoned series"}
+    assert all(time == dates[-1].to_datetime64() for time in last.values())
 
 
 def test_fetched_prices_are_not_cached_but_resumed(tmp_path):

@@ -168,6 +168,36 @@ def test_times(tmp_path, first, second, options):
     assert times[0].astype("datetime64[Y]") == np.datetime64("2024")
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_symbols_that_look_like_numbers(tmp_path, given):
+    """Zeros in front are part of a name: 0700 and 700 are two symbols, and TRUE is no flag."""
+    name = "who" if given else "symbol"
+    options = {"symbol_col": "who"} if given else {}
+    for symbols in (["000001", "1", "0700", "700"], ["TRUE", "True"], ["2024-01-01", "2024/01/01"]):
+        rows = [f"{day},{symbol},{i + 1}" for day in (20240103, 20240102) for i, symbol in enumerate(symbols)]
+        prices = read_prices(text(tmp_path, "\n".join([f"date,{name},close", *rows, ""])), **options)
+        assert list(prices) == symbols
+        for i, symbol in enumerate(symbols):
+            assert prices[symbol].tolist() == [i + 1.0] * 2
+            assert prices.times[symbol][0] == np.datetime64("2024-01-02")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_times_that_a_missing_one_made_decimal(tmp_path, missing):
+    """Pandas turns whole numbers with a gap into decimals."""
+    stamps = [1704186060000.0, missing, 1704186000000.0]
+    long = {"symbol": ["x"] * 3, "time": pa.array(stamps, pa.float64()), "close": [2.0, 9.0, 1.0]}
+    one = {"time": long["time"], "open": long["close"], "close": long["close"]}
+    for columns in (long, one, {"time": long["time"], "close": long["close"]}):
+        prices = read_prices(write(pa.table(columns), tmp_path / "x.parquet"))
+        assert prices["x"].tolist() == [1.0, 2.0]
+        assert prices.times["x"].tolist() == [datetime.datetime(2024, 1, 2, 9, minute) for minute in (0, 1)]
+        assert [note.message for note in prices.warnings] == ["1 row without a time left out"]
+    long["time"] = pa.array([1.0, 1.5, 2.0])
+    (failure,) = read_prices(write(pa.table(long), tmp_path / "x.parquet")).failures
+    assert "the time column holds decimal numbers" in failure.message
+
+
 def test_bar_numbers_stay_numbers(tmp_path):
     prices = read_prices(text(tmp_path, "ts,x\n2,2\n1,1\n"))
     assert prices.times["x"].tolist() == [1, 2]

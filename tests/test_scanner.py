@@ -369,10 +369,20 @@ def test_checkpoints_that_are_refused(closes, tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(ParameterError, match="is damaged"):
         scan_source(closes, checkpoint=path, resume=True)
-    path.write_text("notes of mine\n")
-    with pytest.raises(ParameterError, match="no checkpoint"):
-        scan_source(closes, checkpoint=path, resume=True)
-    assert path.read_text() == "notes of mine\n"
+    for mine in (
+        "notes of mine\n",
+        "a",
+        "short",
+        "12345678",
+        "123456789",
+        'my notes {"schema":"warpquant',
+        "0" * 9 + "{",
+    ):
+        path.write_text(mine)
+        for resume in (True, False):
+            with pytest.raises(ParameterError, match="no checkpoint"):
+                scan_source(closes, checkpoint=path, resume=resume)
+        assert path.read_text() == mine
     with pytest.raises(ParameterError, match="cannot be written"):
         scan_source(closes, checkpoint=tmp_path / "none" / "scan.jsonl")
 

@@ -83,6 +83,33 @@ def test_frames(kind):
     expect(open_source(FRAMES[kind]()))
 
 
+INDICES = {
+    "text": lambda: DATES.astype(str),
+    "other text": lambda: [f"{d[8:]}.{d[5:7]}.{d[:4]}" for d in DATES.astype(str)],
+    "dates": lambda: DATES.astype(object),
+    "strings": lambda: pd.array(DATES.astype(str), dtype="string"),
+    "categories": lambda: pd.Categorical(DATES.astype(str)),
+    "numbers of days": lambda: [int(d.replace("-", "")) for d in DATES.astype(str)],
+    "milliseconds": lambda: DATES.astype("datetime64[ms]").astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("kind", INDICES)
+def test_an_index_of_other_times(kind):
+    """The index is time whatever it holds, so a frame with the newest bar first is put in order."""
+    expect(open_source(WIDE.set_axis(pd.Index(INDICES[kind]()))[::-1]))
+    series = pd.Series(CLOSES["S0"], pd.Index(INDICES[kind]()), name="S0")[::-1]
+    same_bits(open_source(series).fetch(["S0"])["S0"], CLOSES["S0"])
+
+
+def test_an_index_that_is_no_time():
+    for wrong in ([f"row {i}" for i in range(len(DATES))], ["01/02/2024"] * len(DATES), np.arange(len(DATES)) / 2):
+        with pytest.raises(ParameterError, match=r"source: .*index.*accepted are|source: '01/02.*time_format"):
+            open_source(WIDE.set_axis(pd.Index(wrong)))
+    expect(open_source(WIDE.set_axis(pd.Index(np.arange(len(DATES)) * 2))), times=False)
+    assert open_source(WIDE[:0].set_axis(pd.Index([], dtype=object))).symbols() == list(CLOSES)
+
+
 def test_frames_without_times(tmp_path):
     expect(open_source(CLOSES), times=False)
     expect(open_source(WIDE.reset_index(drop=True)), times=False)
@@ -388,3 +415,123 @@ def test_long_frames_in_slices(monkeypatch):
     expect(open_source(pa.Table.from_pandas(LONG)))
     chunks = pa.concat_tables([pa.Table.from_pandas(LONG[:100]), pa.Table.from_pandas(LONG[100:])])
     expect(open_source(chunks.set_column(1, "symbol", chunks["symbol"].dictionary_encode())))
+
+
+DAY_TYPES = {
+    "closes": [
+        (pa.int64(), pa.date32()), (pa.float64(), pa.timestamp("us")), (pa.float32(), pa.timestamp("s")),
+        (pa.decimal128(12, 3), pa.timestamp("ns")), (pa.string(), pa.string()),
+    ],
+    "no times first": [(pa.float64(), None), (pa.float64(), pa.timestamp("us")), (pa.float64(), pa.timestamp("us"))],
+    "numbers and dates": [(pa.float64(), pa.int64()), (pa.float64(), pa.timestamp("us")), (pa.float64(), pa.int64())],
+    "no times": [(pa.float64(), None)] * 3,
+}  # fmt: skip
+
+
+def write_days(folder, types, symbols=7):
+    """A file for each day with types of its own; the closes have three binary digits."""
+    closes = np.arange(len(types) * symbols).reshape(-1, symbols) / 8 + 10
+    closes[0] = np.round(closes[0])
+    for day, (close_type, time_type) in enumerate(types):
+        stamps = pa.array([np.datetime64("2024-01-02T09:30", "s") + np.timedelta64(day, "h")] * symbols)
+        columns = {"symbol": pa.array([f"S{i}" for i in range(symbols)]), "close": pa.array(closes[day])}
+        if time_type == pa.int64():
+            columns["time"] = pa.array([day] * symbols)
+        elif time_type is not None:
+            columns["time"] = (pa.array(np.datetime_as_string(stamps.to_numpy()).tolist()) if time_type == pa.string()
+                               else stamps.cast(time_type, safe=False))  # fmt: skip
+        columns["close"] = (pa.array([str(x) for x in closes[day]]) if close_type == pa.string()
+                            else columns["close"].cast(close_type))  # fmt: skip
+        pq.write_table(pa.table(columns), folder / f"{day}.parquet")
+    return closes
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+def test_a_dataset_whose_files_have_other_types(tmp_path, batch):
+    """Neither digits of prices nor times of day are lost, whichever file comes first."""
+    closes = write_days(tmp_path, DAY_TYPES["closes"])
+    source = sources.ParquetSource(sources._expand([tmp_path]), sources._Options(), batch)
+    found = source.fetch(source.symbols())
+    assert (source._spilled is not None) == (batch == 1)
+    assert found.failures == ()
+    want = np.datetime64("2024-01-02T09:30") + np.arange(5).astype("timedelta64[h]")
+    want[0] = np.datetime64("2024-01-02")  # that file has days
+    for i in range(7):
+        same_bits(found[f"S{i}"], closes[:, i], str(i))
+        assert np.array_equal(found.times[f"S{i}"], want)
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("kind", ["no times first", "numbers and dates", "no times"])
+def test_a_dataset_whose_times_do_not_fit(tmp_path, batch, kind):
+    write_days(tmp_path, DAY_TYPES[kind])
+    source = sources.ParquetSource(sources._expand([tmp_path]), sources._Options(), batch)
+    found = source.fetch(source.symbols())
+    assert len(found) == 0
+    assert sorted(failure.symbol for failure in found.failures) == [f"S{i}" for i in range(7)]
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+def test_what_is_no_number_in_a_dataset(tmp_path, batch):
+    dataset(tmp_path, "days")
+    table = pq.read_table(tmp_path / "0070.parquet")
+    texts = table["close"].cast(pa.string()).to_pylist()
+    texts[9] = "n/a"
+    pq.write_table(table.set_column(2, "close", pa.array(texts)), tmp_path / "0070.parquet")
+    source = sources.ParquetSource(sources._expand([tmp_path]), sources._Options(), batch)
+    found = source.fetch(source.symbols())
+    symbol = table["symbol"][9].as_py()
+    assert [(f.symbol, f.reason) for f in found.failures] == [(symbol, "not_numeric")]
+    assert found.failures[0].message == "'n/a' in row 10 of row group 1 of 0070.parquet is no number"
+    for other in set(CLOSES) - {symbol}:
+        same_bits(found[other], CLOSES[other], other)
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+def test_symbols_that_are_no_text(tmp_path, batch):
+    """Bytes are their text and other values what Python prints of them, in a dataset and in a file alike."""
+    names = {"bytes": [b"AAPL", b"MSFT", None], "flags": [True, False, None], "numbers": [700, 5, None]}
+    wanted = {"bytes": ["AAPL", "MSFT"], "flags": ["True", "False"], "numbers": ["700", "5"]}
+    for kind, symbols in names.items():
+        (tmp_path / kind).mkdir()
+        for day in range(3):
+            times = np.repeat(np.datetime64("2024-01-02", "s") + np.timedelta64(day, "D"), 3)
+            table = pa.table({"symbol": pa.array(symbols), "date": pa.array(times), "close": [1.0 + day, 2.0, 3.0]})
+            pq.write_table(table, tmp_path / kind / f"{day}.parquet")
+        source = sources.ParquetSource(sources._expand([tmp_path / kind]), sources._Options(), batch)
+        assert source.symbols() == wanted[kind]
+        found = source.fetch([*source.symbols(), "other"])
+        assert found[wanted[kind][0]].tolist() == [1.0, 2.0, 3.0]
+        assert [(f.symbol, f.reason) for f in found.failures] == [("other", "unreadable")]
+        (alone,) = batches(open_source(tmp_path / kind / "0.parquet"), 9)
+        assert sorted(alone) == sorted(wanted[kind])
+
+
+def test_symbols_that_are_no_text_elsewhere():
+    """In frames they are as in files, bytes that are no text are refused, and a query has DuckDB's text."""
+    table = pa.table({"symbol": [b"AAPL", b"\xff"], "time": [1, 2], "close": [1.0, 2.0]})
+    (batch,) = batches(open_source(table[:1]), 9)
+    assert list(batch) == ["AAPL"]
+    with pytest.raises(ParameterError, match="bytes that are no text"):
+        open_source(table)
+    pytest.importorskip("duckdb")
+    source = open_source(Query("select i > 2 as symbol, i as time, i * 1.5 as close from range(6) t(i)"))
+    assert {symbol: close.tolist() for symbol, close in source.fetch(source.symbols()).items()} == {
+        "false": [0.0, 1.5, 3.0], "true": [4.5, 6.0, 7.5]
+    }  # fmt: skip
+
+
+def test_a_broken_footer_in_a_dataset(tmp_path):
+    """The folder tells whose bars are missing; else the failure says that they may be anybody's."""
+    dataset(tmp_path, "folders of symbols")
+    (tmp_path / "symbol=S3" / "more.parquet").write_bytes(b"PAR1 and no more")
+    result = scan_source(tmp_path)
+    assert [(f.symbol, f.reason) for f in result.failures] == [("S3", "unreadable")]
+    assert "is not whole: more.parquet" in result.failures[0].message
+    assert len(result.rows) == 6
+    (tmp_path / "symbol=S3" / "more.parquet").unlink()
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    dataset(folder, "a file for each symbol")
+    (folder / "part-zz.parquet").write_bytes(b"PAR1 and no more")
+    assert "missing from every symbol that it holds" in scan_source(folder).failures[0].message

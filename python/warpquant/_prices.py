@@ -114,8 +114,8 @@ def _stem(path: pathlib.Path) -> str:
     return path.stem
 
 
-def _load(path: pathlib.Path, text_column: str | None = None) -> Any:
-    """The file as an Arrow table; of a CSV file one column may be left as text."""
+def _load(path: pathlib.Path, text_columns: Iterable[str] = ()) -> Any:
+    """The file as an Arrow table; of a CSV file some columns may be left as text."""
     try:
         import pyarrow as pa
         import pyarrow.csv
@@ -127,7 +127,7 @@ def _load(path: pathlib.Path, text_column: str | None = None) -> Any:
     try:
         if name.endswith((".csv", ".csv.gz")):
             year_first = [f"%Y{s}%m{s}%d{t}" for s in "/." for t in _CLOCKS]
-            texts = {} if text_column is None else {text_column: pa.string()}
+            texts = dict.fromkeys(text_columns, pa.string())
             convert = pa.csv.ConvertOptions(timestamp_parsers=[pa.csv.ISO8601, *year_first], column_types=texts)
             return pa.csv.read_csv(path, convert_options=convert)
         if name.endswith(".parquet"):
@@ -163,10 +163,10 @@ def _find_columns(table: Any, symbol_col: str | None, time_col: str | None, pric
             raise _FileError(f"has no column {name!r} ({option}); its columns are {', '.join(map(repr, names[:20]))}")
         return names.index(name)
 
-    def first(candidates: Sequence[str]) -> int | None:
+    def first(candidates: Sequence[str], floats: bool = False) -> int | None:
         """The first of these names that is no column of prices: tickers such as CODE and TIME exist."""
         found = (lower.index(name) for name in candidates if name in lower)
-        return next((i for i in found if not pa.types.is_floating(table.schema.field(i).type)), None)
+        return next((i for i in found if floats or not pa.types.is_floating(table.schema.field(i).type)), None)
 
     time = named("time column", time_col)
     if time is None:
@@ -179,6 +179,9 @@ def _find_columns(table: Any, symbol_col: str | None, time_col: str | None, pric
     if symbol is None:
         symbol = first(_SYMBOL_NAMES)
     price = named("price column", price_col)
+    has_one_price = symbol is not None or price is not None or any(name in lower for name in _PRICE_NAMES)
+    if time is None and has_one_price:  # so the others are no tickers; whole numbers with a gap come as decimals
+        time = first(_TIME_NAMES, floats=True)
     others = tuple(i for i in range(len(names)) if i not in (time, symbol))
     if price is None:
         price = next((lower.index(name) for name in _PRICE_NAMES if name in lower), None)
@@ -251,12 +254,18 @@ def _missing(time: Times) -> npt.NDArray[np.bool_]:
 def _read_times(column: Any, time_format: str | None) -> Times:
     """Times as datetime64 or whole numbers."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     column = _whole_column(column)
     if str(column.type) in _TEXT_TYPES:
         column = _text_times(column, time_format)
     elif pa.types.is_date(column.type):  # the direct way to NumPy would import pandas
         column = column.cast(pa.timestamp("ms"))
+    elif pa.types.is_floating(column.type):
+        try:
+            column = pc.if_else(pc.is_nan(column), None, column).cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise _FileError(f"the time column holds decimal numbers: {error}") from error
     is_stamp = pa.types.is_timestamp(column.type)
     if is_stamp and _has_short_years(column):
         raise _FileError("the time column has years of two digits; give the format of the times (--time-format)")
@@ -321,8 +330,12 @@ def _pieces(
     table = _load(path)
     columns = _find_columns(table, symbol_col, time_col, price_col)
     is_csv = path.name.lower().endswith((".csv", ".csv.gz"))
-    if is_csv and columns.time is not None and time_format is not None:
-        table = _load(path, table.column_names[columns.time])  # a format that is given comes before a guess
+    if is_csv:
+        # A symbol such as 0700 or TRUE is no number and no flag; and a format that is given comes before a guess.
+        as_text = [columns.symbol, columns.time if time_format is not None else None]
+        guessed = [i for i in as_text if i is not None and str(table.schema.field(i).type) not in _TEXT_TYPES]
+        if guessed:
+            table = _load(path, [table.column_names[i] for i in guessed])
     yield from _pieces_of(table, columns, time_format, _stem(path))
 
 
@@ -342,18 +355,35 @@ def _pieces_of(table: Any, columns: _Columns, time_format: str | None, alone: st
 
 def _groups(column: Any) -> Iterator[tuple[str, npt.NDArray[np.intp]]]:
     """Each symbol of a column with its rows; the name of a missing symbol is empty."""
+    codes, names = _encoded(column)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(-1, len(names) + 1))
+    for name, start, stop in zip(["", *names], bounds[:-1], bounds[1:], strict=True):
+        if stop > start:
+            yield name, order[start:stop]
+
+
+def _encoded(column: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """The place of each row's symbol in a list of their names; -1 where a symbol is missing or empty."""
     import pyarrow as pa
 
     column = column.combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = column.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    names = [None, *column.dictionary.to_pylist()]
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(-1, len(names)))
-    for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
-        if stop > start:
-            yield "" if name is None else str(name), order[start:stop]
+    values = column.dictionary
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        try:
+            values = values.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise _FileError(f"the symbol column holds bytes that are no text: {error}") from error
+    names: dict[str, int] = {"": -1}
+    texts = ("" if value is None else str(value) for value in values.to_pylist())
+    places = [names.setdefault(text, len(names) - 1) for text in texts]
+    codes = column.indices.cast(pa.int64()).fill_null(len(places)).to_numpy(zero_copy_only=False)
+    return np.array([*places, -1], dtype=np.int64)[codes], list(names)[1:]
+
+
+_NO_ORDER = "comes more than once, and without times the parts cannot be put in order"
 
 
 def _merge(symbol: str, pieces: list[_Piece]) -> tuple[Floats, Times | None, list[str]] | Failure:
@@ -365,9 +395,7 @@ def _merge(symbol: str, pieces: list[_Piece]) -> tuple[Floats, Times | None, lis
     times = [piece.time for piece in pieces if piece.time is not None]
     if len(times) < len(pieces):
         if len(pieces) > 1:
-            return Failure(
-                symbol, "no_time", "comes more than once, and without times the parts cannot be put in order"
-            )
+            return Failure(symbol, "no_time", _NO_ORDER)
         return pieces[0].close, None, []
     if len({time.dtype.kind for time in times}) > 1:
         return Failure(symbol, "no_time", "has dates in one file and plain numbers in another")

@@ -28,6 +28,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import secrets
 import stat
 import struct
@@ -52,6 +53,9 @@ _HEADER = struct.Struct("<8sIxxxxdQ32s")
 _SHARDS = 16
 _TEMPORARY = ".new-"
 _STALE_SECONDS = 3600.0
+#: Names of entries, and of those that are being written. Whoever names a folder of theirs loses nothing else there.
+_ENTRY_NAME = re.compile(r"[0-9a-f]{64}")
+_TEMPORARY_NAME = re.compile(r"\.new-\d+-[0-9a-f]{16}")
 #: A description longer than this is none of ours.
 _MOST_JSON = 2**30
 
@@ -382,10 +386,10 @@ def _make_room(folder: int, limit: int) -> None:
     for file in os.scandir(folder):
         with contextlib.suppress(OSError):  # another process removed it
             about = file.stat(follow_symlinks=False)
-            if file.name.startswith(_TEMPORARY):
+            if _TEMPORARY_NAME.fullmatch(file.name):
                 if time.time() - about.st_mtime > _STALE_SECONDS:
                     os.unlink(file.name, dir_fd=folder)
-            elif stat.S_ISREG(about.st_mode):
+            elif _ENTRY_NAME.fullmatch(file.name) and stat.S_ISREG(about.st_mode):
                 entries.append((about.st_mtime_ns, about.st_size, file.name))
     total = sum(size for _, size, _ in entries)
     for _, size, name in sorted(entries):
@@ -521,8 +525,9 @@ def stats() -> dict[str, Any]:
         if folder is not None:
             for file in os.scandir(folder):
                 with contextlib.suppress(OSError):
-                    if not file.name.startswith(_TEMPORARY):
-                        sizes.append(file.stat(follow_symlinks=False).st_size)
+                    about = file.stat(follow_symlinks=False)
+                    if _ENTRY_NAME.fullmatch(file.name) and stat.S_ISREG(about.st_mode):
+                        sizes.append(about.st_size)
     counted = (
         "memory_hits", "disk_hits", "misses", "mismatches", "expired", "stored", "write_errors", "memory_evictions",
         "disk_evictions",
@@ -562,8 +567,7 @@ def clear() -> int:
     with _opened(make=False) as folder:
         if folder is not None:
             for file in list(os.scandir(folder)):
-                # Nothing but files of ours: whoever names another folder loses nothing there.
-                ours = len(file.name) == 64 or file.name.startswith(_TEMPORARY)
+                ours = _ENTRY_NAME.fullmatch(file.name) or _TEMPORARY_NAME.fullmatch(file.name)
                 with contextlib.suppress(OSError):
                     if ours and not file.is_dir(follow_symlinks=False):
                         os.unlink(file.name, dir_fd=folder)

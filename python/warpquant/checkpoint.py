@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -121,8 +122,11 @@ class Checkpoint:
         self.records = lines[1:]
 
     def _is_torn_header(self, header: dict[str, Any]) -> bool:
-        start = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        return b"\n" not in start and start[9:40] == _line(header)[9:40][: len(start[9:40])]
+        start, whole = os.pread(self._file, os.fstat(self._file).st_size, 0), _line(header)
+        if len(start) < 10:  # too short to tell what it is, but for the very line that would be written
+            return whole.startswith(start)
+        of_a_header = re.fullmatch(rb"[0-9a-f]{8} ", start[:9]) and start[9:40] == whole[9:40][: len(start[9:40])]
+        return b"\n" not in start and bool(of_a_header)
 
     def _append(self, line: bytes, at: int | None = None) -> None:
         if at is not None:

@@ -99,6 +99,11 @@ class _Calls:
 
 #: Fields of a bar of ccxt, after its time.
 _CCXT_FIELDS = ("open", "high", "low", "close", "volume")
+_DAY = 86_400_000
+#: Bars up to this long, in milliseconds, begin at multiples of their length in every time zone of an exchange.
+_ALIGNED = 14_400_000
+#: No exchange looks at fewer bars at a time than this, if it looks at a window.
+_WINDOW = 100
 _ACCEPTED_PRICES = _CCXT_FIELDS[:4]
 
 
@@ -190,23 +195,41 @@ class CcxtFetcher:
         """The newest bars of a market."""
         step = int(self.exchange.parse_timeframe(self.timeframe) * 1000)
         now = int(self.exchange.milliseconds())
+        bars = self.limit
+        if step > _ALIGNED:  # longer bars begin where the exchange has it, and months have 31 days as well as 30
+            bars += 3 + bars // 50
         # One bar more, for the one under way.
-        since = now // step * step - self.limit * step
+        since = now // step * step - bars * step
         rows: dict[int, float] = {}
+        column = 1 + _CCXT_FIELDS.index(self.price)
+        largest = 0
         while since <= now:
-            page = self._calls(self.exchange.fetch_ohlcv, symbol, self.timeframe, since, self.limit + 1)
-            column = 1 + _CCXT_FIELDS.index(self.price)
+            page = self._calls(self.exchange.fetch_ohlcv, symbol, self.timeframe, since, bars + 1)
+            if not page:
+                # Some exchanges look at a window behind `since` alone, which is empty if the market is younger.
+                since += step * max(largest, min(_WINDOW, bars + 1))
+                continue
             rows.update({int(bar[0]): np.nan if bar[column] is None else float(bar[column]) for bar in page})
-            if not page or int(page[-1][0]) < since:
+            largest, last = max(largest, len(page)), int(page[-1][0])
+            if last < since:
                 break
-            since = int(page[-1][0]) + step
+            since = self._end(last, step)
         if self._closed_only:
-            rows = {at: value for at, value in rows.items() if at + step <= now}
+            rows = {at: value for at, value in rows.items() if self._end(at, step) <= now}
         times = sorted(rows)[-self.limit :]
         return Bars(
             np.array([rows[at] for at in times], dtype=np.float64),
             np.array(times, dtype=np.int64).view("datetime64[ms]"),
         )
+
+    def _end(self, at: int, step: int) -> int:
+        """When a bar ends, in milliseconds; months have as many days as they have."""
+        if not self.timeframe.endswith("M"):
+            return at + step
+        # By the clocks of an exchange a month may begin some hours before that of UTC.
+        month = np.datetime64(at + _DAY, "ms").astype("datetime64[M]")
+        begins = [int((month + n).astype("datetime64[ms]").astype(np.int64)) for n in (0, int(self.timeframe[:-1]))]
+        return at + begins[1] - begins[0]
 
 
 class YfinanceFetcher:

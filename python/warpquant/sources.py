@@ -21,14 +21,16 @@ import time
 import urllib.parse
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from . import config
+from ._calendar import instants
 from ._containers import _library, unpack
 from ._prices import (
+    _NO_ORDER,
     _PRICE_NAMES,
     _SUFFIXES,
     _SYMBOL_NAMES,
@@ -38,17 +40,18 @@ from ._prices import (
     Prices,
     Times,
     _Columns,
+    _encoded,
     _FileError,
     _find_columns,
     _Gathered,
     _groups,
+    _integer_times,
     _load,
     _Piece,
     _pieces_of,
     _read_numbers,
     _read_times,
     _stem,
-    _whole_column,
     count,
     read_prices,
 )
@@ -78,7 +81,7 @@ class Source(Protocol):
         """Prices of some symbols; those that cannot be had are among its failures."""
 
     def fingerprint(self, by_content: bool = False) -> str:
-        """A text that changes with the prices: of files their path, size, time and inode, or a hash of what they hold.
+        """A text that changes with the prices: of files their path, size, times and inode, or a hash of what they hold.
 
         The prices of a source in memory are always hashed themselves.
         """
@@ -385,7 +388,8 @@ def _file_mark(path: pathlib.Path, by_content: bool) -> Iterator[Any]:
         yield digest.digest()
         return
     about = path.stat()
-    yield from (path.resolve(), about.st_size, about.st_mtime_ns, about.st_ino)
+    # Nobody sets the time of change back, as `cp -p` and the like do with that of modification.
+    yield from (path.resolve(), about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
 
 
 #: A file that changed less long ago may change again and keep its time, whose steps are some milliseconds.
@@ -500,6 +504,14 @@ _ROW_BYTES = 20  # symbol's number, time and close
 _MOST_READS = 3.0
 
 
+class _Rows(NamedTuple):
+    """Bars of a dataset."""
+
+    codes: npt.NDArray[np.int32]  # numbers of symbols; -1 if missing
+    close: npt.NDArray[np.float64]
+    times: Times | None
+
+
 class ParquetSource(_OnDisk):
     """A folder of Parquet files with a column (or ``symbol=...`` folders) of symbols, larger than memory.
 
@@ -518,8 +530,9 @@ class ParquetSource(_OnDisk):
         self._failures: list[Failure] = []
         self._orphans: list[Note] = []
         self._groups: list[tuple[pathlib.Path, int, npt.NDArray[np.int64]]] = []
-        self._broken: dict[int, str] = {}  # symbols of which a part cannot be read, by number
+        self._broken: dict[int, tuple[str, str]] = {}  # reason and text, by number, if a part cannot be used
         self._spilled: str | None = None
+        self._spilled_times: np.dtype[Any] | None = None
         self._per_bucket = 1
         self._opened: tuple[pathlib.Path, Any, tuple[str | None, str | None, str]] | None = None
 
@@ -564,8 +577,14 @@ class ParquetSource(_OnDisk):
                 if missing:
                     self._orphans.append(Note(_stem(path), f"{count(missing, 'row')} without a symbol left out"))
         except (_FileError, OSError, pa.ArrowException) as error:
-            text = str(error).splitlines()[0]
-            self._failures.append(Failure(_stem(path), "unreadable", f"{path.name}: {text}"))
+            text = f"{path.name}: {str(error).splitlines()[0]}"
+            hive = _hive(path)
+            alone = hive.get(_first(hive, self._options.symbol_col, _SYMBOL_NAMES))
+            if alone:
+                self._broken[numbers.setdefault(alone, len(numbers))] = "unreadable", f"is not whole: {text}"
+            else:
+                said = f"{text}; its bars are missing from every symbol that it holds"
+                self._failures.append(Failure(_stem(path), "unreadable", said))
             return 0
         for path, group, names in groups:
             codes = sorted(numbers.setdefault(name, len(numbers)) for name in names)
@@ -608,13 +627,12 @@ class ParquetSource(_OnDisk):
             return [_hive(path)[symbol]], 0
         if symbol is None:
             raise _FileError(f"has no column of symbols; its columns are {', '.join(file.schema_arrow.names[:20])}")
-        column = file.read_row_group(group, columns=[symbol]).column(symbol)
-        return [str(name) for name in column.unique().to_pylist() if name is not None], column.null_count
+        codes, names = _encoded(file.read_row_group(group, columns=[symbol]).column(symbol))
+        return [names[code] for code in np.unique(codes).tolist() if code >= 0], int(np.count_nonzero(codes < 0))
 
-    def _read(self, path: pathlib.Path, group: int, held: npt.NDArray[np.int64]) -> Any | None:
-        """Numbers of symbols, closes and times of a row group, as a table; None if it cannot be read."""
+    def _read(self, path: pathlib.Path, group: int, held: npt.NDArray[np.int64]) -> _Rows | None:
+        """A row group, in the types that it has whatever those of the file are; None if it cannot be read."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         hive = _hive(path)
         try:
@@ -622,51 +640,78 @@ class ParquetSource(_OnDisk):
             wanted = [name for name in (symbol, time, price) if name is not None and name not in hive]
             table = file.read_row_group(group, columns=wanted)
             if symbol in hive:
-                code = pa.array(np.full(len(table), self._number[hive[symbol]], np.int32))
+                codes = np.full(len(table), self._number[hive[symbol]], np.int32)
             else:
-                column = _whole_column(table.column(symbol))
-                code = pc.index_in(column.cast(pa.string()), value_set=pa.array(self._names, pa.string()))
+                places, names = _encoded(table.column(symbol))
+                codes = np.array([*(self._number.get(name, -1) for name in names), -1], np.int32)[places]
+            close, bad = _read_numbers(table.column(price))
+            if time is None:
+                times = None
+            elif time in hive:
+                one = _read_times(pa.chunked_array([[hive[time]]]), self._options.time_format)
+                times = np.repeat(one, len(table))
+            else:
+                times = _read_times(table.column(time), self._options.time_format)
         except (_FileError, OSError, pa.ArrowException) as error:
-            text = str(error).splitlines()[0]
-            self._broken.update(dict.fromkeys(held.tolist(), f"is not whole: {path.name}: {text}"))
+            self._break(held, "unreadable", f"is not whole: {path.name}: {str(error).splitlines()[0]}")
             return None
-        columns = {"symbol": code, "close": table.column(price)}
-        if time is not None:
-            columns["time"] = pa.array([hive[time]] * len(table)) if time in hive else table.column(time)
-        return pa.table(columns)
+        for row, value in bad.items():
+            said = f"{value!r} in row {row + 1} of row group {group + 1} of {path.name} is no number"
+            self._break(codes[[row]], "not_numeric", said)
+        return _Rows(codes, close, times)
+
+    def _break(self, codes: npt.NDArray[Any], reason: str, text: str) -> None:
+        """Say why symbols cannot be used; what was said first stays."""
+        for code in codes.tolist():
+            self._broken.setdefault(code, (reason, text))
 
     def _spill(self, rows: int) -> None:
         """Put everything into files on disk, each with the bars of some symbols."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         buckets = min(max(math.ceil(rows * _ROW_BYTES / _BUCKET_BYTES), 1), _MOST_BUCKETS, max(len(self._names), 1))
         self._per_bucket = math.ceil(max(len(self._names), 1) / buckets)
         folder = tempfile.mkdtemp(prefix="warpquant-")
         weakref.finalize(self, shutil.rmtree, folder, True)
         writers: dict[int, Any] = {}
-        schema = None
+        kind = None  # of times: M, i, or empty if there are none
+        finest = np.dtype("datetime64[s]")
+        seen = np.zeros(len(self._names), dtype=bool)
         try:
             for path, group, held in self._groups:
-                table = self._read(path, group, held)
-                if table is None:
+                found = self._read(path, group, held)
+                if found is None:
                     continue
-                table = table.filter(pc.is_valid(table["symbol"]))
-                schema = table.schema if schema is None else schema
-                bucket = table["symbol"].to_numpy() // self._per_bucket
+                mine = "" if found.times is None else found.times.dtype.kind
+                kind = mine if kind is None else kind
+                try:
+                    if mine != kind:
+                        raise _FileError("has other times than the files before it: dates, plain numbers or none")
+                    columns: dict[str, Any] = {"symbol": found.codes, "close": found.close}
+                    if found.times is not None:
+                        columns["time"] = _as_ns(found.times).view(np.int64) if kind == "M" else found.times
+                        finest = np.promote_types(finest, found.times.dtype) if kind == "M" else finest
+                    else:  # as `_merge` has it
+                        self._break(held[seen[held]], "no_time", _NO_ORDER)
+                        seen[held] = True
+                except _FileError as error:
+                    self._break(held, "unreadable", f"is not whole: {path.name}: {error}")
+                    continue
+                bucket = found.codes // self._per_bucket  # that of rows without a symbol is negative
                 order = np.argsort(bucket, kind="stable")
                 sorted_bucket = bucket[order]
-                for number in np.unique(sorted_bucket).tolist():
-                    start, stop = np.searchsorted(sorted_bucket, [number, number + 1])
-                    part = table.take(pa.array(order[start:stop]))
+                for number in np.unique(sorted_bucket[sorted_bucket >= 0]).tolist():
+                    rows_here = order[slice(*np.searchsorted(sorted_bucket, [number, number + 1]))]
+                    part = pa.table({name: values[rows_here] for name, values in columns.items()})
                     if number not in writers:
-                        writers[number] = pa.ipc.new_file(os.path.join(folder, str(number)), schema)
-                    writers[number].write_table(part.cast(schema, safe=False))
+                        writers[number] = pa.ipc.new_file(os.path.join(folder, str(number)), part.schema)
+                    writers[number].write_table(part)
         finally:
             for writer in writers.values():
                 writer.close()
         pa.default_memory_pool().release_unused()
         self._spilled = folder
+        self._spilled_times = finest if kind == "M" else np.dtype(np.int64) if kind else None
 
     # ---- the source ----
 
@@ -675,48 +720,59 @@ class ParquetSource(_OnDisk):
         return [*dict.fromkeys(failure.symbol for failure in self._failures), *self._names]
 
     def fetch(self, symbols: Sequence[str]) -> Prices:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         self._prepare()
         wanted = set(symbols)
         codes = np.array(sorted(self._number[s] for s in wanted if s in self._number), dtype=np.int64)
+        chosen = np.zeros(len(self._names) + 1, dtype=bool)  # the last is that of rows without a symbol
+        chosen[codes] = True
         gathered = _Gathered()
         gathered.failures += [failure for failure in self._failures if failure.symbol in wanted]
-        names = pa.array(self._names, pa.string())
-        values = pa.array(codes.astype(np.int32))
-        for table in self._parts(codes):
-            chosen = table.filter(pc.is_in(table["symbol"], value_set=values))
-            column = pa.DictionaryArray.from_arrays(chosen["symbol"].combine_chunks().cast(pa.int32()), names)
-            chosen = chosen.set_column(0, "symbol", column)
-            position = chosen.column_names.index("time") if "time" in chosen.column_names else None
-            columns = _Columns(position, 0, (1,), wide=False)
-            try:
-                gathered.add(_pieces_of(chosen, columns, self._options.time_format, ""), "")
-            except _FileError as error:
-                held = chosen["symbol"].combine_chunks().indices.unique().to_pylist()
-                self._broken.update(dict.fromkeys(held, f"is not whole: {error}"))
+        for part in self._parts(codes):
+            rows = np.flatnonzero(chosen[part.codes])
+            rows = rows[np.argsort(part.codes[rows], kind="stable")]
+            held, starts = np.unique(part.codes[rows], return_index=True)
+            for code, mine in zip(held.tolist(), np.split(rows, starts[1:]), strict=True):
+                times = None if part.times is None else part.times[mine]
+                gathered.add([(self._names[code], _Piece(part.close[mine], times, None))], "")
         found = gathered.prices()
         notes = [*self._orphans, *found.warnings] if _is_first(self, symbols) else found.warnings
         # Part of the bars would give a signal that nobody could tell from a right one.
-        broken = {self._names[code]: text for code in codes.tolist() if (text := self._broken.get(code))}
-        failures = [*found.failures, *(Failure(symbol, "unreadable", text) for symbol, text in broken.items())]
+        broken = {self._names[code]: said for code in codes.tolist() if (said := self._broken.get(code))}
+        failures = [failure for failure in found.failures if failure.symbol not in broken]
+        failures += [Failure(symbol, *said) for symbol, said in broken.items()]
+        told = {*found, *(failure.symbol for failure in failures)}
+        failures += [Failure(s, "unreadable", "has no bars in these files") for s in symbols if s not in told]
         whole = {s: found[s] for s in symbols if s in found and s not in broken}
-        return Prices(whole, found.times, failures, notes)
+        return Prices(whole, {s: found.times[s] for s in whole}, failures, notes)
 
-    def _parts(self, codes: npt.NDArray[np.int64]) -> Iterator[Any]:
-        """Tables with the bars of some symbols, and of others."""
+    def _parts(self, codes: npt.NDArray[np.int64]) -> Iterator[_Rows]:
+        """The bars of some symbols, and of others."""
         import pyarrow as pa
 
         if self._spilled is None:
             for path, group, held in self._groups:
-                table = self._read(path, group, held) if np.isin(codes, held, assume_unique=True).any() else None
-                if table is not None:
-                    yield table
+                found = self._read(path, group, held) if np.isin(codes, held, assume_unique=True).any() else None
+                if found is not None:
+                    yield found
             return
         for bucket in np.unique(codes // self._per_bucket).tolist():
-            with pa.memory_map(os.path.join(self._spilled, str(bucket))) as file:
-                yield pa.ipc.open_file(file).read_all()
+            place = os.path.join(self._spilled, str(bucket))
+            if not os.path.exists(place):  # nothing of these symbols could be read
+                continue
+            with pa.memory_map(place) as file:
+                table = pa.ipc.open_file(file).read_all()
+                columns = [column.to_numpy() for column in table.columns]
+                times, kind = columns[2] if len(columns) > 2 else None, self._spilled_times
+                if times is not None and kind is not None and kind.kind == "M":
+                    times = times.view("datetime64[ns]").astype(kind)
+                yield _Rows(columns[0], columns[1], times)
+
+
+def _as_ns(times: Times) -> Times:
+    found = times.astype("datetime64[ns]")
+    if not np.array_equal(found.astype(times.dtype).view(np.int64), times.view(np.int64)):
+        raise _FileError("has times outside of the years 1678 to 2261")
+    return found
 
 
 def _hive(path: pathlib.Path) -> dict[str | None, str]:
@@ -803,7 +859,9 @@ class QuerySource:
                 )
             else:
                 name = _quoted(self._names[columns.symbol])
-                chosen = f"select * from warpquant_bars where cast({name} as varchar) in (select unnest(?))"
+                text = f"cast({name} as varchar)"  # as `symbols` has it
+                bars = f"select * replace ({text} as {name}) from warpquant_bars"
+                chosen = f"{bars} where {text} in (select unnest(?))"
                 table = connection.sql(chosen, params=[list(symbols)]).to_arrow_table()
                 found = _Columns(None if columns.time is None else 1, 0, (len(table.column_names) - 1,), wide=False)
         gathered = _Gathered()
@@ -848,7 +906,7 @@ class FetcherSource:
         gathered, odd = _Gathered(), {}
         for symbol in symbols:
             try:
-                found = self._fetcher.fetch(symbol)
+                close, time = _fetched(self._fetcher.fetch(symbol))
             except MemoryError:
                 raise
             except Exception as error:  # whatever it is, it is this symbol's
@@ -856,16 +914,14 @@ class FetcherSource:
                 said = f"could not be fetched: {type(error).__name__}{f': {text}' if text else ''}"
                 gathered.failures.append(Failure(symbol, "not_fetched", said))
                 continue
-            bars = found if isinstance(found, Bars) else Bars(found)
-            close = np.asarray(bars.close)
-            if bars.time is None or close.ndim != 1 or close.dtype.kind not in "fiu":
-                odd[symbol] = bars.close  # the scan says what is wrong with it, if anything
-            elif len(bars.time) != len(close):
-                said = f"has {len(close)} closes and {len(bars.time)} times"
+            array = np.asarray(close) if time is not None else None
+            if array is None or time is None or array.ndim != 1 or array.dtype.kind not in "fiu":
+                odd[symbol] = close  # the scan says what is wrong with it, if anything
+            elif time.shape != array.shape:
+                said = f"has {len(array)} closes and {time.size} times"
                 gathered.failures.append(Failure(symbol, "not_fetched", said))
             else:
-                time = np.asarray(bars.time)
-                gathered.add([(symbol, _Piece(close.astype(np.float64, copy=False), time, None))], symbol)
+                gathered.add([(symbol, _Piece(array.astype(np.float64, copy=False), time, None))], symbol)
         prices = gathered.prices()
         return Prices({**prices, **odd}, prices.times, prices.failures, prices.warnings)
 
@@ -877,6 +933,17 @@ class FetcherSource:
                 ["fetcher", type(self._fetcher).__name__, self.exchange, getattr(self._fetcher, "identity", "")]
             )
         )
+
+
+def _fetched(found: Any) -> tuple[Any, Times | None]:
+    """What a fetcher gives: closes as they are, and times as datetime64 of UTC or whole numbers."""
+    bars = found if isinstance(found, Bars) else Bars(found)
+    if bars.time is None:
+        return bars.close, None
+    time = np.asarray(bars.time)
+    if time.dtype.kind in "iu" or not time.size:
+        return bars.close, time.astype(np.int64)
+    return bars.close, instants(bars.time).view("datetime64[ns]")
 
 
 # ---------------------------------------------------------------------------------------------- whatever it is
@@ -916,7 +983,20 @@ def _pandas_times(index: Any) -> Times | None:
     if kind == "DatetimeIndex":
         times: Times = (index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index).to_numpy()
         return times
-    return None
+    if kind == "RangeIndex" or not len(index):
+        return None
+    if isinstance(index.dtype, np.dtype) and index.dtype.kind in "iu":
+        found = _integer_times(index.to_numpy().astype(np.int64))
+    else:
+        pa = _arrow()
+        try:
+            found = _read_times(pa.chunked_array([pa.Array.from_pandas(index)]), None)
+        except (_FileError, pa.ArrowException) as error:
+            said = str(error).replace("the time column", "the index").replace(" (--time-format)", " (time_format)")
+            raise ParameterError(
+                f"source: {said}; accepted are an index of times and, for bars in order, reset_index(drop=True)"
+            ) from error
+    return found if found.dtype.kind == "M" else None  # other whole numbers are those of rows
 
 
 def _arrow() -> Any:
@@ -949,12 +1029,12 @@ def _from_table(x: Any, options: _Options, to_arrow: Callable[[Any], Any]) -> So
         columns = options.find(head)
         if columns.symbol is None:
             return TableSource(to_arrow(x), columns, options)
+        kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
+        names = [head.column_names[i] for i in kept]
+        part = x.select(names) if hasattr(x, "select") else x[names]
+        return LongSource(len(x), lambda rows: to_arrow(rows_of(part, rows)), options)
     except _FileError as error:
         raise ParameterError(f"source: {error}") from error
-    kept = [i for i in (columns.symbol, columns.time, *columns.prices) if i is not None]
-    names = [head.column_names[i] for i in kept]
-    part = x.select(names) if hasattr(x, "select") else x[names]
-    return LongSource(len(x), lambda rows: to_arrow(rows_of(part, rows)), options)
 
 
 def _joined(x: Any) -> Any:
