@@ -454,12 +454,28 @@ def test_lines_that_cannot_be_used(tmp_path, caplog):
         ('{"symbol": "A", "time": true, "close": 1}', "no_time"), ('{"symbol": "A", "close": "x"}', "not_numeric"),
         ('{"symbol": "A", "time": 1e300, "close": 1}', "no_time"), ('{"prices": {"A": {}}}', "not_numeric"),
         ('{"symbol": "A", "close": ' + "9" * 400 + "}", "not_numeric"), ('{"time": {}, "prices": {"A": 1}}', "no_time"),
+        ('{"symbol": "A", "close": "1_000"}', "not_numeric"), ('{"symbol": "\\ud800", "close": 1}', "no_symbol"),
     ],
 )  # fmt: skip
 def test_objects_that_cannot_be_used(line, reason, monkeypatch):
     watch = feed_stdin(monkeypatch, f"{line}\n".encode())
     assert watch.counters.bad == {reason: 1}
     assert watch.symbols == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        ("1577836800.5", "2020-01-01T00:00:00.5Z"),
+        (" 1577836800 ", "2020-01-01T00:00:00Z"),
+        ("1577836800000", "2020-01-01T00:00:00Z"),
+        ("2020-01-01T00:00:00.25", "2020-01-01T00:00:00.25Z"),
+    ],
+)
+def test_times_that_are_text(value, want):
+    from warpquant import _follow, _track
+
+    assert _track.time_text(np.datetime64(_follow._time_of(value, None), "ns")) == want
 
 
 def feed_stdin(monkeypatch, data, show=len, **more):
@@ -756,6 +772,8 @@ def test_states_that_are_refused(tmp_path):
         ({"params": {"ema_len": 30}}, "another params: ema_len is 28 there and 30 here"),
         ({"timeframes": ["4h"]}, "another timeframes"),
         ({"stamp": "end"}, "another stamp: 'start' there and 'end' here"),
+        ({"price_col": "S1"}, "another columns: price is None there and 'S1' here"),
+        ({"time_format": "%d/%m/%Y"}, "another columns: time_format is None there"),
     ):
         with pytest.raises(StateError, match=said):
             Watch(path, state=state, **{"timeframes": ["1h"], **more})
@@ -766,6 +784,44 @@ def test_states_that_are_refused(tmp_path):
         Watch(path, state=state, timeframes=["1h"])
     watch.close()
     assert once(path, state=state, timeframes=["1h"])[0] == []
+
+
+def test_an_output_of_others_is_left_alone(tmp_path):
+    times, closes = prices_of()
+    path, state, output = tmp_path / "prices.csv", tmp_path / "state", tmp_path / "out"
+    path.write_text(text_of(wide_lines(times, closes)))
+    for data in (b"mine\nand no end", b"x" * (1 << 21)):
+        output.write_bytes(data)
+        with pytest.raises(ParameterError, match=r"output: .* none of a watch"):
+            Watch(path, output=output)
+        assert output.read_bytes() == data
+    torn = b'{"schema": "warpquant.watch/1", "watch": "c5'
+    state.write_bytes(b"no state")
+    output.write_bytes(torn)
+    with pytest.raises(StateError):
+        Watch(path, output=output, state=state)
+    assert output.read_bytes() == torn
+    state.unlink()
+    for data in (torn, torn[:5]):
+        output.write_bytes(data)
+        changes, _ = once(path, output=output)
+        assert output.read_text() == text_of(change.to_json() for change in changes)
+
+
+def test_symbols_that_are_no_text(tmp_path):
+    """Half a surrogate pair in an object is refused; the name of a file is not, and its JSON has it escaped."""
+    path, state, output = tmp_path / "in", tmp_path / "state", tmp_path / "out"
+    path.mkdir()
+    lines = [json.dumps({"symbol": "A\ud800", "close": 1.0}), json.dumps({"prices": {"\udfff": 1.0}})]
+    (path / "x.jsonl").write_text(text_of(lines))
+    pathlib.Path(os.fsdecode(os.fsencode(path) + b"/\xff.jsonl")).write_text(
+        text_of(json.dumps({"close": float(x)}) for x in walk(120))
+    )
+    changes, watch = once(path, state=state, output=output)
+    assert watch.symbols == ("\udcff",)
+    assert watch.counters.bad == {"no_symbol": 2}
+    assert [json.loads(line) for line in output.read_text().splitlines()] == [c.to_dict() for c in changes] != []
+    assert once(path, state=state, output=output)[0] == []
 
 
 # ---- actions

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import select
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +34,8 @@ _CHUNK = 1 << 20
 _LONGEST_LINE = 16 << 20
 #: Bytes at the start, and before the place reached, by which a file is known again.
 _HEAD, _SEAM = 1024, 256
+#: A time as a number that is text.
+_NUMBER = re.compile(r"[0-9]+(?P<fraction>\.[0-9]+)?")
 #: ATC takes prices below this.
 _LARGEST = 2.0**1000
 _WHOLE = (".csv.gz", ".parquet", ".feather", ".arrow")
@@ -117,8 +120,8 @@ def _time_of(value: Any, form: str | None) -> int | None:
             raise ValueError(f"{value} is no time")
         if isinstance(value, str) and form is not None:
             return int(instants(datetime.datetime.strptime(value.strip(), form)))
-        if isinstance(value, str) and value.strip().isdigit():
-            value = int(value)
+        if isinstance(value, str) and (number := _NUMBER.fullmatch(value.strip())):
+            value = float(value) if number["fraction"] else int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, float):  # seconds with a fraction, as clocks give them
@@ -147,7 +150,9 @@ def _price_of(value: Any) -> float:
     if value is None or value == "":
         return math.nan
     try:
-        if isinstance(value, (bool, list, dict)):
+        if isinstance(value, (bool, list, dict)) or (
+            isinstance(value, str) and "_" in value
+        ):  # 1_000 is Python's alone
             raise ValueError
         price = float(value)
     except (ValueError, OverflowError):
@@ -178,7 +183,7 @@ def _parse_json(text: str, columns: Columns, stem: str | None) -> tuple[dict[str
     time = _time_of(_field(fields, columns.time, _prices._TIME_NAMES, "time"), columns.time_format)
     prices = fields.get("prices")
     if isinstance(prices, dict):
-        return {str(symbol): _price_of(price) for symbol, price in prices.items()}, time
+        return {_symbol(symbol): _price_of(price) for symbol, price in prices.items()}, time
     symbol = _field(fields, columns.symbol, _prices._SYMBOL_NAMES, "symbol")
     symbol = stem if symbol is None else symbol
     if not isinstance(symbol, (str, int)) or isinstance(symbol, bool) or symbol == "":
@@ -186,7 +191,17 @@ def _parse_json(text: str, columns: Columns, stem: str | None) -> tuple[dict[str
     price = _field(fields, columns.price, _prices._PRICE_NAMES, "price")
     if price is None and not any(str(name).lower() in _prices._PRICE_NAMES for name in fields) and not columns.price:
         raise _Unusable("columns", f"has no price; its fields are {', '.join(map(repr, list(fields)[:20]))}")
-    return {str(symbol): _price_of(price)}, time
+    return {stem if symbol is stem else _symbol(symbol): _price_of(price)}, time
+
+
+def _symbol(value: str | int) -> str:
+    r"""A symbol of an object; an escape such as ``\ud800`` stands for half a character, which is no text."""
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _Unusable("no_symbol", f"{text!a:.60} is no text") from None
+    return text
 
 
 def _fields_of(text: str) -> list[str]:
