@@ -400,6 +400,161 @@ def test_a_folder(tmp_path):
     assert watch.counters.repeated == 60  # of S2, from its first version
 
 
+def looks(watch):
+    while watch.poll(len):
+        pass
+
+
+def bars_in(watch):
+    return watch.bars[""]
+
+
+def test_complete_files_without_times(tmp_path, monkeypatch):
+    """A longer version adds its new rows, whenever the watch is ended in between; other rows are not used."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("warpquant._follow._SLICE", 30)
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    close = walk(140)
+
+    def put(values):
+        parquet.write_table(pa.table({"close": values}), tmp_path / "new")
+        (tmp_path / "new").replace(folder / "A.parquet")
+
+    watch = Watch(folder, state=state)
+    put(close[:100])
+    assert watch.poll(len)
+    watch.save()
+    watch.close()
+    watch = Watch(folder, state=state)
+    assert bars_in(watch) == {"A": 30}
+    looks(watch)
+    assert bars_in(watch) == {"A": 100}
+    put(close[:101])
+    looks(watch)
+    assert bars_in(watch) == {"A": 101}
+    (folder / "A.parquet").unlink()
+    looks(watch)
+    put(close)
+    looks(watch)
+    assert bars_in(watch) == {"A": 140}
+    assert watch.counters.bad == {}
+    put(close[1:])
+    looks(watch)
+    put(close[:90])
+    looks(watch)
+    assert bars_in(watch) == {"A": 140}
+    assert watch.counters.bad == {"no_time": 2}
+    same_bits(watch.last()[""]["A"]["average"], float(atc.run(close, outputs=("average",))["average"][-1]))
+    watch.close()
+
+
+def test_complete_files_come_in_slices(tmp_path, monkeypatch):
+    """The records of a large file are not all made at once, and none is lost where the watch is ended between them."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from warpquant import _follow
+
+    monkeypatch.setattr(_follow, "_SLICE", 50)
+    times, closes = prices_of()
+    parquet.write_table(pa.table({"time": times, **closes}), tmp_path / "x.parquet")
+    source = _follow.FolderSource(tmp_path, _follow.Columns())
+    sizes = []
+    while (taken := source.read()).more:
+        sizes.append(sum(len(record.prices) for record in taken.records))
+    assert len(sizes) > 5
+    assert max(sizes) < 50 + len(closes)
+    state, changes = tmp_path / "state", []
+    for _ in range(3):
+        watch = Watch(tmp_path, state=state)
+        watch.poll(changes.extend)
+        watch.save()
+        watch.close()
+    assert 0 < max(bars_in(watch).values()) < 100
+    more, watch = once(tmp_path, state=state)
+    assert told_of([*changes, *more]) == nonempty(wanted(times, closes))
+    assert watch.counters.bad == {}
+    check_last(watch, times, closes)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_names_change_in_a_folder(restart, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    line = '{{"symbol": "A", "close": {}}}'
+    (folder / "a.jsonl").write_text(text_of(line.format(i) for i in range(1, 101)))
+    (folder / "b.csv").write_text("close\n1.0\n2.0\n")
+    parquet.write_table(pa.table({"close": [1.0, 2.0, 3.0]}), folder / "c.parquet")
+    watch = Watch(folder, state=state)
+    looks(watch)
+    assert bars_in(watch) == {"A": 100, "b": 2, "c": 3}
+    with (folder / "b.csv").open("a") as file:
+        file.write("3.0\n")  # not read before it is moved away
+    (folder / "a.jsonl").rename(folder / "z.jsonl")
+    (folder / "b.csv").rename(folder / "x.csv")
+    (folder / "c.parquet").rename(folder / "y.parquet")
+    (folder / "b.csv").write_text("4.0\n")  # goes on, without a header
+    if restart:
+        watch.save()
+        watch.close()
+        watch = Watch(folder, state=state)
+    looks(watch)
+    assert bars_in(watch) == {"A": 100, "b": 4, "c": 3}
+    with (folder / "z.jsonl").open("a") as file:
+        file.write(line.format(5) + "\n")
+    with (folder / "x.csv").open("a") as file:
+        file.write("5.0\n")
+    looks(watch)
+    assert bars_in(watch) == {"A": 101, "b": 5, "c": 3}
+    assert watch.counters.bad == {}
+    watch.close()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_look_between_two_files_of_a_name(restart, tmp_path):
+    """The first line of the later one is a bar, although the earlier one was gone for a while."""
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    (folder / "a.csv").write_text("time,symbol,close\n2024-01-01,A,1.0\n")
+    watch = Watch(folder, state=state)
+    looks(watch)
+    (folder / "a.csv").rename(tmp_path / "a.csv.1")
+    looks(watch)
+    if restart:
+        watch.save()
+        watch.close()
+        watch = Watch(folder, state=state)
+    (folder / "a.csv").write_text("2024-01-02,A,2.0\n2024-01-03,A,2.0\n")
+    looks(watch)
+    assert bars_in(watch) == {"A": 3}
+    (folder / "a.csv").unlink()
+    looks(watch)
+    (folder / "a.csv").write_text("close,time,symbol\n4.0,2024-01-04,A\n")
+    looks(watch)
+    assert bars_in(watch) == {"A": 4}
+    assert watch.counters.bad == {}
+    watch.close()
+
+
+def test_only_so_many_files_are_remembered(tmp_path, monkeypatch):
+    from warpquant import _follow
+
+    monkeypatch.setattr(_follow, "_MOST_GONE", 3)
+    source = _follow.FolderSource(tmp_path, _follow.Columns())
+    for i in range(6):
+        file = tmp_path / f"{i}.csv"
+        file.write_text("close\n1.0\n")
+        while source.read().more:
+            pass
+        file.unlink()
+        while source.read().more:
+            pass
+    assert list(source.position()["gone"]) == ["3.csv", "4.csv", "5.csv"]
+
+
 def test_more_files_than_may_be_open(tmp_path):
     import resource
 

@@ -237,8 +237,9 @@ class Watch:
         )
         for failure in prices.failures:
             _log.warning("history: %s: %s", failure.symbol, failure.message)
-        _, bad = self._tracker.feed(_follow.records_of(prices, "history"), False, self._min_change)
-        self._report(bad)
+        for records in _follow.records_of(prices, "history"):
+            _, bad = self._tracker.feed(records, False, self._min_change)
+            self._report(bad)
         self._tracker.repeats_are_fine()
 
     def save(self) -> None:
