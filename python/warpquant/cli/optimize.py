@@ -308,7 +308,8 @@ def optimize(
         int | None, typer.Option(min=2, help="Purged k-fold in the place of walk-forward: number of folds.")
     ] = None,
     purge: Annotated[
-        int | None, typer.Option(min=0, help="Bars left out beside a test.", show_default="0; with folds the delay")
+        int | None,
+        typer.Option(min=0, help="Bars left out beside a test.", show_default="delay - 1; folds: delay"),
     ] = None,
     embargo: Annotated[
         int | None, typer.Option(min=0, help="With folds: more bars left out after one.", show_default="a hundredth")
@@ -416,7 +417,7 @@ def optimize(
         if folds is not None:
             return evaluate.purged_kfold(one, sets, folds=folds, purge=purge, embargo=embargo, **how)
         train, test = _windows(walk_forward, bars)
-        return evaluate.walk_forward(one, sets, train=train, test=test, anchored=anchored, purge=purge or 0, **how)
+        return evaluate.walk_forward(one, sets, train=train, test=test, anchored=anchored, purge=purge, **how)
 
     err = console_of(no_color, stderr=True)
     found: dict[str, Evaluation] = {}
