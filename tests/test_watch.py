@@ -1114,6 +1114,24 @@ def test_command(tmp_path):
     assert tee.done == len(bodies)
 
 
+def test_only_the_beginning_of_an_output_is_kept(caplog):
+    import tracemalloc
+
+    caplog.set_level(logging.INFO, "warpquant")
+    tracemalloc.start()
+    try:
+        action = Command("sh -c 'echo begin; head -c 30000000 /dev/zero; exit 3'", timeout=60)
+        action.submit(job())
+        assert action.close(60) == 0
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert action.failed == 1
+    (message,) = [record.message for record in caplog.records if "ended with 3" in record.message]
+    assert "begin" in message
+    assert len(message) < 2100
+
+
 def test_commands_that_fail(tmp_path, caplog):
     caplog.set_level(logging.INFO, "warpquant")
     slow = tmp_path / "slow.sh"

@@ -31,6 +31,7 @@ from ._app import (
     console_of,
     exit_codes,
     print_pairs,
+    printable,
     progress_bar,
     say,
 )  # fmt: skip
@@ -141,8 +142,8 @@ def _overview(found: dict[str, Evaluation]) -> Table:
     for symbol, one in found.items():
         over = "-" if one.overfitting is None else f"{one.overfitting.probability:.2f}"
         table.add_row(
-            Text(symbol), Text(_said(one.best.varied)), *_figures(one.best.values), f"{one.deflated_sharpe:.3f}", over,
-            *_figures(one.metrics),
+            Text(printable(symbol)), Text(_said(one.best.varied)), *_figures(one.best.values),
+            f"{one.deflated_sharpe:.3f}", over, *_figures(one.metrics),
         )  # fmt: skip
     return table
 
@@ -447,12 +448,12 @@ def optimize(
                 say(f"{pictures} pictures in {plot}")
     if not quiet:
         for note in getattr(prices, "warnings", ()):
-            say(f"warning: {note.symbol}: {note.message}")
+            say(printable(f"warning: {note.symbol}: {note.message}"))
         if sets.skipped:
             say(f"{sets.skipped} combinations left out: {sets.refusals[0]}")
         say(f"{len(sets)} sets, {len(found)} evaluated, {len(failures)} failed")
     for failure in failures:
-        say(f"failed: {failure.symbol}: {failure.message}")
+        say(printable(f"failed: {failure.symbol}: {failure.message}"))
     if not found:
         say("nothing could be evaluated")
         raise typer.Exit(Code.FAILED)
