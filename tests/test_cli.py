@@ -156,11 +156,37 @@ def test_other_names_of_options():
     assert (params["La"], params["De"], params["hull_len"], params["strategy_mode"]) == (0.5, 0.2, 10, False)
 
 
+def test_symbols_cannot_write_to_the_terminal(tmp_path, monkeypatch):
+    """Control characters, line ends and what turns the direction of text are shown as such, in tables and messages."""
+    evil = "A\x1b[2J\nfake\u202e"
+    shown = "A\ufffd[2J\ufffdfake\ufffd"
+    path = tmp_path / "x.csv"
+    rows = [f'"{evil}",{100 + i}' for i in range(200)] + [f'"x{evil}",1']
+    path.write_text("symbol,close\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    run = call("scan", path, code=Code.SOME_FAILED)
+    assert shown in run.stdout
+    assert f"failed: x{shown}: " in run.stderr
+    assert json.loads(call("scan", path, "--format", "json", code=Code.SOME_FAILED).stdout)["long"][0]["symbol"] == evil
+    lines = tmp_path / "x.jsonl"
+    lines.write_text("".join(json.dumps({"symbol": evil, "close": 100 + i}) + "\n" for i in range(200)))
+    told = call("watch", lines, "--once").stdout
+    assert shown in told
+    for text in (run.stdout, run.stderr, told):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
 def test_help_explains_the_parameters():
     text = call("scan", "--help").stdout
     for piece in ("--long-threshold", "Growth rate of returns, in per mille per bar.", "Narrow|Medium|Wide", "130"):
         assert piece in text, piece
     assert "`" not in text
+    text = " ".join(text.replace("│", " ").split())
+    for switch, default in (("nan-policy", "skip"), ("length-rule", "raise"), ("on-short", "neutral")):
+        (help_of,) = re.findall(rf"--{switch} (.*?) --", text + " --")
+        assert "by default as compat says" not in help_of
+        assert f"[default: ({default})]" in help_of
+    assert "by default as compat says" in text
 
 
 def test_real_files(shared, equities):

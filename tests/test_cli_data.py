@@ -162,9 +162,15 @@ def test_the_bar_shows_rate_and_time_left(bars):
     assert "/s" in run.stderr
 
 
-def test_every_new_command_ends_its_help_with_an_example():
-    for command in (("scan",), ("cache", "stats"), ("cache", "clear"), ("cache", "warm")):
-        assert f"Example: warpquant {' '.join(command)}" in call(*command, "--help").stdout
+def test_every_command_ends_its_help_with_an_example():
+    commands = [
+        ("scan",), ("report",), ("watch",), ("optimize",), ("cache", "stats"), ("cache", "clear"), ("cache", "warm"),
+        ("bench",), ("tune",), ("doctor",), ("config", "show"),
+    ]  # fmt: skip
+    for command in commands:
+        text = " ".join(call(*command, "--help").stdout.split())
+        assert f"Example: warpquant {' '.join(command)}" in text
+        assert text.rindex("--help") < text.rindex("Example: ")
 
 
 def test_a_bad_file_among_many(bars):

@@ -95,8 +95,12 @@ def test_tune(monkeypatch, tmp_path, device):
     monkeypatch.setenv("WQ_CACHE_DIR", str(tmp_path))
     rates, about, path = tune("cuda" if device == "cpu" else device, series=40, bars=100)
     assert about == device or about.startswith("not measured: device='cuda:0' is not available")
-    with pytest.raises(warpquant.ParameterError, match="banana"):
-        tune("banana")
+    before = path.read_bytes()
+    monkeypatch.setattr("warpquant.bench.prices", None)  # nothing is measured
+    for wrong in ("banana", "cpu", "auto"):
+        with pytest.raises(warpquant.ParameterError, match=f"device: '{wrong}' .*; accepted are .*'cuda' and 'cuda:N'"):
+            tune(wrong)
+    assert path.read_bytes() == before
     assert path.parent == tmp_path
     assert all(v > 0 for v in (rates.cpu_start, rates.device_start, rates.bytes_per_second))
     assert rates.cpu_point.keys() == rates.device_point.keys() == set(OPS)

@@ -202,7 +202,7 @@ def test_the_record_is_one_account():
     close = walk(800, 5)
     (only,) = sets = Grid([{"De": 0.3}])
     for rules in (Rules(), Rules(delay=4), Rules(sizing="volatility")):
-        found = walk_forward(close, sets, train=200, test=70, rules=rules, costs=COSTS)
+        found = walk_forward(close, sets, train=200, test=70, purge=0, rules=rules, costs=COSTS)
         same_bits(found.bars, np.arange(200, 800))
         if rules.sizing == "full":
             same_bits(found.returns, account(close, only, (200, 800), rules, COSTS))
@@ -344,6 +344,45 @@ def test_a_portfolio_has_one_set_for_all():
         walk_forward({"a": walk(90), "b": walk(80)}, GRID, train=30, test=10)
     with_failure = walk_forward({"a": walk(400), "t": np.array(["x"])}, GRID, train=200, test=100)
     assert (with_failure.symbols, [f.symbol for f in with_failure.failures]) == (("a",), ["t"])
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(delay=3)])
+def test_missing_prices(rules):
+    """A bar without a price is none: the account of each symbol is that of its prices alone, whatever the window."""
+    closes = panel(4, 700)
+    starts = range(300 + rules.delay - 1, 700, 100)
+    for start in starts:
+        closes[0, start] = np.nan  # the first bar of a test
+        closes[1, start - 2 : start] = np.nan  # the bars before it
+        closes[2, start - 1 : start + 2] = np.nan
+    closes[3, :550] = np.nan  # begins in the midst of a test
+    closes[2, 100:300:7] = np.nan
+    sets = [{**p.to_dict(), "nan_policy": "skip"} for p in GRID]
+    found = walk_forward(closes, sets, train=300, test=100, rules=rules, costs=COSTS)
+    assert [fold.test[0] for fold in found.folds] == list(starts)
+    returns = np.full((4, 700), np.nan)
+    for close, of_symbol in zip(closes, returns, strict=True):
+        present = np.flatnonzero(~np.isnan(close))
+        close = close[present]
+        signals = [atc.run(close, params)["average"] for params in sets]
+        followed = np.full(len(close), np.nan)
+        for fold in found.folds:
+            begin, end = (max(0, np.searchsorted(present, bar) - rules.delay) for bar in fold.test)
+            end = len(close) if fold is found.folds[-1] else end
+            followed[begin:end] = signals[fold.chosen.set][begin:end]
+        k = np.searchsorted(present, starts[0])
+        begin = max(0, k - rules.delay)
+        made = backtest.run(close[begin:], followed[begin:], rules=rules, costs=COSTS).returns
+        of_symbol[present[k:]] = np.r_[np.prod(1 + made[: k - begin + 1]) - 1, made[k - begin + 1 :]]
+    near(found.returns, np.nanmean(returns[:, starts[0] :], axis=0), 1e-12, scale=1)
+
+
+def test_the_first_test_returns_what_the_choice_decided():
+    """With a longer delay as many bars lie between training and test as a decision needs to count."""
+    close = walk(500)
+    assert walk_forward(close, GRID, train=200, test=100, rules=Rules(delay=3)).folds[0].test == (202, 302)
+    assert walk_forward(close, GRID, train=200, test=100, rules=Rules(delay=3), purge=0).folds[0].test == (200, 300)
+    assert walk_forward(close, GRID, train=200, test=100).folds[0].test == (200, 300)
 
 
 def test_pieces_do_not_show(monkeypatch):

@@ -10,6 +10,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -640,3 +641,14 @@ def test_ranges_of_the_command():
 def test_help_ends_with_an_example():
     out = " ".join(call("--help").stdout.split())
     assert out.endswith("--walk-forward 1000:250 --plot pictures")
+
+
+def test_long_axes_take_no_time():
+    values = np.linspace(0.0, 0.9, 30_000).tolist()
+    begin = time.monotonic()
+    assert len(Grid({"La": values})) == 30_000
+    assert time.monotonic() - begin < 3  # comparing each with each takes longer
+    with pytest.raises(ParameterError, match="grid: La: has 0 twice"):
+        Grid({"La": [*values, 0]})
+    with pytest.raises(ParameterError, match=r"grid: La: \[1\] is no value"):
+        Grid({"La": [[1]]})

@@ -400,6 +400,161 @@ def test_a_folder(tmp_path):
     assert watch.counters.repeated == 60  # of S2, from its first version
 
 
+def looks(watch):
+    while watch.poll(len):
+        pass
+
+
+def bars_in(watch):
+    return watch.bars[""]
+
+
+def test_complete_files_without_times(tmp_path, monkeypatch):
+    """A longer version adds its new rows, whenever the watch is ended in between; other rows are not used."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("warpquant._follow._SLICE", 30)
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    close = walk(140)
+
+    def put(values):
+        parquet.write_table(pa.table({"close": values}), tmp_path / "new")
+        (tmp_path / "new").replace(folder / "A.parquet")
+
+    watch = Watch(folder, state=state)
+    put(close[:100])
+    assert watch.poll(len)
+    watch.save()
+    watch.close()
+    watch = Watch(folder, state=state)
+    assert bars_in(watch) == {"A": 30}
+    looks(watch)
+    assert bars_in(watch) == {"A": 100}
+    put(close[:101])
+    looks(watch)
+    assert bars_in(watch) == {"A": 101}
+    (folder / "A.parquet").unlink()
+    looks(watch)
+    put(close)
+    looks(watch)
+    assert bars_in(watch) == {"A": 140}
+    assert watch.counters.bad == {}
+    put(close[1:])
+    looks(watch)
+    put(close[:90])
+    looks(watch)
+    assert bars_in(watch) == {"A": 140}
+    assert watch.counters.bad == {"no_time": 2}
+    same_bits(watch.last()[""]["A"]["average"], float(atc.run(close, outputs=("average",))["average"][-1]))
+    watch.close()
+
+
+def test_complete_files_come_in_slices(tmp_path, monkeypatch):
+    """The records of a large file are not all made at once, and none is lost where the watch is ended between them."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from warpquant import _follow
+
+    monkeypatch.setattr(_follow, "_SLICE", 50)
+    times, closes = prices_of()
+    parquet.write_table(pa.table({"time": times, **closes}), tmp_path / "x.parquet")
+    source = _follow.FolderSource(tmp_path, _follow.Columns())
+    sizes = []
+    while (taken := source.read()).more:
+        sizes.append(sum(len(record.prices) for record in taken.records))
+    assert len(sizes) > 5
+    assert max(sizes) < 50 + len(closes)
+    state, changes = tmp_path / "state", []
+    for _ in range(3):
+        watch = Watch(tmp_path, state=state)
+        watch.poll(changes.extend)
+        watch.save()
+        watch.close()
+    assert 0 < max(bars_in(watch).values()) < 100
+    more, watch = once(tmp_path, state=state)
+    assert told_of([*changes, *more]) == nonempty(wanted(times, closes))
+    assert watch.counters.bad == {}
+    check_last(watch, times, closes)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_names_change_in_a_folder(restart, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    line = '{{"symbol": "A", "close": {}}}'
+    (folder / "a.jsonl").write_text(text_of(line.format(i) for i in range(1, 101)))
+    (folder / "b.csv").write_text("close\n1.0\n2.0\n")
+    parquet.write_table(pa.table({"close": [1.0, 2.0, 3.0]}), folder / "c.parquet")
+    watch = Watch(folder, state=state)
+    looks(watch)
+    assert bars_in(watch) == {"A": 100, "b": 2, "c": 3}
+    with (folder / "b.csv").open("a") as file:
+        file.write("3.0\n")  # not read before it is moved away
+    (folder / "a.jsonl").rename(folder / "z.jsonl")
+    (folder / "b.csv").rename(folder / "x.csv")
+    (folder / "c.parquet").rename(folder / "y.parquet")
+    (folder / "b.csv").write_text("4.0\n")  # goes on, without a header
+    if restart:
+        watch.save()
+        watch.close()
+        watch = Watch(folder, state=state)
+    looks(watch)
+    assert bars_in(watch) == {"A": 100, "b": 4, "c": 3}
+    with (folder / "z.jsonl").open("a") as file:
+        file.write(line.format(5) + "\n")
+    with (folder / "x.csv").open("a") as file:
+        file.write("5.0\n")
+    looks(watch)
+    assert bars_in(watch) == {"A": 101, "b": 5, "c": 3}
+    assert watch.counters.bad == {}
+    watch.close()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_look_between_two_files_of_a_name(restart, tmp_path):
+    """The first line of the later one is a bar, although the earlier one was gone for a while."""
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    (folder / "a.csv").write_text("time,symbol,close\n2024-01-01,A,1.0\n")
+    watch = Watch(folder, state=state)
+    looks(watch)
+    (folder / "a.csv").rename(tmp_path / "a.csv.1")
+    looks(watch)
+    if restart:
+        watch.save()
+        watch.close()
+        watch = Watch(folder, state=state)
+    (folder / "a.csv").write_text("2024-01-02,A,2.0\n2024-01-03,A,2.0\n")
+    looks(watch)
+    assert bars_in(watch) == {"A": 3}
+    (folder / "a.csv").unlink()
+    looks(watch)
+    (folder / "a.csv").write_text("close,time,symbol\n4.0,2024-01-04,A\n")
+    looks(watch)
+    assert bars_in(watch) == {"A": 4}
+    assert watch.counters.bad == {}
+    watch.close()
+
+
+def test_only_so_many_files_are_remembered(tmp_path, monkeypatch):
+    from warpquant import _follow
+
+    monkeypatch.setattr(_follow, "_MOST_GONE", 3)
+    source = _follow.FolderSource(tmp_path, _follow.Columns())
+    for i in range(6):
+        file = tmp_path / f"{i}.csv"
+        file.write_text("close\n1.0\n")
+        while source.read().more:
+            pass
+        file.unlink()
+        while source.read().more:
+            pass
+    assert list(source.position()["gone"]) == ["3.csv", "4.csv", "5.csv"]
+
+
 def test_more_files_than_may_be_open(tmp_path):
     import resource
 
@@ -454,12 +609,28 @@ def test_lines_that_cannot_be_used(tmp_path, caplog):
         ('{"symbol": "A", "time": true, "close": 1}', "no_time"), ('{"symbol": "A", "close": "x"}', "not_numeric"),
         ('{"symbol": "A", "time": 1e300, "close": 1}', "no_time"), ('{"prices": {"A": {}}}', "not_numeric"),
         ('{"symbol": "A", "close": ' + "9" * 400 + "}", "not_numeric"), ('{"time": {}, "prices": {"A": 1}}', "no_time"),
+        ('{"symbol": "A", "close": "1_000"}', "not_numeric"), ('{"symbol": "\\ud800", "close": 1}', "no_symbol"),
     ],
 )  # fmt: skip
 def test_objects_that_cannot_be_used(line, reason, monkeypatch):
     watch = feed_stdin(monkeypatch, f"{line}\n".encode())
     assert watch.counters.bad == {reason: 1}
     assert watch.symbols == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        ("1577836800.5", "2020-01-01T00:00:00.5Z"),
+        (" 1577836800 ", "2020-01-01T00:00:00Z"),
+        ("1577836800000", "2020-01-01T00:00:00Z"),
+        ("2020-01-01T00:00:00.25", "2020-01-01T00:00:00.25Z"),
+    ],
+)
+def test_times_that_are_text(value, want):
+    from warpquant import _follow, _track
+
+    assert _track.time_text(np.datetime64(_follow._time_of(value, None), "ns")) == want
 
 
 def feed_stdin(monkeypatch, data, show=len, **more):
@@ -756,6 +927,8 @@ def test_states_that_are_refused(tmp_path):
         ({"params": {"ema_len": 30}}, "another params: ema_len is 28 there and 30 here"),
         ({"timeframes": ["4h"]}, "another timeframes"),
         ({"stamp": "end"}, "another stamp: 'start' there and 'end' here"),
+        ({"price_col": "S1"}, "another columns: price is None there and 'S1' here"),
+        ({"time_format": "%d/%m/%Y"}, "another columns: time_format is None there"),
     ):
         with pytest.raises(StateError, match=said):
             Watch(path, state=state, **{"timeframes": ["1h"], **more})
@@ -766,6 +939,44 @@ def test_states_that_are_refused(tmp_path):
         Watch(path, state=state, timeframes=["1h"])
     watch.close()
     assert once(path, state=state, timeframes=["1h"])[0] == []
+
+
+def test_an_output_of_others_is_left_alone(tmp_path):
+    times, closes = prices_of()
+    path, state, output = tmp_path / "prices.csv", tmp_path / "state", tmp_path / "out"
+    path.write_text(text_of(wide_lines(times, closes)))
+    for data in (b"mine\nand no end", b"x" * (1 << 21)):
+        output.write_bytes(data)
+        with pytest.raises(ParameterError, match=r"output: .* none of a watch"):
+            Watch(path, output=output)
+        assert output.read_bytes() == data
+    torn = b'{"schema": "warpquant.watch/1", "watch": "c5'
+    state.write_bytes(b"no state")
+    output.write_bytes(torn)
+    with pytest.raises(StateError):
+        Watch(path, output=output, state=state)
+    assert output.read_bytes() == torn
+    state.unlink()
+    for data in (torn, torn[:5]):
+        output.write_bytes(data)
+        changes, _ = once(path, output=output)
+        assert output.read_text() == text_of(change.to_json() for change in changes)
+
+
+def test_symbols_that_are_no_text(tmp_path):
+    """Half a surrogate pair in an object is refused; the name of a file is not, and its JSON has it escaped."""
+    path, state, output = tmp_path / "in", tmp_path / "state", tmp_path / "out"
+    path.mkdir()
+    lines = [json.dumps({"symbol": "A\ud800", "close": 1.0}), json.dumps({"prices": {"\udfff": 1.0}})]
+    (path / "x.jsonl").write_text(text_of(lines))
+    pathlib.Path(os.fsdecode(os.fsencode(path) + b"/\xff.jsonl")).write_text(
+        text_of(json.dumps({"close": float(x)}) for x in walk(120))
+    )
+    changes, watch = once(path, state=state, output=output)
+    assert watch.symbols == ("\udcff",)
+    assert watch.counters.bad == {"no_symbol": 2}
+    assert [json.loads(line) for line in output.read_text().splitlines()] == [c.to_dict() for c in changes] != []
+    assert once(path, state=state, output=output)[0] == []
 
 
 # ---- actions
@@ -901,6 +1112,24 @@ def test_command(tmp_path):
     assert [(b["seq"], b["symbol"]) for b in bodies] == flips_of(changes)
     assert (tmp_path / "$HOME").read_text() == (tmp_path / ";").read_text() == text
     assert tee.done == len(bodies)
+
+
+def test_only_the_beginning_of_an_output_is_kept(caplog):
+    import tracemalloc
+
+    caplog.set_level(logging.INFO, "warpquant")
+    tracemalloc.start()
+    try:
+        action = Command("sh -c 'echo begin; head -c 30000000 /dev/zero; exit 3'", timeout=60)
+        action.submit(job())
+        assert action.close(60) == 0
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert action.failed == 1
+    (message,) = [record.message for record in caplog.records if "ended with 3" in record.message]
+    assert "begin" in message
+    assert len(message) < 2100
 
 
 def test_commands_that_fail(tmp_path, caplog):

@@ -209,6 +209,20 @@ class Webhook(Action):
             raise _Failed(f"no answer: {error}", again=True) from None
 
 
+class _Beginning(threading.Thread):
+    """Reads what a command writes, to the end, and keeps the beginning."""
+
+    def __init__(self, pipe: int) -> None:
+        super().__init__(name="warpquant-output", daemon=True)
+        self.kept = b""
+        self._pipe = pipe
+
+    def run(self) -> None:
+        with open(self._pipe, "rb", buffering=0) as pipe:
+            while piece := pipe.read(1 << 16):
+                self.kept += piece[: _SHOWN - len(self.kept)]
+
+
 class Command(Action):
     """A command that is run for each flip, with its JSON on standard input.
 
@@ -246,21 +260,31 @@ class Command(Action):
         return f"command {self._arguments[0]}"
 
     def _carry_out(self, job: Job) -> None:
+        until = time.monotonic() + self._timeout
+        ours, theirs = os.pipe()
+        output = _Beginning(ours)
         try:
             process = subprocess.Popen(
-                self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                self._arguments, stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is not meant for it, and its children can be ended with it
             )  # fmt: skip
         except OSError as error:
             raise _Failed(f"could not be started: {error}") from None
+        finally:
+            os.close(theirs)
+            output.start()
         with process:
             try:
-                output, _ = process.communicate(job.body, timeout=self._timeout)
+                process.communicate(job.body, timeout=self._timeout)
+                output.join(max(0.0, until - time.monotonic()))
+                is_late = output.is_alive()  # what it has left running may still write
             except subprocess.TimeoutExpired:
+                is_late = True
+            if is_late:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                raise _Failed(f"took longer than {self._timeout:g} s and was ended") from None
-        text = output[:_SHOWN].decode(errors="replace").strip()
+                raise _Failed(f"took longer than {self._timeout:g} s and was ended")
+        text = output.kept.decode(errors="replace").strip()
         if text:
             _log.info("%s: %s: %s", self, job.key, text)
         if process.returncode:

@@ -13,12 +13,14 @@ import dataclasses
 import datetime
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import pathlib
+import re
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,10 +35,18 @@ _CHUNK = 1 << 20
 _LONGEST_LINE = 16 << 20
 #: Bytes at the start, and before the place reached, by which a file is known again.
 _HEAD, _SEAM = 1024, 256
+#: A time as a number that is text.
+_NUMBER = re.compile(r"[0-9]+(?P<fraction>\.[0-9]+)?")
 #: ATC takes prices below this.
 _LARGEST = 2.0**1000
 _WHOLE = (".csv.gz", ".parquet", ".feather", ".arrow")
 _GROWING = (".csv", ".jsonl", ".ndjson")
+#: Prices of a whole file that are taken in at a time.
+_SLICE = 20_000
+#: Files of a folder that are gone and still known.
+_MOST_GONE = 1000
+#: By what a file is known not to have changed: inode, size and time.
+Mark = tuple[int, int, int]
 
 
 class Record(NamedTuple):
@@ -117,8 +127,8 @@ def _time_of(value: Any, form: str | None) -> int | None:
             raise ValueError(f"{value} is no time")
         if isinstance(value, str) and form is not None:
             return int(instants(datetime.datetime.strptime(value.strip(), form)))
-        if isinstance(value, str) and value.strip().isdigit():
-            value = int(value)
+        if isinstance(value, str) and (number := _NUMBER.fullmatch(value.strip())):
+            value = float(value) if number["fraction"] else int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, float):  # seconds with a fraction, as clocks give them
@@ -147,7 +157,9 @@ def _price_of(value: Any) -> float:
     if value is None or value == "":
         return math.nan
     try:
-        if isinstance(value, (bool, list, dict)):
+        if isinstance(value, (bool, list, dict)) or (
+            isinstance(value, str) and "_" in value
+        ):  # 1_000 is Python's alone
             raise ValueError
         price = float(value)
     except (ValueError, OverflowError):
@@ -178,7 +190,7 @@ def _parse_json(text: str, columns: Columns, stem: str | None) -> tuple[dict[str
     time = _time_of(_field(fields, columns.time, _prices._TIME_NAMES, "time"), columns.time_format)
     prices = fields.get("prices")
     if isinstance(prices, dict):
-        return {str(symbol): _price_of(price) for symbol, price in prices.items()}, time
+        return {_symbol(symbol): _price_of(price) for symbol, price in prices.items()}, time
     symbol = _field(fields, columns.symbol, _prices._SYMBOL_NAMES, "symbol")
     symbol = stem if symbol is None else symbol
     if not isinstance(symbol, (str, int)) or isinstance(symbol, bool) or symbol == "":
@@ -186,7 +198,17 @@ def _parse_json(text: str, columns: Columns, stem: str | None) -> tuple[dict[str
     price = _field(fields, columns.price, _prices._PRICE_NAMES, "price")
     if price is None and not any(str(name).lower() in _prices._PRICE_NAMES for name in fields) and not columns.price:
         raise _Unusable("columns", f"has no price; its fields are {', '.join(map(repr, list(fields)[:20]))}")
-    return {str(symbol): _price_of(price)}, time
+    return {stem if symbol is stem else _symbol(symbol): _price_of(price)}, time
+
+
+def _symbol(value: str | int) -> str:
+    r"""A symbol of an object; an escape such as ``\ud800`` stands for half a character, which is no text."""
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _Unusable("no_symbol", f"{text!a:.60} is no text") from None
+    return text
 
 
 def _fields_of(text: str) -> list[str]:
@@ -206,11 +228,11 @@ class _Reader:
 
     def state(self) -> dict[str, Any]:
         found = None if self._found is None else dataclasses.asdict(self._found)
-        return {"header": self._header, "found": found}
+        return {"header": self._header, "found": found, "stem": self._stem}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         found = state["found"]
-        self._header = state["header"]
+        self._header, self._stem = state["header"], state["stem"]
         self._found = None if found is None else _prices._Columns(**{**found, "prices": tuple(found["prices"])})
 
     def parse(self, number: int, data: bytes) -> tuple[dict[str, float], int | None] | None:
@@ -291,7 +313,7 @@ class _Tail:
         self.unfinished = 0  # bytes of a last line that has not ended
         self._notes = notes
         self._file: int | None = None
-        self._inode: int | None = None
+        self.inode: int | None = None
         self._restart()
 
     def _restart(self) -> None:
@@ -301,14 +323,14 @@ class _Tail:
     def position(self) -> dict[str, Any]:
         """Where the lines read so far end, and how to know the file again."""
         return {
-            "inode": self._inode, "offset": self._offset, "lines": self._lines, "skipping": self._is_skipping,
+            "inode": self.inode, "offset": self._offset, "lines": self._lines, "skipping": self._is_skipping,
             "head_size": self._head_size, "head": self._head, "seam": self._seam.hex(),
         }  # fmt: skip
 
     def restore(self, position: Mapping[str, Any]) -> None:
         """Go on from a position."""
         self.release()
-        self._inode, self._offset, self._lines = position["inode"], position["offset"], position["lines"]
+        self.inode, self._offset, self._lines = position["inode"], position["offset"], position["lines"]
         self._is_skipping, self._seam = position["skipping"], bytes.fromhex(position["seam"])
         self._head_size, self._head = position["head_size"], position["head"]
 
@@ -321,14 +343,14 @@ class _Tail:
     def _find(self) -> int | None:
         """Open the file: the one read so far, under this name or, if moved, another one; else one of this name."""
         file = self._open(self.path)
-        if self._inode is None or (file is not None and self._is_known(file)):
+        if self.inode is None or (file is not None and self._is_known(file)):
             return file
-        for other in self._siblings(self._inode) if self._offset else []:  # without contents none can be known
+        for other in self._siblings(self.inode) if self._offset else []:  # without contents none can be known
             moved = self._open(other)
             if moved is not None and self._is_known(moved):
                 return moved
         file = self._open(self.path)
-        if file is not None and os.fstat(file).st_ino != self._inode:
+        if file is not None and os.fstat(file).st_ino != self.inode:
             self._notes.append(f"{self.path} was replaced, and the file before is gone: lines of it may be lost")
             self._restart()
         return file
@@ -352,7 +374,7 @@ class _Tail:
         file = self._file if self._file is not None else self._find()
         if file is None:
             return self._lines + 1, [], False
-        self._inode = os.fstat(file).st_ino
+        self.inode = os.fstat(file).st_ino
         if not self._is_known(file):
             self._notes.append(f"{self.path} was cut or written anew; it is read from its beginning")
             self._restart()
@@ -399,6 +421,16 @@ class _Tail:
             self._notes.append(f"{self.path} was replaced; the new file is read from its beginning")
             self._restart()
         return True
+
+    def is_now(self, path: pathlib.Path) -> bool:
+        """Whether the file read so far has got this name."""
+        if not self._offset:  # without contents none can be known
+            return False
+        file = self._open(path)
+        try:
+            return file is not None and self._is_known(file)
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Close the file; the next look finds it again."""
@@ -452,6 +484,27 @@ class FileSource:
         self._tail.restore(position["tail"])
 
     @property
+    def inode(self) -> int | None:
+        """Number of its file."""
+        return self._tail.inode
+
+    def is_now(self, path: pathlib.Path, mark: Mark) -> bool:
+        """Whether its file has got this name."""
+        return mark[0] == self.inode and self._tail.is_now(path)
+
+    def legacy(self) -> dict[str, Any]:
+        """What a file that takes the place of this one needs: it may have no header."""
+        return self._reader.state()
+
+    def succeed(self, legacy: Mapping[str, Any]) -> None:
+        """Take the place of a file that is gone."""
+        self._reader.restore({**legacy, "stem": self._reader.state()["stem"]})
+
+    def move(self, path: pathlib.Path) -> None:
+        """Go on with the file under another name; what a name says about the symbol is said by the first."""
+        self.name, self._tail.path = str(path), path
+
+    @property
     def unfinished(self) -> int:
         """Bytes of a last line that has not ended."""
         return self._tail.unfinished
@@ -466,18 +519,43 @@ class FileSource:
         self._tail.release()
 
 
-def records_of(prices: _prices.Prices, name: str) -> list[Record]:
-    """Prices that are there at once as records, those of a moment together."""
-    moments: dict[int, dict[str, float]] = {}
-    timeless: list[Record] = []
+def _has_times(prices: _prices.Prices, symbol: str) -> bool:
+    times = prices.times[symbol]
+    return times is not None and times.dtype.kind == "M"
+
+
+def records_of(prices: _prices.Prices, name: str, skipped: Mapping[str, int] | None = None) -> Iterator[list[Record]]:
+    """Prices that are there at once as records, those of a moment together, some at a time.
+
+    Symbols without times come first, their records with numbers of rows from 1; of these some may be skipped.
+    """
     for symbol, closes in prices.items():
-        times = prices.times[symbol]
-        if times is None or times.dtype.kind != "M":
-            timeless += [Record({symbol: close}, None, name, row) for row, close in enumerate(closes.tolist(), 1)]
-            continue
-        for time, close in zip(instants(times).tolist(), closes.tolist(), strict=True):
-            moments.setdefault(time, {})[symbol] = close
-    return timeless + [Record(moments[time], time, name, 0) for time in sorted(moments)]
+        if not _has_times(prices, symbol):
+            for begin in range((skipped or {}).get(symbol, 0), len(closes), _SLICE):
+                some = closes[begin : begin + _SLICE].tolist()
+                yield [Record({symbol: close}, None, name, row) for row, close in enumerate(some, begin + 1)]
+    timed = [symbol for symbol in prices if _has_times(prices, symbol) and len(prices[symbol])]
+    if not timed:
+        return
+    times = np.concatenate([instants(prices.times[symbol]) for symbol in timed])
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    values = np.concatenate([prices[symbol] for symbol in timed])[order]
+    owners = np.repeat(np.arange(len(timed)), [len(prices[symbol]) for symbol in timed])[order]
+    edges = [0, *(np.flatnonzero(np.diff(times)) + 1).tolist(), len(times)]
+    records, size = [], 0
+    for begin, end in itertools.pairwise(edges):
+        here = zip(owners[begin:end].tolist(), values[begin:end].tolist(), strict=True)
+        records.append(Record({timed[i]: close for i, close in here}, int(times[begin]), name, 0))
+        size += end - begin
+        if size >= _SLICE:
+            yield records
+            records, size = [], 0
+    yield records
+
+
+def _mark(stat: os.stat_result) -> Mark:
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 class _WholeFile:
@@ -490,30 +568,74 @@ class _WholeFile:
         self.notes = notes
         self.unfinished = 0
         self._path, self._columns = path, columns
-        self._seen: list[int] | None = None
+        self._mark: Mark | None = None  # of the version read last
+        self._is_done = False  # with that version
+        self._is_again = False
+        self._rows: dict[str, tuple[int, str]] = {}  # taken of symbols without times, and their digest
+        self._prices: _prices.Prices | None = None  # while they are taken in
+        self._slices: Iterator[list[Record]] = iter(())
 
     def read(self) -> Taken:
-        try:
-            stat = self._path.stat()
-        except FileNotFoundError:
-            return Taken([], [], False)
-        now = [stat.st_ino, stat.st_size, stat.st_mtime_ns]
-        if now == self._seen:
-            return Taken([], [], False)
-        again, self._seen = self._seen is not None, now
-        c = self._columns
+        bad: list[Bad] = []
+        if self._prices is None:
+            try:
+                now = _mark(self._path.stat())
+            except FileNotFoundError:
+                return Taken([], [], False)
+            if now == self._mark and self._is_done:
+                return Taken([], [], False)
+            bad = self._begin(now)
+        assert self._prices is not None
+        records = next(self._slices, [])
+        for symbol, row in {symbol: r.line for r in records if r.time is None for symbol in r.prices}.items():
+            self._rows[symbol] = (row, _digest(self._prices[symbol][:row].tobytes()))
+        if not records:
+            self._prices, self._is_done = None, True
+        return Taken(records, bad, bool(records), self._is_again)
+
+    def _begin(self, mark: Mark) -> list[Bad]:
+        """Read the file; gives what of it cannot be used."""
+        c, name = self._columns, self._path.name
         prices = _prices.read_prices(
             self._path, symbol_col=c.symbol, time_col=c.time, price_col=c.price, time_format=c.time_format
         )
-        name = self._path.name
+        self._is_again, self._mark, self._is_done = self._mark is not None, mark, False
         bad = [Bad(f.reason, name, 0, f"{f.symbol}: {f.message}") for f in prices.failures]
-        return Taken(records_of(prices, name), bad, False, again)
+        skipped = {}  # times tell which bars are known; without them, the rows do
+        for symbol, (rows, digest) in self._rows.items():
+            if symbol in prices and not _has_times(prices, symbol):
+                skipped[symbol] = rows
+                if _digest(prices[symbol][:rows].tobytes()) != digest:
+                    bad.append(
+                        Bad("no_time", name, 0, f"{symbol}: has no times, and does not begin as the file before")
+                    )
+                    skipped[symbol] = len(prices[symbol])
+        self._prices, self._slices = prices, records_of(prices, name, skipped)
+        return bad
+
+    @property
+    def inode(self) -> int | None:
+        return None if self._mark is None else self._mark[0]
+
+    def is_now(self, path: pathlib.Path, mark: Mark) -> bool:
+        return mark == self._mark
+
+    def move(self, path: pathlib.Path) -> None:
+        self.name, self._path = str(path), path
 
     def position(self) -> dict[str, Any]:
-        return {"seen": self._seen}
+        return {"mark": self._mark, "done": self._is_done, "rows": self._rows}
 
     def restore(self, position: Mapping[str, Any]) -> None:
-        self._seen = position["seen"]
+        mark = position["mark"]
+        self._mark, self._is_done = None if mark is None else (mark[0], mark[1], mark[2]), position["done"]
+        self._rows = {symbol: (rows, digest) for symbol, (rows, digest) in position["rows"].items()}
+
+    def legacy(self) -> dict[str, Any]:
+        return self.position()
+
+    def succeed(self, legacy: Mapping[str, Any]) -> None:
+        self.restore(legacy)
 
     def close(self) -> None:
         pass
@@ -529,13 +651,41 @@ class FolderSource:
         self.notes: list[str] = []
         self._path, self._columns = path, columns
         self._files: dict[str, FileSource | _WholeFile] = {}
-        self._sizes: dict[str, tuple[int, int, int]] = {}  # of files that have nothing new
+        self._sizes: dict[str, Mark] = {}  # of files that have nothing new
         self._round: list[str] = []
-        self._there: dict[str, tuple[int, int, int]] = {}
+        self._there: dict[str, Mark] = {}
+        self._gone: dict[str, dict[str, Any]] = {}  # what is known of files that are gone
 
     def _make(self, name: str) -> FileSource | _WholeFile:
         kind = _WholeFile if name.lower().endswith(_WHOLE) else FileSource
-        return kind(self._path / name, self._columns, self.notes)
+        source = kind(self._path / name, self._columns, self.notes)
+        if name in self._gone:
+            source.succeed(self._gone.pop(name))
+        return source
+
+    def _leave(self, name: str) -> FileSource | _WholeFile:
+        source = self._files.pop(name)
+        self._sizes.pop(name, None)
+        self._gone[name] = source.legacy()
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        return source
+
+    def _moved(self) -> list[str]:
+        """New names of files that are known: their sources go on there."""
+        new = [name for name in self._there if name not in self._files]
+        names = {source.inode: name for name, source in self._files.items()} if new else {}
+        moved = []
+        for name in new:
+            mark = self._there[name]
+            old = names.get(mark[0])
+            if old is None or (old in self._there and self._there[old][0] == mark[0]):
+                continue
+            if self._files[old].is_now(self._path / name, mark):
+                source = self._files[name] = self._leave(old)
+                source.move(self._path / name)
+                moved.append(name)
+        return moved
 
     def _look(self) -> list[str]:
         """Files that may have something new, and those that are gone but may not have been read to their ends."""
@@ -544,13 +694,14 @@ class FolderSource:
             for entry in entries:
                 name = entry.name.lower()
                 if name.endswith((*_WHOLE, *_GROWING)) and not name.startswith(".") and entry.is_file():
-                    stat = entry.stat()
-                    self._there[entry.name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                    self._there[entry.name] = _mark(entry.stat())
+        moved = self._moved()
         gone = sorted(set(self._files) - set(self._there))
         for name in self._there:
             if name not in self._files:
                 self._files[name] = self._make(name)
-        return gone + sorted(name for name, size in self._there.items() if self._sizes.get(name) != size)
+        new = {name for name, size in self._there.items() if self._sizes.get(name) != size}
+        return gone + moved + sorted(new.difference(moved))
 
     def read(self) -> Taken:
         """New records of the next file that has any."""
@@ -564,22 +715,22 @@ class FolderSource:
                 self._files[name].close()  # a folder may hold more files than a process may open
                 if name in self._there:
                     self._sizes[name] = self._there[name]
-                else:
-                    del self._files[name]
-                    self._sizes.pop(name, None)
+                elif not (self._path / name).exists():  # else it came since, and may have been read
+                    self._leave(name)
             if taken.records or taken.bad:
                 return taken._replace(more=True)
         return Taken([], [], False)
 
     def position(self) -> dict[str, Any]:
         """How far it is in each file."""
-        return {"files": {name: source.position() for name, source in self._files.items()}}
+        return {"files": {name: source.position() for name, source in self._files.items()}, "gone": self._gone}
 
     def restore(self, position: Mapping[str, Any]) -> None:
         """Go on from there."""
         for name, place in position["files"].items():
             self._files[name] = self._make(name)
             self._files[name].restore(place)
+        self._gone = dict(position["gone"])
 
     @property
     def unfinished(self) -> int:

@@ -41,8 +41,14 @@ def _axis(name: str, values: Any) -> list[Any]:
     found = list(values)
     if not found:
         raise ParameterError(f"grid: {name}: has no values")
-    for i, value in enumerate(found):
-        if value in found[:i]:
+    seen = set()
+    for value in found:
+        try:
+            is_there = value in seen
+            seen.add(value)
+        except TypeError:
+            raise ParameterError(f"grid: {name}: {value!r:.60} is no value of a parameter") from None
+        if is_there:
             raise ParameterError(f"grid: {name}: has {value!r} twice")
     return found
 

@@ -93,7 +93,9 @@ class Change:
 
     def to_json(self) -> str:
         """The same as one line of JSON."""
-        return json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False)
+        text = json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False)
+        # Names of files may hold bytes that are no text (lone surrogates); escaped they are what JSON writes for them.
+        return text.encode("utf-8", "backslashreplace").decode()
 
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Change:

@@ -10,6 +10,7 @@ sample. docs/sweep.md has the definitions and sources.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -177,6 +178,18 @@ class _Study:
     num_threads: int | None
     device: str | None
 
+    @functools.cached_property
+    def present(self) -> list[npt.NDArray[np.int64]]:
+        """The bars of each series that have a price."""
+        flat = backtest.run(self.close, np.zeros_like(self.close), num_threads=self.num_threads)
+        return [np.flatnonzero(~np.isnan(row)) for row in flat.returns]
+
+    def decided(self, bar: int, more: int = 0) -> npt.NDArray[np.int64]:
+        """Where each series decides on what it holds at its first bar from here on, or some bars of it before."""
+        places = (max(0, int(np.searchsorted(present, bar)) - self.rules.delay - more) for present in self.present)
+        found = [present[k] if k < len(present) else bar for present, k in zip(self.present, places, strict=True)]
+        return np.minimum(found, bar)
+
     @property
     def bars(self) -> int:
         bars: int = self.close.shape[1]
@@ -194,22 +207,26 @@ class _Study:
         """Returns of an account that is opened for these bars: (..., bars of the span), the mean over the series.
 
         The position of the first bar is taken `delay` bars before it; what entering costs counts on the first bar.
+        Missing bars do not count in this: the first bar of a series is the first on which it has a price.
         """
         start, stop = span
-        before = min(start, self.rules.delay)
-        earlier = min(start - before, self.rules.volatility_window if self.rules.sizing == "volatility" else 0)
-        some = slice(start - before - earlier, stop)
+        earlier = self.rules.volatility_window if self.rules.sizing == "volatility" else 0
+        some = slice(int(self.decided(start, earlier).min()), stop)
         followed = signals[..., some]
-        if earlier:  # prices that sizes are made from, during which nothing is held
-            followed = np.concatenate(
-                [np.full((*followed.shape[:-1], earlier), np.nan), followed[..., earlier:]], axis=-1
-            )
+        outside = np.arange(some.start, stop) < self.decided(start)[:, None]
+        if outside.any():  # prices that sizes are made from, during which nothing is held
+            followed = followed.astype(np.float64)
+            followed[..., outside] = np.nan
         returns: Floats = backtest.run(
             self.close[:, some], followed, rules=self.rules, costs=self.costs, num_threads=self.num_threads
         ).returns
-        first = before + earlier
-        returns[..., first] = np.prod(1.0 + np.nan_to_num(returns[..., : first + 1]), axis=-1) - 1.0
-        returns = returns[..., first:]
+        first = np.array([next(iter(x[np.searchsorted(x, start) :]), start) for x in self.present])
+        for bar in np.unique(first[first < stop]):
+            rows, at = first == bar, bar - some.start
+            entered = np.prod(1.0 + np.nan_to_num(returns[..., rows, : at + 1]), axis=-1) - 1.0
+            returns[..., rows, :at] = np.nan
+            returns[..., rows, at] = np.where(np.isnan(returns[..., rows, at]), np.nan, entered)
+        returns = returns[..., start - some.start :]
         known = np.isfinite(returns)
         with np.errstate(invalid="ignore"):  # no series has a price: no return
             mean: Floats = np.where(known, returns, 0.0).sum(axis=-2) / known.sum(axis=-2)
@@ -316,9 +333,10 @@ def _evaluate(
         picks.append(None if position is None else study.selected(position, train))
         if position is not None:
             # After the last test there is nothing to follow; the account is valued as it stands.
-            until = stop if stop == plan[-1][1][1] else stop - rules.delay
-            decided = slice(max(0, start - rules.delay), until)
-            followed[:, decided] = study.signals([study.grid[position]])[0][:, decided]
+            until = np.full(len(followed), stop) if stop == plan[-1][1][1] else study.decided(stop)
+            bar = np.arange(study.bars)
+            decided = (bar >= study.decided(start)[:, None]) & (bar < until[:, None])
+            followed[decided] = study.signals([study.grid[position]])[0][decided]
     begin, end = plan[0][1][0], plan[-1][1][1]
     record = study.returns(followed, (begin, end))
     bars = np.concatenate([np.arange(*test) for _, test in plan])
@@ -360,7 +378,7 @@ def walk_forward(
     test: int,
     step: int | None = None,
     anchored: bool = False,
-    purge: int = 0,
+    purge: int | None = None,
     metric: str = "sharpe",
     rules: Rules | None = None,
     costs: Costs | None = None,
@@ -392,8 +410,9 @@ def walk_forward(
         Bars from one test to the next, at least `test`, which is the default. Between tests nothing is held.
     anchored : bool, default False
         Train on all bars so far, from the first on.
-    purge : int, default 0
-        Bars left out between training and test.
+    purge : int, optional
+        Bars left out between training and test; by default ``rules.delay - 1``, so that the first test returns what was
+        decided when the last bar of training was known, not before.
     metric : str, default 'sharpe'
         What to choose by: one of `METRICS`.
     rules, costs, periods_per_year, risk_free, tail
@@ -424,18 +443,20 @@ def walk_forward(
     >>> len(found.folds), len(found.returns)
     (8, 2000)
     """
-    train, test, purge = _whole("train", train, 2), _whole("test", test, 1), _whole("purge", purge, 0)
+    train, test = _whole("train", train, 2), _whole("test", test, 1)
+    purge = None if purge is None else _whole("purge", purge, 0)
     step = test if step is None else _whole("step", step, 1)
     if step < test:
         raise ParameterError(f"step: {step} is less than test, {test}; tests that overlap make no record")
     _flag("anchored", anchored)
 
     def folds_of(bars: int, delay: int) -> list[tuple[tuple[Span, ...], Span]]:
-        first = train + purge
+        gap = delay - 1 if purge is None else purge
+        first = train + gap
         if first >= bars:
-            raise ShapeError(f"prices: {bars} bars leave none to test on after train={train} and purge={purge}")
+            raise ShapeError(f"prices: {bars} bars leave none to test on after train={train} and purge={gap}")
         starts = range(first, bars, step)
-        return [(((0 if anchored else s - purge - train, s - purge),), (s, min(s + test, bars))) for s in starts]
+        return [(((0 if anchored else s - gap - train, s - gap),), (s, min(s + test, bars))) for s in starts]
 
     return _evaluate(
         "walk_forward", prices, grid, folds_of, metric=metric, rules=rules, costs=costs,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core, _cost, _devices, atc, bench, config, equity, ma, signals
-from .errors import DeviceUnavailableError
+from .errors import DeviceUnavailableError, ParameterError
 
 __all__ = ["tune"]
 
@@ -36,7 +36,8 @@ def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_c
     Parameters
     ----------
     device : str, default 'cuda'
-        The device to measure besides the CPU; without it the rates of the package stand for it.
+        The device to measure besides the CPU, ``"cuda"`` or ``"cuda:N"``; without it the rates of the package stand for
+        it.
     series, bars : int, default 4000, 1000
         Size of the panel to measure with.
 
@@ -49,11 +50,18 @@ def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_c
     path : pathlib.Path
         The file that they were written to; without it the rates of the package count.
 
+    Raises
+    ------
+    ParameterError
+        If `device` is none to compare the CPU with. Nothing is measured or written then.
+
     Examples
     --------
     >>> import warpquant.tune
     >>> rates, about, path = warpquant.tune.tune()  # doctest: +SKIP
     """
+    if config._device("device", device) in ("auto", "cpu"):
+        raise ParameterError(f"device: {device!r} is not one to compare the CPU with; accepted are 'cuda' and 'cuda:N'")
     x = bench.prices(series, bars)
     signal = np.sign(x - x.mean(axis=1, keepdims=True))
     few, few_signals = x[: max(series // 20, 1)], signal[: max(series // 20, 1)]
@@ -66,7 +74,7 @@ def tune(device: str = "cuda", series: int = 4000, bars: int = 1000) -> tuple[_c
         },
     )
     try:
-        _devices.usable(config._device("device", device))
+        _devices.usable(device)
     except DeviceUnavailableError as error:
         about = f"not measured: {error}"
     else:

@@ -38,6 +38,8 @@ __all__ = ["SCHEMA", "Change", "Command", "Counters", "Watch", "Webhook"]
 
 _log = logging.getLogger("warpquant")
 _STATE = "warpquant.watch-state/1"
+#: How each line of changes begins, whatever the version.
+_LINE = b'{"schema": "warpquant.watch/'
 #: Seconds between saves while nothing changes.
 _SAVE_EVERY = 5.0
 
@@ -52,8 +54,11 @@ class _ChangeLog:
         self._file.seek(begin)
         data = self._file.read()
         whole = data.rfind(b"\n") + 1
-        if begin == 0 or whole:
-            self._file.truncate(begin + whole)  # a torn last line is written again
+        torn = data[whole:]
+        if torn and not (torn.startswith(_LINE) or _LINE.startswith(torn)):
+            self._file.close()
+            raise ParameterError(f"output: {path} ends with a line that has not ended and is none of a watch")
+        self._file.truncate(begin + whole)  # a torn last line is written again
         self._last = data[:whole].splitlines()[-1:]
 
     def last_of(self, watch: str) -> int:
@@ -175,17 +180,19 @@ class Watch:
             "params": params.to_dict(),
             "timeframes": [dataclasses.asdict(f) for f in frames],
             "stamp": stamp,
+            "columns": dataclasses.asdict(self._columns),
         }
         self._state = None if state is None else pathlib.Path(state)
         self._lock: int | None = None
         self._log: _ChangeLog | None = None
         try:
             self._lock = None if self._state is None else _locked(self._state)
-            self._log = None if output is None else _ChangeLog(pathlib.Path(output))
             if self._state is not None and self._state.exists():
                 self._restore()
             else:
                 self._take_history(history)
+            # Last, since it cuts a torn line: nothing is touched by a watch that is refused.
+            self._log = None if output is None else _ChangeLog(pathlib.Path(output))
         except BaseException:
             self._release()
             raise
@@ -230,8 +237,9 @@ class Watch:
         )
         for failure in prices.failures:
             _log.warning("history: %s: %s", failure.symbol, failure.message)
-        _, bad = self._tracker.feed(_follow.records_of(prices, "history"), False, self._min_change)
-        self._report(bad)
+        for records in _follow.records_of(prices, "history"):
+            _, bad = self._tracker.feed(records, False, self._min_change)
+            self._report(bad)
         self._tracker.repeats_are_fine()
 
     def save(self) -> None:

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
@@ -64,6 +65,11 @@ def console_of(no_color: bool, *, stderr: bool = False, file: Any = None) -> Con
     return console
 
 
+def printable(text: str) -> str:
+    """A text of somebody else's, such as a symbol, without what could move a cursor or break a line."""
+    return "".join("\ufffd" if unicodedata.category(c).startswith("C") else c for c in text)
+
+
 def say(message: str) -> None:
     """A message of the program on stderr."""
     typer.echo(f"warpquant: {message}", err=True)
@@ -111,6 +117,15 @@ def _param_help() -> dict[str, str]:
     return {name: re.split(r"(?:, see .*)?\.(?:\s|$)", text)[0].replace("`", "") + "." for name, text in texts.items()}
 
 
+#: Switches that are the same in every `compat`, or here; of the others that decides.
+_SAME = {"nan_policy": "skip", "length_rule": "raise", "on_short": "neutral"}
+_OWN_HELP = {
+    "nan_policy": "What a missing bar does, whatever compat says.",
+    "length_rule": "What is done about lengths that are too short, whatever compat says.",
+    "on_short": "What is done about a series shorter than an average, whatever compat says.",
+}
+
+
 def atc_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each field of `Params`; those used reach it as the mapping `params`."""
     fields = dataclasses.fields(atc.Params)
@@ -121,11 +136,11 @@ def atc_options(command: Callable[..., None]) -> Callable[..., None]:
     options = []
     for field in fields:
         flag = "--" + field.name.lower().replace("_", "-")
-        default = "skip" if field.name == "nan_policy" else field.default
+        default = _SAME.get(field.name, field.default)
         option = typer.Option(
             None,
             *([f"{flag}/--no{flag[1:]}"] if field.type == "bool" else [flag, *aliases.get(field.name, [])]),
-            help=helps.get(field.name, ""),
+            help=_OWN_HELP.get(field.name, helps.get(field.name, "")),
             show_default=str(default) if default != "" else False,
             metavar="|".join(choices[field.name]) if field.name in choices else None,
             rich_help_panel="Parameters of ATC",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._app import Code, say
+from ._app import Code, printable, say
 
 if TYPE_CHECKING:
     from warpquant.scan import ScanResult
@@ -53,10 +53,10 @@ def finish(result: ScanResult, quiet: bool) -> None:
     """Say what a scan came to, and end with the code that fits."""
     if not quiet:
         for note in result.warnings:
-            say(f"warning: {note.symbol}: {note.message}")
+            say(printable(f"warning: {note.symbol}: {note.message}"))
         say(", ".join(f"{number} {what}" for what, number in result.counts.items()))
     for failure in result.failures:
-        say(f"failed: {failure.symbol}: {failure.message}")
+        say(printable(f"failed: {failure.symbol}: {failure.message}"))
     if not result.rows:
         say("nothing could be scanned")
         raise typer.Exit(Code.FAILED)

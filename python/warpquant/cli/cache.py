@@ -16,13 +16,10 @@ cache_app = typer.Typer(no_args_is_help=True, help="Results of scans that are ke
 app.add_typer(cache_app, name="cache")
 
 
-@cache_app.command()
+@cache_app.command(epilog="Example: warpquant cache stats --format json")
 @exit_codes
 def stats(form: As = Report.TABLE, no_color: NoColor = False) -> None:
-    """Show where the cache is and what it holds.
-
-    Example: warpquant cache stats --format json
-    """
+    """Show where the cache is and what it holds."""
     found = cache.stats()
     kept = {name: found[name] for name in ("enabled", "directory", "disk_entries", "disk_bytes")}
     if form is Report.JSON:
@@ -31,17 +28,14 @@ def stats(form: As = Report.TABLE, no_color: NoColor = False) -> None:
         print_pairs(console_of(no_color), "Cache", [(name, str(value)) for name, value in kept.items()])
 
 
-@cache_app.command()
+@cache_app.command(epilog="Example: warpquant cache clear")
 @exit_codes
 def clear() -> None:
-    """Remove everything from the cache.
-
-    Example: warpquant cache clear
-    """
+    """Remove everything from the cache."""
     say(f"{count(cache.clear(), 'file')} removed")
 
 
-@cache_app.command()
+@cache_app.command(epilog="Example: warpquant cache warm bars/ --robustness Wide")
 @atc_options
 @exit_codes
 def warm(
@@ -53,10 +47,7 @@ def warm(
     min_bars: Annotated[int | None, typer.Option(min=1, help="Fewest bars of a symbol.")] = None,
     params: dict[str, Any] = {},  # noqa: B006
 ) -> None:
-    """Scan files now, so that `warpquant scan` with the same options finds the result.
-
-    Example: warpquant cache warm bars/ --robustness Wide
-    """
+    """Scan files now, so that `warpquant scan` with the same options finds the result."""
     kept = cache.warm(
         files, params, min_bars=min_bars, flips=True, symbol_col=symbol_col, time_col=time_col, price_col=price_col,
         time_format=time_format,

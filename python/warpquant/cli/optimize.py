@@ -31,6 +31,7 @@ from ._app import (
     console_of,
     exit_codes,
     print_pairs,
+    printable,
     progress_bar,
     say,
 )  # fmt: skip
@@ -141,8 +142,8 @@ def _overview(found: dict[str, Evaluation]) -> Table:
     for symbol, one in found.items():
         over = "-" if one.overfitting is None else f"{one.overfitting.probability:.2f}"
         table.add_row(
-            Text(symbol), Text(_said(one.best.varied)), *_figures(one.best.values), f"{one.deflated_sharpe:.3f}", over,
-            *_figures(one.metrics),
+            Text(printable(symbol)), Text(_said(one.best.varied)), *_figures(one.best.values),
+            f"{one.deflated_sharpe:.3f}", over, *_figures(one.metrics),
         )  # fmt: skip
     return table
 
@@ -308,7 +309,8 @@ def optimize(
         int | None, typer.Option(min=2, help="Purged k-fold in the place of walk-forward: number of folds.")
     ] = None,
     purge: Annotated[
-        int | None, typer.Option(min=0, help="Bars left out beside a test.", show_default="0; with folds the delay")
+        int | None,
+        typer.Option(min=0, help="Bars left out beside a test.", show_default="delay - 1; folds: delay"),
     ] = None,
     embargo: Annotated[
         int | None, typer.Option(min=0, help="With folds: more bars left out after one.", show_default="a hundredth")
@@ -416,7 +418,7 @@ def optimize(
         if folds is not None:
             return evaluate.purged_kfold(one, sets, folds=folds, purge=purge, embargo=embargo, **how)
         train, test = _windows(walk_forward, bars)
-        return evaluate.walk_forward(one, sets, train=train, test=test, anchored=anchored, purge=purge or 0, **how)
+        return evaluate.walk_forward(one, sets, train=train, test=test, anchored=anchored, purge=purge, **how)
 
     err = console_of(no_color, stderr=True)
     found: dict[str, Evaluation] = {}
@@ -446,12 +448,12 @@ def optimize(
                 say(f"{pictures} pictures in {plot}")
     if not quiet:
         for note in getattr(prices, "warnings", ()):
-            say(f"warning: {note.symbol}: {note.message}")
+            say(printable(f"warning: {note.symbol}: {note.message}"))
         if sets.skipped:
             say(f"{sets.skipped} combinations left out: {sets.refusals[0]}")
         say(f"{len(sets)} sets, {len(found)} evaluated, {len(failures)} failed")
     for failure in failures:
-        say(f"failed: {failure.symbol}: {failure.message}")
+        say(printable(f"failed: {failure.symbol}: {failure.message}"))
     if not found:
         say("nothing could be evaluated")
         raise typer.Exit(Code.FAILED)

@@ -20,7 +20,7 @@ from rich.text import Text
 from warpquant import atc
 from warpquant._prices import time_text
 
-from ._app import NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, progress_bar, say
+from ._app import NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, printable, progress_bar, say
 from ._input import (
     Demo,
     Device,
@@ -60,8 +60,8 @@ def _table(title: str, style: str, rows: Iterable[Row]) -> Table:
         flip = "-" if row.bars_since_flip is None else str(row.bars_since_flip)
         signals = (getattr(row, f"{family.lower()}_signal") for family in atc.FAMILIES)
         table.add_row(
-            Text(row.symbol), f"{row.price:.6g}", f"{row.average:+.3f}", f"{row.trend:+d}", f"{row.direction:+d}", flip,
-            *(f"{signal:+.2f}" for signal in signals),
+            Text(printable(row.symbol)), f"{row.price:.6g}", f"{row.average:+.3f}", f"{row.trend:+d}",
+            f"{row.direction:+d}", flip, *(f"{signal:+.2f}" for signal in signals),
         )  # fmt: skip
     return table
 
@@ -132,7 +132,7 @@ def _draw(result: ScanResult, source: Source, folder: pathlib.Path, bars: int, s
     return len(rows) + 1
 
 
-@app.command()
+@app.command(epilog="Example: warpquant scan bars/ --top 20 --checkpoint scan.jsonl --resume")
 @atc_options
 @exit_codes
 def scan(
@@ -190,8 +190,6 @@ def scan(
 
     Exit codes: 0 all well, 1 the run failed, 2 wrong usage, 3 some symbols failed, 4 device not available,
     5 out of memory, 130 interrupted.
-
-    Example: warpquant scan bars/ --top 20 --checkpoint scan.jsonl --resume
     """
     from warpquant import config, data, scanner, sources
 

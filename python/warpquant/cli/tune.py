@@ -14,7 +14,7 @@ from ._app import As, Report, app, exit_codes, print_json
 @app.command(epilog="Example: warpquant tune --device cuda:0")
 @exit_codes
 def tune(
-    device: Annotated[str, typer.Option(help="The device to measure besides the CPU.")] = "cuda",
+    device: Annotated[str, typer.Option(help="The device to measure besides the CPU: cuda or cuda:N.")] = "cuda",
     form: As = Report.TABLE,
 ) -> None:
     """Measure this machine, so that device='auto' decides by its own rates."""

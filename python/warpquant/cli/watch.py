@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, say
+from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,8 @@ def _line(change: Change) -> str:
     from warpquant._track import time_text
 
     return (
-        f"{time_text(change.time) or '-':20}  {change.symbol:10}  {change.timeframe or '-':>5}  {change.price:>12.6g}  "
+        f"{time_text(change.time) or '-':20}  {printable(change.symbol):10}  {change.timeframe or '-':>5}  "
+        f"{change.price:>12.6g}  "
         f"{change.average:>+7.3f}  {change.trend:>+5d}  {change.direction:>+3d}  {', '.join(change.changes)}"
         f"{' (again)' if change.again else ''}"
     )
@@ -83,7 +84,9 @@ class _Show:
             self._console.print(_line(change), style=style, markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(
+    epilog='Example: warpquant watch prices.csv --timeframe 1h --state watch.state --on-flip "notify-send flip"'
+)
 @atc_options
 @exit_codes
 def watch(
@@ -156,8 +159,6 @@ def watch(
 
     Exit codes: 0 all well, 1 the run failed, 2 wrong usage, 3 some lines could not be used, 4 device not available,
     5 out of memory, 130 interrupted, 143 terminated; the last two save the state.
-
-    Example: warpquant watch prices.csv --timeframe 1h --state watch.state --on-flip "notify-send flip"
     """
     from warpquant import watch as watching
 
