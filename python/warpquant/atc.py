@@ -207,7 +207,8 @@ class Params:
     compat : {'sovereign', 'pine'}, default 'sovereign'
         Bundle of the switches below.
     hma, dema_seed, lsma, kama_seed, rounding, cut, neutral, average_fill, nan_policy, length_rule, on_short : str
-        The switches, each by default as `compat` says; docs/atc.md has the table.
+        The switches, by default as `compat` says, but ``length_rule`` "raise" and ``on_short`` "neutral"; docs/atc.md
+        has the table.
 
     Raises
     ------
