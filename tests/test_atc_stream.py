@@ -113,7 +113,7 @@ sets = st.fixed_dictionaries(
         "robustness": st.sampled_from(["Narrow", "Medium", "Wide"]),
         "La": st.sampled_from([0.0, 0.02, -1.0]),
         "De": st.sampled_from([0.0, 0.03, 20.0]),
-        "cutout": st.integers(0, 60),
+        "cutout": st.integers(0, 30),  # every symbol has more bars
         "strategy_mode": st.booleans(),
         "cross_rtol": st.sampled_from([0.0, 1e-12, 1e-3]),
     },

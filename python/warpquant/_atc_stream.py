@@ -43,8 +43,9 @@ class Stream:
     """ATC of many symbols, bar by bar.
 
     A bar costs the same however many went before. The values are those of `run` for the bars so far, bit for bit. A bar
-    that a symbol does not have leaves that symbol as it is. Threads take turns; the handler of a signal that comes
-    during a call cannot use the stream.
+    that a symbol does not have leaves that symbol as it is. (`run` refuses symbols with no more bars than `cutout`, or
+    leaves them without results; a stream gives for them what it would once there are more.) Threads take turns; the
+    handler of a signal that comes during a call cannot use the stream.
 
     Parameters
     ----------
