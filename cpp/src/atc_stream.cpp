@@ -64,6 +64,10 @@ void Stream::set_state(State state) {
     state_ = std::move(state);
     return;
   }
+  if (state.empty()) {
+    state_there_ = nullptr;
+    return;
+  }
   const std::size_t bytes = state.size() * sizeof(Row);
   auto there = std::make_shared<DeviceMemory>(*device_, home_->handle(), bytes);
   device_->send(there->data(), state.data(), bytes, home_->handle());
