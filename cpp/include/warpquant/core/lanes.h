@@ -280,6 +280,7 @@ WQ_HD PackBits<W> add_mark(PackBits<W> a, PackMask<W> m, PackBits<W> mark) {
 #define WQ_NATIVE(W, prefix, FLOOR, RINT)                                       \
   WQ_HD Pack<W> max(Pack<W> a, Pack<W> b) { return prefix##_max_pd(a.v, b.v); } \
   WQ_HD Pack<W> min(Pack<W> a, Pack<W> b) { return prefix##_min_pd(a.v, b.v); } \
+  WQ_HD Pack<W> sqrt(Pack<W> a) { return prefix##_sqrt_pd(a.v); }               \
   WQ_HD Pack<W> floor(Pack<W> a) { return FLOOR; }                              \
   WQ_HD Pack<W> rint(Pack<W> a) { return RINT; }
 inline constexpr int kToFloor = 0x09, kToEven = 0x08;  // with exceptions suppressed
@@ -294,6 +295,17 @@ WQ_NATIVE(2, _mm, _mm_round_pd(a.v, kToFloor), _mm_round_pd(a.v, kToEven))
 #endif
 #undef WQ_NATIVE
 
+#if defined(__FMA__)
+#define WQ_FUSED(W, prefix) \
+  WQ_HD Pack<W> mul_add(Pack<W> a, Pack<W> b, Pack<W> c) { return prefix##_fmadd_pd(a.v, b.v, c.v); }
+#if defined(__AVX512F__)
+WQ_FUSED(8, _mm512)
+#endif
+WQ_FUSED(4, _mm256)
+WQ_FUSED(2, _mm)
+#undef WQ_FUSED
+#endif
+
 // Packs wider than a register, and machines without the intrinsics above.
 template <int W>
 WQ_HD Pack<W> max(Pack<W> a, Pack<W> b) {
@@ -302,6 +314,24 @@ WQ_HD Pack<W> max(Pack<W> a, Pack<W> b) {
 template <int W>
 WQ_HD Pack<W> min(Pack<W> a, Pack<W> b) {
   return a.v < b.v ? a.v : b.v;
+}
+template <int W>
+WQ_HD Pack<W> sqrt(Pack<W> a) {
+  for (int i = 0; i < W; ++i) a.v[i] = __builtin_sqrt(a.v[i]);
+  return a;
+}
+template <int W>
+WQ_HD Pack<W> mul_add(Pack<W> a, Pack<W> b, Pack<W> c) {
+#if defined(__FMA__)
+  for (int i = 0; i < W; ++i) a.v[i] = __builtin_fma(a.v[i], b.v[i], c.v[i]);
+  return a;
+#else
+  return a * b + c;
+#endif
+}
+template <int W>
+WQ_HD PackMask<W> is_finite(Pack<W> a) {
+  return eq(a - a, Pack<W>(0.0));
 }
 template <int W>
 WQ_HD Pack<W> floor(Pack<W> a) {
@@ -330,6 +360,27 @@ WQ_HD Pack<W> pow2(Pack<W> n) {
   using I64 = typename RawPack<W>::I64;
   return (typename Pack<W>::Raw)((I64)(n.v + (6755399441055744.0 + 1023.0)) << 52);
 }
+
+template <int W>
+WQ_HD Pack<W> split(Pack<W> x, Pack<W>& mantissa) {
+  using Raw = typename Pack<W>::Raw;
+  using I64 = typename RawPack<W>::I64;
+#if defined(__AVX512F__)
+  if constexpr (W == 8) {
+    mantissa = _mm512_getmant_pd(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero);
+    return _mm512_getexp_pd(x.v);
+  }
+#endif
+  const I64 subnormal = x.v < 0x1p-1022;
+  const I64 bits = (I64)(subnormal ? x.v * 0x1p54 : x.v);
+  mantissa = (Raw)((bits & 0xfffffffffffffLL) | 0x3ff0000000000000LL);
+  // The exponent in the low bits of 2^52.
+  const Raw exponent = (Raw)((bits >> 52) | 0x4330000000000000LL) - (0x1p52 + 1023.0);
+  return subnormal ? exponent - 54.0 : exponent;
+}
+#if defined(__AVX512F__)
+WQ_HD Pack<8> scale(Pack<8> y, Pack<8> n) { return _mm512_scalef_pd(y.v, n.v); }
+#endif
 
 /// Exchange rows and columns of a W x W block held in W packs.
 template <int W>

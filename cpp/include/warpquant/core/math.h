@@ -30,6 +30,7 @@ namespace wq::inline WQ_LEVEL {
   WQ_HD R min(R a, R b) { return a < b ? a : b; }               \
   WQ_HD R abs(R a) { return std::fabs(a); }                     \
   WQ_HD R floor(R a) { return std::floor(a); }                  \
+  WQ_HD R sqrt(R a) { return std::sqrt(a); }                    \
   /* Nearest integer, ties to even. */                          \
   WQ_HD R rint(R a) { return std::rint(a); }
 WQ_OF_ONE_NUMBER(double)
@@ -42,6 +43,15 @@ WQ_HD bool negate(bool a) { return !a; }
 WQ_HD bool but_not(bool a, bool b) { return a && !b; }
 WQ_HD bool any(bool a) { return a; }
 WQ_HD bool all(bool a) { return a; }
+
+#if defined(__FMA__) || defined(__CUDA_ARCH__)
+inline constexpr bool kFused = true;
+#else
+inline constexpr bool kFused = false;
+#endif
+
+/// a * b + c, rounded once where the machine can (`kFused`): for functions that promise a bound, not bits.
+WQ_HD double mul_add(double a, double b, double c) { return kFused ? __builtin_fma(a, b, c) : a * b + c; }
 
 /// The smallest number greater than `a` (`a` finite).
 WQ_HD double next_up(double a) {
@@ -58,6 +68,22 @@ WQ_HD double pow2(double n) {
   // 1.5 * 2^52 moves the integer into the low bits.
   const auto bits = __builtin_bit_cast(std::int64_t, n + (6755399441055744.0 + 1023.0));
   return __builtin_bit_cast(double, bits << 52);
+}
+
+/// y * 2^n for an integer n of a magnitude up to 2000; results that are subnormal may be rounded twice.
+template <class V>
+WQ_HD V scale(V y, V n) {
+  // Two factors, because 2^n alone leaves the range of a double at both ends.
+  const V half = floor(n * V(0.5));
+  return y * pow2(half) * pow2(n - half);
+}
+
+/// x = mantissa * 2^exponent with a mantissa in [1, 2), for finite x > 0.
+WQ_HD double split(double x, double& mantissa) {
+  const bool subnormal = x < 0x1p-1022;
+  const auto bits = __builtin_bit_cast(std::int64_t, subnormal ? x * 0x1p54 : x);
+  mantissa = __builtin_bit_cast(double, (bits & 0xfffffffffffffLL) | 0x3ff0000000000000LL);
+  return static_cast<double>((bits >> 52) - (subnormal ? 1023 + 54 : 1023));
 }
 
 /// e^x, below 1 ulp, from additions and multiplications alone: the same bits on every machine, which the C library
@@ -84,9 +110,7 @@ WQ_HD V exp(V x) {
   for (const double c : taylor) p = p * r + V(c);
   const V tail = (hi - r) - lo;  // what r lost to rounding
   const V y = V(1.0) + (r + (r * r * p + tail));
-  // Two factors, because 2^n alone leaves the range of a double at both ends.
-  const V half = floor(n * V(0.5));
-  const V value = y * pow2(half) * pow2(n - half);
+  const V value = scale(y, n);
   return select(gt(x, V(709.782712893384)), V(HUGE_VAL), select(lt(x, V(-745.2)), V(0.0), value));
 }
 

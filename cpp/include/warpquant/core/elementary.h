@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/core/math.h"
+
+/// Functions that promise an error bound rather than bits: they fuse multiplications and additions where the machine
+/// can, so levels may differ in the last place. Coefficients: Chebyshev interpolation, computed with 60 digits
+/// (docs/numerics.md).
+namespace wq::inline WQ_LEVEL {
+
+/// coefficients[0] + coefficients[1] * x + ...
+template <class V, int N>
+WQ_HD V polynomial(V x, const double (&coefficients)[N]) {
+  V p(coefficients[N - 1]);
+  WQ_UNROLL(32)
+  for (int k = N - 2; k >= 0; --k) p = mul_add(p, x, V(coefficients[k]));
+  return p;
+}
+
+/// What rounding took from `product` = a * b.
+template <class V>
+WQ_HD V product_error(V a, V b, V product) {
+  if constexpr (kFused) {
+    return mul_add(a, b, V(0.0) - product);
+  } else {
+    // Veltkamp's splitting, Dekker's product (1971); for magnitudes below 2^970.
+    const V c(0x1p27 + 1.0);
+    const V a_high = a * c - (a * c - a), a_low = a - a_high;
+    const V b_high = b * c - (b * c - b), b_low = b - b_high;
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+  }
+}
+
+/// e^(x + low), where `low` is what x lost to rounding: below 1 ulp, subnormal results included.
+template <class V>
+WQ_HD V exp_of(V x, V low = V(0.0)) {
+  const V inside = max(min(x, V(720.0)), V(-760.0));  // a NaN stays one
+  const V n = rint(inside * V(1.4426950408889634074));
+  // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
+  V r = mul_add(n, V(-6.93147180369123816490e-01), inside);
+  r = mul_add(n, V(-1.90821492927058770002e-10), r) + low;
+  constexpr double kTail[] = {0.5000000000000001,     0.16666666666666669,    0.04166666666662399,
+                              0.008333333333330051,   0.0013888888917281794,  0.00019841269863105968,
+                              2.480152119021773e-05,  2.7557268378684192e-06, 2.7620138719733994e-07,
+                              2.5100424157005067e-08};
+  const V y = V(1.0) + mul_add(r * r, polynomial(r, kTail), r);
+  return select(is_nan(x), x, scale(y, n));
+}
+
+/// ln(a / b) for finite a, b > 0, to 2 ulp of itself also where the two are almost equal.
+template <class V>
+WQ_HD V log_ratio(V a, V b) {
+  V a_part, b_part;
+  V n = split(a, a_part) - split(b, b_part);
+  const auto high = gt(a_part, b_part * V(1.4142135623730951)), low = lt(a_part, b_part * V(0.7071067811865476));
+  n = select(high, n + V(1.0), select(low, n - V(1.0), n));
+  a_part = a_part * select(high, V(0.5), select(low, V(2.0), V(1.0)));
+  // a_part - b_part is exact: the two are within a factor of two.
+  const V s = (a_part - b_part) / (a_part + b_part), u = s * s;
+  constexpr double kTail[] = {0.3333333333333335,  0.19999999999949722, 0.14285714313001635, 0.11111105565129939,
+                              0.09091444727837474, 0.07665855309105386, 0.07308292712444311};
+  const V twice = s + s;
+  const V tail = mul_add(twice * u, polynomial(u, kTail), n * V(1.90821492927058770002e-10));
+  return mul_add(n, V(6.93147180369123816490e-01), twice + tail);
+}
+
+/// ln(x) for finite x > 0.
+template <class V>
+WQ_HD V log_of(V x) {
+  return log_ratio(x, V(1.0));
+}
+
+}  // namespace wq::inline WQ_LEVEL
