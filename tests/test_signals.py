@@ -283,7 +283,6 @@ FINE = np.ones(5)
         (lambda: atc.run(FINE, exact=0), warpquant.ParameterError, "exact"),
         (lambda: equity.curve(FINE, FINE, exact=1), warpquant.ParameterError, "exact"),
     ],
-    ids=str,
 )
 def test_errors_name_the_argument(call, error, match):
     with pytest.raises(error, match=match):

@@ -69,8 +69,14 @@ std::shared_ptr<double[]> widen(const Borrowed& a, const std::string& name) {
 class Resolver {
  public:
   Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64, bool or_device = false,
-           const StreamRule& rule = {})
-      : object_(object), name_(name), writable_(writable), wanted_(wanted), or_device_(or_device), rule_(rule) {}
+           const StreamRule& rule = {}, bool keep_int8 = false)
+      : object_(object),
+        name_(name),
+        writable_(writable),
+        wanted_(wanted),
+        or_device_(or_device),
+        rule_(rule),
+        keep_int8_(keep_int8) {}
 
   Borrowed resolve() {
     if (py::isinstance<DeviceArray>(object_)) {
@@ -134,6 +140,10 @@ class Resolver {
     if (std::strchr("@=<>!", format[0]) != nullptr) format.erase(0, 1);
     if (format.size() == 1 && foreign_order)
       throw DTypeError(name_ + ": values are big-endian; convert them first, for example with .astype('=f8')");
+    if (keep_int8_ && (format == "?" || format == "b")) {
+      result_.type = DType::i8;
+      return;
+    }
     if (format == "?") refuse_dtype(name_, "bool");
     if (format == "e") refuse_dtype(name_, "float16");
     if (format == "Zf" || format == "Zd" || format == "Zg") refuse_dtype(name_, "complex");
@@ -361,6 +371,11 @@ class Resolver {
       return set_float(bytes);
     case dlpack::kInt:
     case dlpack::kUInt:
+      if (keep_int8_ && t.dtype.code == dlpack::kInt && t.dtype.bits == 8) {
+        set_strides();
+        result_.type = DType::i8;
+        return;
+      }
       if (t.dtype.bits != 8 && t.dtype.bits != 16 && t.dtype.bits != 32 && t.dtype.bits != 64)
         refuse_dtype(name_, std::to_string(t.dtype.bits) + "-bit integer");
       set_strides();
@@ -372,7 +387,10 @@ class Resolver {
     case dlpack::kComplex:
       refuse_dtype(name_, "complex" + std::to_string(t.dtype.bits));
     case dlpack::kBool:
-      refuse_dtype(name_, "bool");
+      if (!keep_int8_) refuse_dtype(name_, "bool");
+      set_strides();
+      result_.type = DType::i8;
+      return;
     default:
       refuse_dtype(name_,
                    std::to_string(t.dtype.bits) + "-bit (DLPack type code " + std::to_string(t.dtype.code) + ")");
@@ -424,6 +442,7 @@ class Resolver {
   const DType wanted_;  // of memory to write to
   const bool or_device_;
   const StreamRule rule_;
+  const bool keep_int8_;
   Borrowed result_;
 };
 
@@ -451,8 +470,9 @@ void refuse_captured(const Device& device, Handle stream) {
 
 // ------------------------------------------------------------------------------------------------ Borrowed
 
-Borrowed Borrowed::input(py::handle object, const std::string& name, bool or_device, const StreamRule& rule) {
-  return Resolver(object, name, false, DType::f64, or_device, rule).resolve();
+Borrowed Borrowed::input(py::handle object, const std::string& name, bool or_device, const StreamRule& rule,
+                         bool keep_int8) {
+  return Resolver(object, name, false, DType::f64, or_device, rule, keep_int8).resolve();
 }
 
 std::shared_ptr<const void> Borrowed::hold() const {

@@ -11,5 +11,6 @@ PYBIND11_MODULE(_core, m) {
   wq::register_equity(m);
   wq::register_atc(m);
   wq::register_signals(m);
+  wq::register_rows(m);
   wq::register_backtest(m);
 }

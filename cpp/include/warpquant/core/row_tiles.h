@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/core/lanes.h"
+#include "warpquant/core/row_ops.h"
+
+/// Operations on tiles of rows, a pack of rows at a time.
+namespace wq::rows::inline WQ_LEVEL {
+
+/// W rows of a tile. `kSet`: the results that are wanted, as far as that is known; 0: it is not.
+template <std::uint32_t kSet>
+struct TileRow {
+  const Tile& tile;
+  int first;
+
+  template <class V>
+  WQ_HD V in(int k) const {
+    return V::load(tile.in[k] + first);
+  }
+  WQ_HD double parameter(int k) const { return tile.parameters[k]; }
+  WQ_HD bool wants(int k) const { return kSet != 0 ? (kSet >> k & 1) != 0 : tile.out[k] != nullptr; }
+  template <class V>
+  WQ_HD void put(int k, V value) const {
+    if (wants(k)) value.store(tile.out[k] + first);
+  }
+};
+
+template <class Op, std::uint32_t kSet>
+void tile_kernel(const Tile& tile) {
+  for (int i = 0; i < tile.rows; i += kLanes) Op::template row<Pack<kLanes>>(TileRow<kSet>{tile, i});
+}
+
+template <class Op, int k = 0>
+TileKernel kernel_of(std::uint32_t wanted) {
+  if constexpr (requires { Op::kSets; }) {
+    if constexpr (k < static_cast<int>(sizeof Op::kSets / sizeof Op::kSets[0])) {
+      if (wanted == Op::kSets[k]) return tile_kernel<Op, Op::kSets[k]>;
+      return kernel_of<Op, k + 1>(wanted);
+    }
+  }
+  return tile_kernel<Op, 0>;
+}
+
+/// The group of the operations of a `List`.
+template <class Ops>
+constexpr Group group_of() {
+  return {Ops::kCount,
+          [](int index) {
+            Info info{};
+            Ops::at(index, [&](auto op) { info = op.kInfo; });
+            return info;
+          },
+          [](int index, std::uint32_t wanted) {
+            TileKernel kernel = nullptr;
+            Ops::at(index, [&]<class Op>(Op) { kernel = kernel_of<Op>(wanted); });
+            return kernel;
+          }};
+}
+
+}  // namespace wq::rows::inline WQ_LEVEL

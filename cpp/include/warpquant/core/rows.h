@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "warpquant/core/series.h"
+
+/// Functions of rows: each row of the results depends on that row of the arguments alone, as an option's price does on
+/// spot, strike, ... . Arguments are broadcast as NumPy does, without being materialised.
+namespace wq::rows {
+
+inline constexpr int kMostInputs = 20, kMostOutputs = 24, kMostParameters = 8, kMostDims = 8;
+
+/// Rows that are computed at a time: a tile of every argument and result stays in the first-level cache.
+inline constexpr int kTile = 128;
+
+/// The shape of the results, outermost dimension first; neighbours that every column crosses alike are merged.
+struct Frame {
+  int dims = 0;
+  std::int64_t extents[kMostDims] = {};
+  std::int64_t rows = 1;
+};
+
+/// An argument, or a result, which is written to. Strides are in bytes, 0 where it is broadcast.
+struct Column {
+  std::byte* data = nullptr;  // of a result: null if it is not wanted
+  DType type = DType::f64;
+  std::int64_t strides[kMostDims] = {};
+
+  /// Where a row is.
+  WQ_HD std::byte* at(const Frame& frame, std::int64_t row) const {
+    if (frame.dims == 1) return data + row * strides[0];
+    std::byte* p = data;
+    for (int d = frame.dims - 1; d >= 0; --d) {
+      p += row % frame.extents[d] * strides[d];
+      row /= frame.extents[d];
+    }
+    return p;
+  }
+};
+
+/// A call: operation `index` of a group, and what it is about.
+struct Job {
+  int index;
+  int inputs, outputs;
+  Frame frame;
+  Column in[kMostInputs], out[kMostOutputs];
+  double parameters[kMostParameters];  // the same for every row
+
+  WQ_HD std::uint32_t wanted() const {
+    std::uint32_t bits = 0;
+    for (int k = 0; k < outputs; ++k)
+      if (out[k].data != nullptr) bits |= 1u << k;
+    return bits;
+  }
+};
+
+/// A tile: `rows` numbers of each argument, which is rounded up to whole packs, and room for as many of each result.
+struct Tile {
+  const double* in[kMostInputs];
+  double* out[kMostOutputs];  // null: not wanted
+  const double* parameters;
+  int rows;
+};
+
+using TileKernel = void (*)(const Tile&);
+
+/// What an operation says about itself; names are separated by spaces.
+struct Info {
+  const char* name;
+  const char* inputs;
+  const char* outputs;
+  int nanoseconds;  // that a row takes, about: how much work to give a thread
+};
+
+/// Operations of one instruction level.
+struct Group {
+  int count;
+  Info (*info)(int index);
+  TileKernel (*kernel)(int index, std::uint32_t wanted);
+};
+
+struct Kernels {
+  /// Rows [from, to).
+  void (*run)(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to);
+};
+
+}  // namespace wq::rows

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/core/normal.h"
+#include "warpquant/core/row_ops.h"
+
+/// European options: prices and their derivatives in closed form. Names and signs as in docs/options.md: plain partial
+/// derivatives, those in time by calendar time.
+namespace wq::options::inline WQ_LEVEL {
+
+enum Output : int {
+  kPrice,
+  kDelta,
+  kVega,
+  kTheta,
+  kRho,
+  kEpsilon,
+  kLambda,
+  kDualDelta,
+  kGamma,
+  kDualGamma,
+  kVanna,
+  kVolga,
+  kVera,
+  kCharm,
+  kVeta,
+  kSpeed,
+  kZomma,
+  kColor,
+  kUltima,
+  kOutputs
+};
+inline constexpr const char* kOutputNames =
+    "price delta vega theta rho epsilon lambda_ dual_delta gamma dual_gamma vanna volga vera charm veta speed zomma "
+    "color ultima";
+
+inline constexpr std::uint32_t bit(Output k) { return 1u << k; }
+inline constexpr std::uint32_t kPriceOnly = bit(kPrice);
+inline constexpr std::uint32_t kUsualGreeks =
+    bit(kPrice) | bit(kDelta) | bit(kGamma) | bit(kVega) | bit(kTheta) | bit(kRho);
+inline constexpr std::uint32_t kAllGreeks = (1u << kOutputs) - 1;
+
+inline constexpr double kInfinity = __builtin_inf();
+
+/// Whether a flag says call: 1; put is -1 or 0. What is neither makes `known` false.
+template <class V, class M>
+WQ_HD V sign_of(V flag, M& known) {
+  known = either(eq(flag, V(1.0)), either(eq(flag, V(-1.0)), eq(flag, V(0.0))));
+  return select(gt(flag, V(0.0)), V(1.0), V(-1.0));
+}
+
+/// An option of the Black-Scholes family in the parts that all results are made of: b = r - q is the cost of carry.
+template <class V>
+struct Black {
+  V spot, strike, expiry, rate, dividend, vol, sign;
+  V root, inverse_v;         // sqrt(T), 1 / (sigma sqrt(T))
+  V spot_now, strike_now;    // S e^(-qT), K e^(-rT)
+  V carry_factor, discount;  // e^(-qT), e^(-rT)
+  V log_moneyness;           // ln(F / K)
+  V d1, d2;
+  V density;       // phi(d1)
+  V m1, m2;        // Mills ratios of |d1|, |d2|
+  V spot_density;  // S e^(-qT) phi(d1) = K e^(-rT) phi(d2)
+
+  /// `kForward`: the spot is a forward price, and `dividend` is not looked at.
+  template <bool kForward>
+  WQ_HD static Black of(V spot, V strike, V expiry, V rate, V dividend, V vol, V sign) {
+    Black o{spot, strike, expiry, rate, kForward ? rate : dividend, vol, sign, {}, {}, {}, {}, {}, {}, {}, {}, {},
+            {},   {},     {},     {}};
+    o.root = sqrt(expiry);
+    const V v = vol * o.root;
+    o.inverse_v = V(1.0) / v;
+    o.discount = exp_of(V(0.0) - rate * expiry);
+    o.carry_factor = kForward ? o.discount : exp_of(V(0.0) - dividend * expiry);
+    o.spot_now = spot * o.carry_factor;
+    o.strike_now = strike * o.discount;
+    const V log = log_ratio(spot, strike);
+    o.log_moneyness = kForward ? log : mul_add(rate - dividend, expiry, log);
+    const V h = o.log_moneyness * o.inverse_v, half = V(0.5) * v;
+    // Far out everything is 0; nearer infinity products with 0 would have no value.
+    o.d1 = max(min(h + half, V(1e8)), V(-1e8));
+    o.d2 = max(min(h - half, V(1e8)), V(-1e8));
+    o.density = normal_density(o.d1);
+    o.spot_density = o.spot_now * o.density;
+    mills(abs(o.d1), abs(o.d2), o.m1, o.m2);
+    return o;
+  }
+
+  /// N(sign * d) * value, where tail = N(-|d|) * value.
+  WQ_HD V share(V d, V value, V tail) const { return select(gt(sign * d, V(0.0)), value - tail, tail); }
+  /// N(sign * d1) times S e^(-qT), and times e^(-qT); N(sign * d2) times K e^(-rT).
+  WQ_HD V spot_share() const { return share(d1, spot_now, spot_density * m1); }
+  WQ_HD V carry_share() const { return share(d1, carry_factor, carry_factor * density * m1); }
+  WQ_HD V strike_share() const { return share(d2, strike_now, spot_density * m2); }
+
+  /// Where d1 and d2 have one sign: the price of the side that is out of the money needs no difference of two
+  /// products of different exponentials there.
+  WQ_HD auto same_tail() const { return gt(d1 * d2, V(0.0)); }
+
+  /// The price of whichever of call and put is out of the money.
+  WQ_HD V outer_price() const {
+    const V near = select(gt(log_moneyness, V(0.0)), strike_now, spot_now) - spot_density * (m1 + m2);
+    return select(same_tail(), spot_density * abs(m1 - m2), near);
+  }
+  WQ_HD V price() const {
+    const V outer = max(outer_price(), V(0.0));
+    return select(gt(sign * log_moneyness, V(0.0)), outer + sign * (spot_now - strike_now), outer);
+  }
+};
+
+/// What the limit gives where sigma sqrt(T), S or K are 0 or infinite; NaN for arguments without a meaning. One row at
+/// a time: such rows are few. `kForward` as above.
+template <bool kForward, class Put>
+WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double rate, double dividend, double vol,
+                             double sign, Put put) {
+  const double nan = __builtin_nan("");
+  for (int k = 0; k < kOutputs; ++k) put(k, nan);
+  const bool invalid = !(spot >= 0 && strike >= 0 && expiry >= 0 && vol >= 0) || !is_finite(rate) ||
+                       !(kForward || is_finite(dividend)) || sign == 0 || spot == kInfinity || strike == kInfinity;
+  if (invalid) return;
+  const double q = kForward ? rate : dividend;
+  if (spot == 0 && strike == 0) return put(kPrice, 0.0);
+  // Products with 0 are 0: T may be infinite.
+  const double discount = rate == 0 ? 1.0 : exp_of(-rate * expiry), carry = q == 0 ? 1.0 : exp_of(-q * expiry);
+  const double spot_now = spot * carry, strike_now = strike * discount;
+  double in_money;  // the share of the intrinsic value that the option is worth: 1 or 0, at the forward 1/2
+  bool at_forward = false;
+  if (spot == 0 || strike == 0) {
+    in_money = (spot == 0) == (sign < 0) ? 1.0 : 0.0;
+  } else if (vol == kInfinity && expiry > 0) {
+    // d1 = inf, d2 = -inf: a call is worth the spot, a put the strike.
+    if (expiry == kInfinity && (is_nan(spot_now) || is_nan(strike_now))) return;
+    put(kPrice, sign > 0 ? spot_now : strike_now);
+    put(kDelta, sign > 0 ? carry : 0.0);
+    put(kDualDelta, sign > 0 ? 0.0 : discount);
+    put(kVega, 0.0);
+    put(kGamma, 0.0);
+    put(kDualGamma, 0.0);
+    if (expiry == kInfinity) return;
+    put(kTheta, sign > 0 ? q * spot_now : rate * strike_now);
+    put(kRho, kForward ? (sign > 0 ? -expiry * spot_now : -expiry * strike_now) : sign > 0 ? 0.0 : -expiry * strike_now);
+    if (!kForward) put(kEpsilon, sign > 0 ? -expiry * spot_now : 0.0);
+    put(kLambda, sign > 0 ? 1.0 : 0.0);
+    return;
+  } else if (expiry == kInfinity) {
+    // The limit of the price, where it exists; derivatives are left out.
+    const double call = q > 0 ? 0.0 : q == 0 && (rate > 0 || vol > 0) ? spot : nan;
+    const double parity = (q > 0 ? 0.0 : q == 0 ? spot : nan) - (rate > 0 ? 0.0 : rate == 0 ? strike : nan);
+    const double bounded = rate >= 0 && q >= 0 ? call : nan;
+    if (kForward && rate == 0) return put(kPrice, vol > 0 ? (sign > 0 ? spot : strike) : nan);
+    return put(kPrice, sign > 0 ? bounded : bounded - parity);
+  } else if (vol * sqrt(expiry) == 0 || vol == 0 || expiry == 0) {
+    const double log = kForward ? log_ratio(spot, strike) : mul_add(rate - q, expiry, log_ratio(spot, strike));
+    at_forward = log == 0;
+    in_money = at_forward ? 0.5 : sign * log > 0 ? 1.0 : 0.0;
+  } else {
+    return;
+  }
+  const bool half = at_forward;
+  const double intrinsic = sign * (spot_now - strike_now);
+  const double price = half ? 0.0 : in_money * (spot == 0 || strike == 0 ? abs(intrinsic) : intrinsic);
+  const double zero_or_nan = half ? nan : 0.0;
+  for (int k = kVanna; k < kOutputs; ++k) put(k, zero_or_nan);
+  put(kPrice, price);
+  put(kDelta, in_money * sign * carry + 0.0);
+  put(kDualDelta, in_money * -sign * discount + 0.0);
+  put(kVega, half ? spot_now * sqrt(expiry) * kInvSqrtTwoPi : 0.0);
+  put(kGamma, half ? kInfinity : 0.0);
+  put(kDualGamma, half ? kInfinity : 0.0);
+  const double slope = in_money * sign * (q * spot_now - rate * strike_now) + 0.0;
+  put(kTheta, half && expiry == 0 && vol > 0 ? -kInfinity : slope);
+  put(kRho, kForward ? -expiry * price + 0.0 : in_money * sign * strike_now * expiry + 0.0);
+  put(kEpsilon, kForward ? nan : in_money * -sign * spot_now * expiry + 0.0);
+  if (kForward && !half) put(kVera, -expiry * 0.0 + 0.0);
+  put(kLambda, price > 0 ? spot * (in_money * sign * carry) / price : nan);
+}
+
+/// Puts a result of one lane of a pack, or of the one number there is.
+template <class V, class Row>
+struct LanePut {
+  const Row& row;
+  V* results;
+  int lane;
+  WQ_HD void operator()(int k, double value) const { set(results[k], value); }
+  template <class P>
+  WQ_HD void set(P& pack, double value) const {
+    pack.v[lane] = value;
+  }
+  WQ_HD void set(double& number, double value) const { number = value; }
+};
+
+WQ_HD double lane_of(double x, int) { return x; }
+WQ_HD int lanes_of(double) { return 1; }
+#if !defined(__CUDACC__)
+template <class P>
+WQ_HD double lane_of(P x, int lane) {
+  return x.v[lane];
+}
+template <class P>
+WQ_HD int lanes_of(P x) {
+  return static_cast<int>(sizeof x / sizeof(double));
+}
+WQ_HD bool lane(bool m, int) { return m; }
+#endif
+
+enum class Model { bsm, black76 };
+
+/// Black-Scholes-Merton (spot, dividend yield), Black 1976 (forward).
+template <Model kModel>
+struct BlackGreeks {
+  static constexpr bool kForward = kModel == Model::black76;
+  static constexpr rows::Info kInfo = {kForward ? "black76" : "bsm",
+                                       "spot strike expiry rate dividend vol is_call shift", kOutputNames, 6};
+  static constexpr std::uint32_t kSets[] = {kPriceOnly, kUsualGreeks, kAllGreeks};
+
+  template <class V, class Row>
+  WQ_HD static void row(const Row& r) {
+    auto known = eq(V(0.0), V(0.0));
+    const V sign = sign_of(r.template in<V>(6), known);
+    const V shift = r.template in<V>(7);
+    const auto o = Black<V>::template of<kForward>(r.template in<V>(0) + shift, r.template in<V>(1) + shift,
+                                                   r.template in<V>(2), r.template in<V>(3), r.template in<V>(4),
+                                                   r.template in<V>(5), sign);
+    const V v = o.vol * o.root;
+    const auto positive = both(both(gt(o.spot, V(0.0)), gt(o.strike, V(0.0))), gt(v, V(0.0)));
+    const auto finite = is_finite(((o.spot + o.strike) + (o.rate + o.dividend)) + v);
+    const auto ordinary = both(both(positive, finite), known);
+    if (all(ordinary)) return greeks<V>(o, [&](int k) { return r.wants(k); }, [&](int k, V x) { r.put(k, x); });
+    // The few rows at the border of the domain are done one by one.
+    V results[kOutputs];
+    greeks<V>(o, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
+    for (int j = 0; j < lanes_of(sign); ++j) {
+      if (lane(ordinary, j)) continue;
+      black_limits<kForward>(lane_of(o.spot, j), lane_of(o.strike, j), lane_of(o.expiry, j), lane_of(o.rate, j),
+                             lane_of(o.dividend, j), lane_of(o.vol, j), lane(known, j) ? lane_of(sign, j) : 0.0,
+                             LanePut<V, Row>{r, results, j});
+    }
+    for (int k = 0; k < kOutputs; ++k) r.put(k, results[k]);
+  }
+
+ private:
+  template <class V, class Wants, class Put>
+  WQ_HD static void greeks(const Black<V>& o, Wants wants, Put put) {
+    const V one(1.0), half(0.5), price = o.price();
+    const V b = o.rate - o.dividend, v = o.vol * o.root;
+    const V vega = o.spot_density * o.root;
+    const V spot_share = o.spot_share(), strike_share = o.strike_share();
+    if (wants(kPrice)) put(kPrice, price);
+    if (wants(kDelta)) put(kDelta, o.sign * o.carry_share());
+    if (wants(kVega)) put(kVega, vega);
+    if (wants(kTheta)) {
+      const V decay = half * (o.spot_density * (o.vol * o.vol * o.inverse_v));
+      put(kTheta, kForward ? mul_add(o.rate, price, V(0.0) - decay)
+                           : mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share),
+                                     V(0.0) - decay));
+    }
+    if (wants(kRho)) put(kRho, kForward ? V(0.0) - o.expiry * price : o.sign * o.expiry * strike_share);
+    if (wants(kEpsilon)) put(kEpsilon, kForward ? V(__builtin_nan("")) : V(0.0) - o.sign * o.expiry * spot_share);
+    if (wants(kLambda)) {
+      // Out of the money the densities cancel, and the ratio lives on where the price is too small for a double.
+      const V far = abs(o.d1), ratio = o.m1 / abs(o.m1 - o.m2), limit = abs(o.d2) * o.inverse_v;
+      const V tail = select(gt(far, V(1e5)), limit, ratio);
+      const auto outside = both(o.same_tail(), le(o.sign * o.log_moneyness, V(0.0)));
+      put(kLambda, o.sign * select(outside, tail, spot_share / price));
+    }
+    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * (strike_share / o.strike));
+    const V by_spot = one / o.spot, by_vol = one / o.vol;
+    const V slope = o.carry_factor * o.density;  // e^(-qT) phi(d1)
+    const V gamma = slope * o.inverse_v * by_spot, d12 = o.d1 * o.d2;
+    if (wants(kGamma)) put(kGamma, gamma);
+    if (wants(kDualGamma)) {
+      const V by_strike = one / o.strike;
+      put(kDualGamma, o.spot_density * by_strike * o.inverse_v * by_strike);
+    }
+    if (wants(kVanna)) put(kVanna, V(0.0) - slope * o.d2 * by_vol);
+    if (wants(kVolga)) put(kVolga, vega * d12 * by_vol);
+    if (wants(kVera))
+      put(kVera, kForward ? V(0.0) - o.expiry * vega : V(0.0) - o.expiry * o.spot_density * o.d1 * by_vol);
+    if (wants(kCharm) || wants(kVeta) || wants(kColor)) {
+      const V by_expiry = half / o.expiry, drift = b * o.inverse_v;  // 1 / (2 T)
+      const auto there = gt(slope, V(0.0));
+      const V path = mul_add(drift, o.d1, o.dividend);  // q + b d1 / v
+      if (wants(kCharm)) {
+        const V spread = keep_if(there, slope * mul_add(o.d2, by_expiry, V(0.0) - drift));
+        put(kCharm, mul_add(o.sign * o.dividend, o.carry_share(), spread));
+      }
+      if (wants(kVeta)) put(kVeta, keep_if(there, vega * mul_add(V(0.0) - (one + d12), by_expiry, path)));
+      if (wants(kColor)) put(kColor, keep_if(there, gamma * mul_add(one - d12, by_expiry, path)));
+    }
+    if (wants(kSpeed)) put(kSpeed, V(0.0) - gamma * by_spot * mul_add(o.d1, o.inverse_v, one));
+    if (wants(kZomma)) put(kZomma, gamma * (d12 - one) * by_vol);
+    if (wants(kUltima)) {
+      const V sum = mul_add(d12, one - d12, mul_add(o.d1, o.d1, o.d2 * o.d2));
+      put(kUltima, V(0.0) - vega * by_vol * by_vol * sum);
+    }
+    (void)v;
+  }
+};
+
+using Vanilla = rows::List<BlackGreeks<Model::bsm>, BlackGreeks<Model::black76>>;
+
+}  // namespace wq::options::inline WQ_LEVEL

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/core/rows.h"
+
+#include <cstring>
+
+#include "warpquant/core/lane_io.h"
+
+/// Rows from the caller's memory to tiles, and back.
+namespace wq::rows::inline WQ_LEVEL {
+namespace {
+
+constexpr int W = kLanes;
+
+/// Call visit(place, stride, rows, done) for runs of rows that are evenly spaced.
+template <class Visit>
+void each_run(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, Visit visit) {
+  const int inner = frame.dims - 1;
+  const std::int64_t extent = inner < 0 ? 1 : frame.extents[inner], stride = inner < 0 ? 0 : column.strides[inner];
+  for (std::int64_t done = 0; done < count;) {
+    const std::int64_t left = extent - (from + done) % extent, rows = left < count - done ? left : count - done;
+    visit(column.at(frame, from + done), stride, rows, done);
+    done += rows;
+  }
+}
+
+template <class T>
+void gather(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, double* tile) {
+  each_run(column, frame, from, count, [&](const std::byte* p, std::int64_t stride, std::int64_t rows,
+                                           std::int64_t done) {
+    double* const to = tile + done;
+    std::int64_t i = 0;
+    if (stride == 0) {
+      const double value = load_value<T>(p);
+      for (; i < rows; ++i) to[i] = value;
+    } else if (stride == sizeof(T)) {
+      for (; i + W <= rows; i += W) load_values<T, W>(p + i * stride).store(to + i);
+    }
+    for (; i < rows; ++i) to[i] = load_value<T>(p + i * stride);
+  });
+}
+
+void gather(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, double* tile) {
+  switch (column.type) {
+  case DType::f64:
+    return gather<double>(column, frame, from, count, tile);
+  case DType::f32:
+    return gather<float>(column, frame, from, count, tile);
+  case DType::i8:
+    return gather<std::int8_t>(column, frame, from, count, tile);
+  }
+}
+
+/// `past`: past the cache.
+template <class T>
+void scatter(const double* tile, const Column& column, const Frame& frame, std::int64_t from, std::int64_t count,
+             bool past) {
+  each_run(column, frame, from, count, [&](std::byte* p, std::int64_t stride, std::int64_t rows, std::int64_t done) {
+    const double* const values = tile + done;
+    std::int64_t i = 0;
+    if (stride == sizeof(T)) {
+      if constexpr (std::is_same_v<T, double>) {
+        auto* const to = reinterpret_cast<double*>(p);
+        if (past) {
+          // Whole lines of the cache only.
+          for (; i < rows && reinterpret_cast<std::uintptr_t>(to + i) % (W * sizeof(double)) != 0; ++i)
+            to[i] = values[i];
+          for (; i + W <= rows; i += W) Pack<W>::load(values + i).stream(to + i);
+        }
+        std::memcpy(to + i, values + i, static_cast<std::size_t>(rows - i) * sizeof(double));
+        return;
+      }
+      for (; i + W <= rows; i += W) store_values<T, W>(p + i * stride, Pack<W>::load(values + i));
+    }
+    for (; i < rows; ++i) {
+      const auto value = static_cast<T>(values[i]);
+      std::memcpy(p + i * stride, &value, sizeof value);
+    }
+  });
+}
+
+void scatter(const double* tile, const Column& column, const Frame& frame, std::int64_t from, std::int64_t count,
+             bool past) {
+  switch (column.type) {
+  case DType::f64:
+    return scatter<double>(tile, column, frame, from, count, past);
+  case DType::f32:
+    return scatter<float>(tile, column, frame, from, count, past);
+  case DType::i8:
+    return scatter<std::int8_t>(tile, column, frame, from, count, past);
+  }
+}
+
+bool same_for_all(const Column& column, const Frame& frame) {
+  for (int d = 0; d < frame.dims; ++d)
+    if (column.strides[d] != 0) return false;
+  return true;
+}
+
+void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to) {
+  alignas(64) double in[kMostInputs][kTile], out[kMostOutputs][kTile];
+  const Frame& frame = job.frame;
+  const bool compact = frame.dims == 1;
+  std::int64_t bytes = 0;
+  Tile tile{};
+  tile.parameters = job.parameters;
+  bool direct[kMostInputs];
+  for (int k = 0; k < job.inputs; ++k) {
+    const Column& column = job.in[k];
+    bytes += item_size(column.type);
+    direct[k] = compact && column.type == DType::f64 && column.strides[0] == sizeof(double) &&
+                reinterpret_cast<std::uintptr_t>(column.data) % alignof(double) == 0;
+    tile.in[k] = in[k];
+    if (same_for_all(column, frame)) {
+      gather(column, frame, 0, 1, in[k]);
+      for (int i = 1; i < kTile; ++i) in[k][i] = in[k][0];
+    }
+  }
+  for (int k = 0; k < job.outputs; ++k) {
+    if (job.out[k].data == nullptr) continue;
+    tile.out[k] = out[k];
+    bytes += item_size(job.out[k].type);
+  }
+  const bool past = frame.rows * bytes > kPastCache;
+  for (std::int64_t row = from; row < to; row += kTile) {
+    const auto count = static_cast<int>(to - row < kTile ? to - row : kTile);
+    tile.rows = (count + W - 1) / W * W;
+    for (int k = 0; k < job.inputs; ++k) {
+      const Column& column = job.in[k];
+      if (direct[k] && tile.rows == count) {
+        tile.in[k] = reinterpret_cast<const double*>(column.data) + row;
+      } else if (!same_for_all(column, frame)) {
+        tile.in[k] = in[k];
+        gather(column, frame, row, count, in[k]);
+        for (int i = count; i < tile.rows; ++i) in[k][i] = in[k][count - 1];
+      }
+    }
+    kernel(tile);
+    for (int k = 0; k < job.outputs; ++k)
+      if (tile.out[k] != nullptr) scatter(out[k], job.out[k], frame, row, count, past);
+  }
+  if (past) finish_streams();
+}
+
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {run};
+
+}  // namespace wq::rows::inline WQ_LEVEL

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "warpquant/core/error.h"
+#include "warpquant/core/parallel.h"
+#include "warpquant/core/row_calls.h"
+
+WQ_KERNEL_TABLE(rows)
+
+namespace wq::rows {
+
+const Op& operation(std::string_view name) {
+  for (const Op& op : operations())
+    if (name == op.info.name) return op;
+  throw InternalError("operation '" + std::string(name) + "' is unknown");
+}
+
+void run(const Op& op, Job& job, const Execution& execution) {
+  if (job.frame.rows == 0) return;
+  if (execution.device) throw ParameterError("device: options are computed on the CPU");
+  const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());
+  const Kernels& kernels = kernels_at(execution.level);
+  // A thread is worth waking for this much, and a task is about as long.
+  constexpr std::int64_t kTask = 50'000;  // ns
+  std::int64_t rows = std::max<std::int64_t>(kTask / op.info.nanoseconds, 1);
+  if (rows > kTile) rows = (rows + kTile - 1) / kTile * kTile;
+  const std::int64_t tasks = (job.frame.rows + rows - 1) / rows;
+  if (tasks == 1) return kernels.run(job, kernel, 0, job.frame.rows);
+  parallel_for(execution.threads, tasks, [&](std::int64_t task, int) {
+    kernels.run(job, kernel, task * rows, std::min((task + 1) * rows, job.frame.rows));
+  });
+}
+
+}  // namespace wq::rows

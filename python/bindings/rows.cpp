@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <bit>
+#include <sstream>
+
+#include "arrays.h"
+#include "register.h"
+#include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
+#include "warpquant/core/row_calls.h"
+
+namespace wq {
+namespace {
+
+std::vector<std::string> split_names(const char* names) {
+  std::istringstream stream(names);
+  std::vector<std::string> list;
+  for (std::string name; stream >> name;) list.push_back(name);
+  return list;
+}
+
+/// An argument: a number, or memory that is borrowed.
+struct Argument {
+  double number = 0;
+  std::optional<Borrowed> array;
+};
+
+Argument argument(py::handle object, const std::string& name, const StreamRule& rule) {
+  Argument a;
+  if (PyFloat_Check(object.ptr())) {
+    a.number = PyFloat_AS_DOUBLE(object.ptr());
+  } else if (PyLong_Check(object.ptr())) {
+    a.number = PyLong_AsDouble(object.ptr());
+    if (a.number == -1 && PyErr_Occurred() != nullptr) {
+      PyErr_Clear();
+      throw ParameterError(name + ": is too large for a float64");
+    }
+  } else {
+    a.array = Borrowed::input(object, name, true, rule, true);
+  }
+  return a;
+}
+
+/// The shape that arguments have together. Throws ShapeError naming the one that does not fit.
+std::vector<std::int64_t> broadcast(const std::vector<Argument>& arguments, const std::vector<std::string>& names) {
+  std::vector<std::int64_t> shape;
+  for (std::size_t k = 0; k < arguments.size(); ++k) {
+    if (!arguments[k].array) continue;
+    const auto& own = arguments[k].array->shape;
+    const std::vector<std::int64_t> before = shape;
+    if (own.size() > shape.size()) shape.insert(shape.begin(), own.size() - shape.size(), 1);
+    for (std::size_t d = 0; d < own.size(); ++d) {
+      std::int64_t& extent = shape[shape.size() - own.size() + d];
+      if (extent == 1) {
+        extent = own[d];
+      } else if (own[d] != 1 && own[d] != extent) {
+        Borrowed others;
+        others.shape = before;
+        throw ShapeError(names[k] + ": has shape " + arguments[k].array->shape_text() +
+                         ", which does not broadcast with the " + others.shape_text() + " of the arguments before");
+      }
+    }
+  }
+  return shape;
+}
+
+rows::Column column_of(const Borrowed& a, std::size_t dims) {
+  rows::Column column;
+  column.data = const_cast<std::byte*>(a.data);
+  column.type = a.type;
+  const std::size_t lead = dims - a.shape.size();
+  for (std::size_t d = 0; d < a.shape.size(); ++d) column.strides[lead + d] = a.shape[d] == 1 ? 0 : a.strides[d];
+  return column;
+}
+
+/// Merge neighbouring dimensions that every column crosses alike, and drop those of one row.
+void simplify(rows::Job& job) {
+  rows::Frame& frame = job.frame;
+  const auto each = [&](auto visit) {
+    for (int k = 0; k < job.inputs; ++k) visit(job.in[k]);
+    for (int k = 0; k < job.outputs; ++k) visit(job.out[k]);
+  };
+  int dims = 0;
+  for (int d = 0; d < frame.dims; ++d) {
+    if (frame.extents[d] == 1) continue;
+    bool merges = dims > 0;
+    if (merges)
+      each([&](const rows::Column& c) { merges &= c.strides[dims - 1] == c.strides[d] * frame.extents[d]; });
+    const int to = merges ? dims - 1 : dims++;
+    frame.extents[to] = merges ? frame.extents[to] * frame.extents[d] : frame.extents[d];
+    each([&](rows::Column& c) { c.strides[to] = c.strides[d]; });
+  }
+  if (dims == 0) {  // one row
+    frame.extents[0] = 1;
+    each([&](rows::Column& c) { c.strides[0] = 0; });
+    dims = 1;
+  }
+  frame.dims = dims;
+}
+
+bool same_layout(const rows::Column& a, const rows::Column& b) {
+  return a.data == b.data && a.type == b.type && std::equal(std::begin(a.strides), std::end(a.strides), b.strides);
+}
+
+py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple& labels, std::uint32_t wanted,
+               const std::vector<double>& parameters, const py::object& out, int num_threads, const std::string& simd,
+               const DeviceChoice& device) {
+  const MemorySite site("options");
+  const rows::Op& op = rows::operation(name);
+  const std::vector<std::string> outputs = split_names(op.info.outputs);
+  rows::Job job{};
+  job.inputs = static_cast<int>(inputs.size());
+  job.outputs = static_cast<int>(outputs.size());
+  WQ_EXPECT(inputs.size() == split_names(op.info.inputs).size() && labels.size() == inputs.size() &&
+                parameters.size() <= rows::kMostParameters,
+            InternalError, "operation '" + name + "': a wrong number of arguments");
+  std::copy(parameters.begin(), parameters.end(), job.parameters);
+
+  const StreamRule rule(device);
+  std::vector<Argument> arguments;
+  std::vector<std::string> names;
+  bool wide = false, any_array = false;
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    names.push_back(py::cast<std::string>(labels[k]));
+    arguments.push_back(argument(inputs[k], names.back(), rule));
+    if (!arguments.back().array) continue;
+    any_array = true;
+    wide |= arguments.back().array->type == DType::f64;
+  }
+  bool narrow = false;
+  for (const Argument& a : arguments) narrow |= a.array && a.array->type == DType::f32;
+  const DType type = narrow && !wide ? DType::f32 : DType::f64;
+
+  const std::vector<std::int64_t> shape = broadcast(arguments, names);
+  if (shape.size() > rows::kMostDims)
+    throw ShapeError("arguments have " + std::to_string(shape.size()) + " dimensions; accepted are up to " +
+                     std::to_string(rows::kMostDims));
+  job.frame.dims = static_cast<int>(shape.size());
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    job.frame.extents[d] = shape[d];
+    if (__builtin_mul_overflow(job.frame.rows, shape[d], &job.frame.rows))
+      throw ShapeError("the result is larger than memory");
+  }
+  for (int k = 0; k < job.inputs; ++k) {
+    Argument& a = arguments[static_cast<std::size_t>(k)];
+    if (a.array)
+      job.in[k] = column_of(*a.array, shape.size());
+    else
+      job.in[k].data = reinterpret_cast<std::byte*>(&a.number);
+  }
+
+  // Results, in the order of the operation's; a scalar where all arguments are.
+  const bool scalar = !any_array && out.is_none();
+  double numbers[rows::kMostOutputs];
+  std::vector<py::object> objects;
+  std::vector<Borrowed> targets;
+  for (int k = 0; k < job.outputs; ++k) {
+    if ((wanted >> k & 1) == 0) continue;
+    const bool is_status = outputs[static_cast<std::size_t>(k)] == "status";
+    const DType own = is_status ? DType::i8 : type;
+    if (scalar) {
+      job.out[k].data = reinterpret_cast<std::byte*>(&numbers[k]);
+      continue;
+    }
+    const std::string label = "out[" + outputs[static_cast<std::size_t>(k)] + "]";
+    py::object given = out.is_none() ? py::object() : out.attr("get")(outputs[static_cast<std::size_t>(k)]);
+    if (given && !given.is_none()) {
+      Borrowed target = Borrowed::output(given, label, own, rule);
+      if (target.shape != shape) {
+        Borrowed wanted_shape;
+        wanted_shape.shape = shape;
+        throw ShapeError(label + ": has shape " + target.shape_text() + ", but the result has " +
+                         wanted_shape.shape_text());
+      }
+      job.out[k] = column_of(target, shape.size());
+      objects.push_back(std::move(given));
+      targets.push_back(std::move(target));
+    } else {
+      const py::array array = new_array(own, shape);
+      job.out[k].data = static_cast<std::byte*>(const_cast<void*>(array.data()));
+      job.out[k].type = own;
+      for (std::size_t d = 0; d < shape.size(); ++d)
+        job.out[k].strides[d] = shape[d] == 1 ? 0 : array.strides(static_cast<py::ssize_t>(d));
+      objects.push_back(array);
+    }
+  }
+  if (!targets.empty()) {
+    std::vector<std::pair<std::string, const Borrowed*>> apart;
+    for (const Borrowed& t : targets) apart.emplace_back("out", &t);
+    check_apart(std::move(apart));
+    for (const Borrowed& t : targets)
+      for (std::size_t k = 0; k < arguments.size(); ++k)
+        if (arguments[k].array && overlap(t, *arguments[k].array) &&
+            !same_layout(column_of(t, shape.size()), job.in[k]))
+          throw LayoutError("out: shares memory with " + names[k] + "; it must be apart, or the very same array");
+  }
+  simplify(job);
+  const Execution how = execution(num_threads, simd, std::nullopt);
+  if (job.frame.rows > 0) {
+    if (job.frame.rows * op.info.nanoseconds < 5'000)  // as long as it takes to hand the interpreter over
+      rows::run(op, job, how);
+    else
+      carry_out(how, [&](const Execution& where) { rows::run(op, job, where); });
+  }
+  py::tuple results(scalar ? static_cast<std::size_t>(std::popcount(wanted)) : objects.size());
+  std::size_t i = 0;
+  for (int k = 0; k < job.outputs; ++k) {
+    if ((wanted >> k & 1) == 0) continue;
+    if (!scalar)
+      results[i] = objects[i];
+    else if (outputs[static_cast<std::size_t>(k)] == "status")
+      results[i] = py::int_(static_cast<int>(numbers[k]));
+    else
+      results[i] = py::float_(numbers[k]);
+    ++i;
+  }
+  return results;
+}
+
+}  // namespace
+
+void register_rows(py::module_& m) {
+  using py::arg;
+  m.def(
+      "row_operations",
+      [] {
+        py::dict all;
+        for (const rows::Op& op : rows::operations())
+          all[op.info.name] = py::make_tuple(split_names(op.info.inputs), split_names(op.info.outputs));
+        return all;
+      },
+      "Names of the operations on rows, with those of their arguments and results.");
+  m.def("row_call", call, arg("name"), arg("inputs"), arg("labels"), arg("wanted"), arg("parameters"), arg("out"),
+        arg("num_threads"), arg("simd"), arg("device"), "Results of an operation on rows: those of the bits `wanted`.");
+}
+
+}  // namespace wq
