@@ -20,7 +20,7 @@ from . import _core
 from ._cost import FEW, Work
 from .errors import DeviceUnavailableError, DTypeError, LayoutError, ParameterError, ShapeError
 
-__all__ = ["Unpacked", "shape", "unpack", "unpack_like"]
+__all__ = ["Unpacked", "same_index", "shape", "unpack", "unpack_like"]
 
 Wrap = Callable[[Any], Any]
 
@@ -66,6 +66,10 @@ class Unpacked:
         """A result with the structure of the argument."""
         return self._kind.wrap(result)
 
+    def wrap_named(self, result: Any, name: str) -> Any:
+        """One of several results, with its own name where the kind has names."""
+        return self._kind.wrap_named(result, name)
+
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         """A result with one more, leading axis: one entry per length."""
         return self._kind.wrap_lengths(result, lengths)
@@ -100,6 +104,9 @@ class _Kind:
 
     def wrap(self, result: Any) -> Any:
         return result
+
+    def wrap_named(self, result: Any, name: str) -> Any:
+        return self.wrap(result)
 
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         return self.wrap(result)
@@ -222,8 +229,11 @@ class _PandasSeries(_Kind):
         return made
 
     def wrap(self, result: Any) -> Any:
+        return self.wrap_named(result, self.x.name)
+
+    def wrap_named(self, result: Any, name: str) -> Any:
         pd = sys.modules["pandas"]
-        return self._named(pd.Series(result, index=self.x.index, name=self.x.name, copy=False))
+        return self._named(pd.Series(result, index=self.x.index, name=name, copy=False))
 
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         pd = sys.modules["pandas"]
@@ -291,7 +301,10 @@ class _PolarsSeries(_Kind):
         self.x = x
 
     def wrap(self, result: Any) -> Any:
-        return sys.modules["polars"].Series(self.x.name, result)
+        return self.wrap_named(result, self.x.name)
+
+    def wrap_named(self, result: Any, name: str) -> Any:
+        return sys.modules["polars"].Series(name, result)
 
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         pl = sys.modules["polars"]
@@ -452,6 +465,9 @@ class _XArray(_Kind):
 
     def wrap(self, result: Any) -> Any:
         return self.x.copy(deep=False, data=result)
+
+    def wrap_named(self, result: Any, name: str) -> Any:
+        return self.wrap(result).rename(name)
 
     def wrap_lengths(self, result: Any, lengths: Sequence[int]) -> Any:
         xr = sys.modules["xarray"]
@@ -639,7 +655,7 @@ def unpack_like(x: Any, name: str, first: Unpacked, axis: int | str | None = Non
     other = _find(x, name, axis if _library(x)[0] == "xarray" else None)
     if not other._kind.own_axis:
         other.axis = first.axis if first.labels is None else 0 if first._kind.rows_are_bars else -1
-    _match_index(other, name, first)
+    same_index(other, name, first)
     _match_names(other, name, first)
     if first.labels is not None:
         if other.labels is None:
@@ -653,8 +669,14 @@ def unpack_like(x: Any, name: str, first: Unpacked, axis: int | str | None = Non
     return other
 
 
-def _match_index(other: Unpacked, name: str, first: Unpacked) -> None:
-    """Two pandas objects must have the same index: bars are never moved, and a shift would go unseen."""
+def same_index(other: Unpacked, name: str, first: Unpacked) -> None:
+    """Two pandas objects must have the same index: bars are never moved, and a shift would go unseen.
+
+    Raises
+    ------
+    ShapeError
+        If they have not.
+    """
     pandas = (_PandasSeries, _PandasFrame)
     if isinstance(other._kind, pandas) and isinstance(first._kind, pandas):
         a, b = first._kind.x.index, other._kind.x.index
