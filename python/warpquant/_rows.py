@@ -109,14 +109,11 @@ _FLAGS = "accepted are True or 1 for a call, False, 0 or -1 for a put, and the t
 
 
 def _texts(x: Any) -> np.ndarray[Any, Any]:
-    values = (
-        x.to_numpy(dtype=object)
-        if type(x).__module__.startswith("pandas")
-        else np.asarray(x.to_pylist(), object)
-        if hasattr(x, "to_pylist")
-        else np.asarray(x.to_list(), dtype=object)
-    )
-    return _flag_array(values, "is_call")
+    """The values of a column that is no column of numbers."""
+    if type(x).__module__.startswith("pandas"):
+        return _flag_array(x.to_numpy(dtype=object), "is_call")
+    values = x.to_pylist() if hasattr(x, "to_pylist") else x.to_list()
+    return _flag_array(np.asarray(values, dtype=object), "is_call")
 
 
 def _flag_array(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
@@ -141,6 +138,7 @@ def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values).astype(bool)
 
 
+_LIBRARIES = ("pandas", "polars", "pyarrow", "xarray", "torch", "jax", "jaxlib")
 _PLAIN = frozenset((float, int, bool, np.ndarray, np.float64))
 
 
@@ -205,7 +203,6 @@ def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, 
     """Arguments as arrays, and the first that is of another kind than NumPy."""
     arrays: list[Any] = []
     first: Unpacked | None = None
-    rows: list[Any] = []
     for label, value in zip(labels, values, strict=True):
         if type(value) in _PLAIN:
             arrays.append(value)

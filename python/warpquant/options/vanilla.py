@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import _rows
-from .errors import ParameterError
+from warpquant import _rows
+from warpquant.errors import ParameterError
 
 __all__ = ["greeks", "price"]
 
