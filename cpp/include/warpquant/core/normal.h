@@ -56,13 +56,23 @@ WQ_HD V mills_difference(V x, V y, V half, V& of_y) {
   const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
   const V tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0));
   const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
-  constexpr int kDegree = static_cast<int>(sizeof Mills::kCoefficients / sizeof(double)) - 1;
-  V value(Mills::kCoefficients[kDegree]), slope(0.0);
+  // Even powers and odd ones apart: two chains for the value and two for the slope.
+  constexpr int kCount = static_cast<int>(sizeof Mills::kCoefficients / sizeof(double));
+  static_assert(kCount % 2 == 1);
+  const V x_step = tx * tx, y_step = ty * ty;
+  V even(Mills::kCoefficients[kCount - 1]), odd(Mills::kCoefficients[kCount - 2]), even_slope = even, odd_slope = odd;
+  even = mul_add(even, y_step, V(Mills::kCoefficients[kCount - 3]));
+  odd = mul_add(odd, y_step, V(Mills::kCoefficients[kCount - 4]));
   WQ_UNROLL(32)
-  for (int k = kDegree - 1; k >= 0; --k) {
-    slope = mul_add(slope, tx, value);
-    value = mul_add(value, ty, V(Mills::kCoefficients[k]));
+  for (int k = kCount - 5; k >= 0; k -= 2) {
+    even_slope = mul_add(even_slope, x_step, even);
+    even = mul_add(even, y_step, V(Mills::kCoefficients[k]));
+    if (k == 0) break;
+    odd_slope = mul_add(odd_slope, x_step, odd);
+    odd = mul_add(odd, y_step, V(Mills::kCoefficients[k - 1]));
   }
+  const V value = mul_add(odd, ty, even);
+  const V slope = mul_add(tx + ty, mul_add(odd_slope, tx, even_slope), odd);
   of_y = value * (sum_y * inverse_y);
   const V per_half = V(2.0 * kSqrtTwo) * value - V(4.0 * Mills::k) * slope * one_y * (one_x * one_y * inverse);
   return half * per_half * (sum_x * sum_y * inverse);

@@ -118,15 +118,15 @@ struct ImpliedSolver {
   /// One step of Householder's third order for the logarithm of what the option is worth, or of the room above it:
   /// what s is to be changed by, relative to s.
   WQ_HD V step(V s) const {
-    const V x = quote.moneyness, h = x / s, t = kNormal ? V(0.0) : V(0.5) * s;
+    const V x = quote.moneyness, by_s = V(1.0) / s, h = x * by_s, t = kNormal ? V(0.0) : V(0.5) * s;
     const V lost = product_error(h, s, x);  // h s - x
     const V one(1.0);
     V weight, target = quote.value;  // of the density
-    V pull;                          // s times the derivative of the logarithm
+    V by_pull;                       // 1 / (s times the derivative of the logarithm)
     if constexpr (kNormal) {
       V unused;
       weight = mills_difference(h, h, one, unused) * V(0.5);
-      pull = one / weight;
+      by_pull = weight;
       weight = weight * s;
     } else {
       const V inner = h - t, outer = h + t;
@@ -139,18 +139,16 @@ struct ImpliedSolver {
         weight = select(high, far + far + weight, add_if(beyond, weight, reflected + reflected));
         target = select(high, quote.room, target);
       }
-      pull = s / weight;
-      pull = select(high, V(0.0) - pull, pull);
+      by_pull = by_s * select(high, V(0.0) - weight, weight);
       weight = weight * quote.scale;
     }
     const V hh = h * h, tt = t * t;
     // (h^2 + t^2) / 2, with what rounding took from h^2.
-    const V square = mul_add(V(0.5), hh + tt, mul_add(V(0.5), product_error(h, h, hh), V(0.0) - lost * h / s));
+    const V square = mul_add(V(0.5), hh + tt, mul_add(V(0.5), product_error(h, h, hh), V(0.0) - lost * h * by_s));
     const V f = log_ratio(weight * V(kInvSqrtTwoPi), target) - square;
-    const V q = hh - tt;
-    const V second = q - pull,
-            third = mul_add(q, q, mul_add(pull, mul_add(V(2.0), pull, V(-3.0) * q), V(0.0) - mul_add(V(3.0), hh, tt)));
-    const V n = V(0.0) - f / pull;
+    const V q = hh - tt, pull = one / by_pull, second = q - pull;
+    const V third = mul_add(q, q, mul_add(pull, mul_add(V(2.0), pull, V(-3.0) * q), V(0.0) - mul_add(V(3.0), hh, tt)));
+    const V n = V(0.0) - f * by_pull;
     const V down = mul_add(n, mul_add(n * V(1.0 / 6.0), third, second), one);
     const V halley = n * mul_add(V(0.5) * second, n, one) / down;
     // Far from the solution the step may point anywhere; Newton's then, and never too far.
