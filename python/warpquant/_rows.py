@@ -190,13 +190,21 @@ def call(
         for name, array in out.items():
             if name not in names:
                 raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
-            targets[outputs.names[outputs.place(name).bit_length() - 1]] = array
+            targets[outputs.names[outputs.place(name).bit_length() - 1]] = _reinterpreted(array, np.uint8, np.int8)
     results = _core.row_call(operation, values, labels, wanted, list(parameters), targets, threads, simd, None)
     by_place = dict(zip((1 << k for k in range(len(outputs.names)) if wanted >> k & 1), results, strict=True))
     made = {name: by_place[outputs.place(name)] for name in names}
+    if "status" in made and not isinstance(made["status"], int):
+        given = None if out is None else out.get("status")
+        made["status"] = _reinterpreted(made["status"], np.int8, np.uint8) if given is None else given
     if kind is None:
         return made
     return {n: r if out is not None and n in out else kind.wrap_named(r, n) for n, r in made.items()}
+
+
+def _reinterpreted(array: Any, before: Any, after: Any) -> Any:
+    """The core has no unsigned integers; codes are small."""
+    return array.view(after) if isinstance(array, np.ndarray) and array.dtype == before else array
 
 
 def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, ...], Unpacked | None]:

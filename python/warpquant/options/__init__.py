@@ -6,10 +6,12 @@ from ._limits import Alert, Limit
 from ._portfolio_report import PortfolioReport
 from .chain import Chain, read_chain
 from .frames import price_dataframe, scale
+from .implied import IV_STATUS, implied_vol
 from .portfolio import Attribution, Portfolio, ScenarioGrid
 from .vanilla import greeks, price
 
 __all__ = [
+    "IV_STATUS",
     "Alert",
     "Attribution",
     "Chain",
@@ -19,6 +21,7 @@ __all__ = [
     "PortfolioReport",
     "ScenarioGrid",
     "greeks",
+    "implied_vol",
     "price",
     "price_dataframe",
     "read_chain",

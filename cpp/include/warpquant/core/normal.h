@@ -46,6 +46,38 @@ WQ_HD void mills(V x, V y, V& of_x, V& of_y) {
   of_y = polynomial(ty, Mills::kCoefficients) * (sum_y * inverse_y);
 }
 
+/// M(x) - M(y) for 0 <= x <= y = x + 2 half, relative to itself however close the two are, and M(y). The difference of
+/// the polynomials is a divided difference, which Horner's rule yields beside the value; what remains has one sign.
+template <class V>
+WQ_HD V mills_difference(V x, V y, V half, V& of_y) {
+  const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50));
+  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(Mills::k), both_x = one_x * sum_x;
+  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(Mills::k), both_y = one_y * sum_y;
+  const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
+  const V tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0));
+  const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
+  // Even powers and odd ones apart: two chains for the value and two for the slope.
+  constexpr int kCount = static_cast<int>(sizeof Mills::kCoefficients / sizeof(double));
+  static_assert(kCount % 2 == 1);
+  const V x_step = tx * tx, y_step = ty * ty;
+  V even(Mills::kCoefficients[kCount - 1]), odd(Mills::kCoefficients[kCount - 2]), even_slope = even, odd_slope = odd;
+  even = mul_add(even, y_step, V(Mills::kCoefficients[kCount - 3]));
+  odd = mul_add(odd, y_step, V(Mills::kCoefficients[kCount - 4]));
+  WQ_UNROLL(32)
+  for (int k = kCount - 5; k >= 0; k -= 2) {
+    even_slope = mul_add(even_slope, x_step, even);
+    even = mul_add(even, y_step, V(Mills::kCoefficients[k]));
+    if (k == 0) break;
+    odd_slope = mul_add(odd_slope, x_step, odd);
+    odd = mul_add(odd, y_step, V(Mills::kCoefficients[k - 1]));
+  }
+  const V value = mul_add(odd, ty, even);
+  const V slope = mul_add(tx + ty, mul_add(odd_slope, tx, even_slope), odd);
+  of_y = value * (sum_y * inverse_y);
+  const V per_half = V(2.0 * kSqrtTwo) * value - V(4.0 * Mills::k) * slope * one_y * (one_x * one_y * inverse);
+  return half * per_half * (sum_x * sum_y * inverse);
+}
+
 /// e^(-x^2 / 2), without the digits that rounding x^2 costs far out.
 template <class V>
 WQ_HD V gauss(V x) {
