@@ -162,7 +162,9 @@ def test_parts_by_name_number_array_and_column():
     expected = options.price(100.0, [90.0, 100.0], 1.0, [0.01, 0.02], [0.0, 0.01], 0.2, ["c", "p"])["price"]
     np.testing.assert_array_equal(made["wq_price"], expected)
     forward = options.price_dataframe(table, columns=names, rate="y", model="displaced", shift=5.0)
-    expected = options.price(100.0, [90.0, 100.0], 1.0, [0.01, 0.02], 0.0, 0.2, ["c", "p"], model="displaced", shift=5.0)
+    expected = options.price(
+        100.0, [90.0, 100.0], 1.0, [0.01, 0.02], 0.0, 0.2, ["c", "p"], model="displaced", shift=5.0
+    )
     np.testing.assert_array_equal(forward["price"], expected["price"])
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,6 +14,11 @@ import typer
 from ._app import NoColor, Quiet, app, console_of, exit_codes, progress_bar, say
 from ._chain import As, Chains, Output, Rows, Side, chain_of, finish, format_of, reads_chain, write
 from ._input import NumThreads
+
+
+def _further(show: Callable[[int, int], None], before: int, total: int, done: int, _: int) -> None:
+    """Progress of one of several runs."""
+    show(before + done, total)
 
 
 @app.command(epilog="Example: warpquant iv spy.parquet --rate 0.04 --plot smiles.png -o vols.csv")
@@ -48,9 +55,8 @@ def iv(
     with progress_bar(console_of(no_color, stderr=True), quiet, "solving") as show:
         total = len(sides) * len(chain.terms)
         for k, side in enumerate(sides):
-            found[side] = chain.implied_vol(
-                side, num_threads=num_threads, progress=lambda done, _, k=k: show(k * len(chain.terms) + done, total)
-            )
+            shown = functools.partial(_further, show, k * len(chain.terms), total)
+            found[side] = chain.implied_vol(side, num_threads=num_threads, progress=shown)
     main = "mid" if "mid" in sides else sides[0]
     status = found[main][1]
     columns = {

@@ -145,8 +145,8 @@ def _objective(a: Floats, g: Floats, c: Floats, x: Floats) -> float:
 
 
 def _least_squares(a: Floats, g: Floats, c: Floats) -> Floats:
-    """X that minimises |g + a x|^2 + c |x|."""
-    plain = np.linalg.lstsq(a, -g, rcond=None)[0]
+    """What minimises |g + a x|^2 + c |x|."""
+    plain = np.asarray(np.linalg.lstsq(a, -g, rcond=None)[0], dtype=np.float64)
     if not c.any():
         return plain
     # One coordinate after the other: convex, and the part with corners is a sum over coordinates, so that this ends
@@ -179,8 +179,8 @@ def _least_squares(a: Floats, g: Floats, c: Floats) -> Floats:
 
 
 def _whole(a: Floats, g: Floats, c: Floats, x: Floats) -> Floats:
-    """Whole numbers near x: steps of one in one coordinate, or in two, as long as they are better."""
-    x = np.rint(x)
+    """Whole numbers near a minimum: steps of one in one coordinate, or in two, as long as they are better."""
+    x = np.asarray(np.rint(x), dtype=np.float64)
     best = _objective(a, g, c, x)
     n = len(x)
     units = np.eye(n)

@@ -95,7 +95,9 @@ def make(
 ) -> PortfolioReport:
     by = (by,) if isinstance(by, str) else tuple(by)
     if grid is None:
-        grid = book.scenarios(np.linspace(-0.2, 0.2, 9), np.linspace(-0.1, 0.1, 5))
+        # Volatilities of Bachelier's model are in units of price: points of them mean nothing.
+        kind = "relative" if book.model == "bachelier" else "absolute"
+        grid = book.scenarios(np.linspace(-0.2, 0.2, 9), np.linspace(-0.1, 0.1, 5), vol_kind=kind)
     alerts = tuple(book.check(limits, grid))
     title = title or f"Book of {len(book):,} position{'' if len(book) == 1 else 's'}"
     sections = [_greeks(book, by), *_limits(limits, alerts), *_scenarios(grid)]
@@ -187,8 +189,8 @@ def _map(table: Any, columns: Sequence[str], labels: Sequence[str]) -> str:
             middle = f'x="{x + width / 2:g}" y="{y + 15}" text-anchor="middle"'
             cells.append(f'<text class="value" {middle}>{_short(float(value))}</text>')
     for j, name in enumerate(columns):
-        x = left + (j + 0.5) * width
-        cells.append(f'<text x="{x:g}" y="15" text-anchor="middle">{html.escape(name)}</text>')
+        centre = left + (j + 0.5) * width
+        cells.append(f'<text x="{centre:g}" y="15" text-anchor="middle">{html.escape(name)}</text>')
     w, h = left + len(columns) * width, top + len(labels) * height
     return (
         f'<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '

@@ -386,14 +386,14 @@ class Chain:
             An index into `STATUSES`.
         """
         price = self.prices(side)
-        arguments = self._arguments()
+        first, strike, years, rate, dividend = self._arguments()
         vol, status = np.full(len(self), np.nan), self._status(side, price)
         for done, expiry in enumerate(self.terms, 1):
             (rows,) = np.nonzero((self.expiry == expiry) & (status == 0))
             if len(rows):
                 found, said = options.implied_vol(
-                    price[rows], *(values[rows] for values in arguments), self.is_call[rows], model=self.model,
-                    return_status=True, num_threads=num_threads,
+                    price[rows], first[rows], strike[rows], years[rows], rate[rows], dividend[rows], self.is_call[rows],
+                    model=self.model, return_status=True, num_threads=num_threads,
                 )  # fmt: skip
                 codes = np.array([_CODE[name] for name in _OF_VOL], np.int8)[np.asarray(said, dtype=np.intp)]
                 vol[rows], status[rows] = np.where(codes == 0, found, np.nan), codes
@@ -403,7 +403,7 @@ class Chain:
 
     def _status(self, side: str, price: Floats) -> npt.NDArray[np.int8]:
         """What keeps a row from being computed at all."""
-        status = self.quote.copy()
+        status: npt.NDArray[np.int8] = self.quote.copy()
         if side != "mid":  # the other side does not matter
             status[np.isfinite(price) & (status <= _CODE["crossed"])] = 0
             status[np.isnan(price) & (status == 0)] = _CODE["no_quote"]
@@ -564,7 +564,8 @@ def read_chain(
         "expiry": labels, "years": years, "strike": part("strike"), "is_call": calls, "bid": bid, "ask": ask,
         "price": quoted, "spot": spots, "rate": part("rate", rate), "dividend": part("dividend", dividend),
     }  # fmt: skip
-    return Chain(**{name: values[keep] for name, values in chosen.items()}, model=model, as_of=moment)
+    kept: dict[str, Any] = {name: values[keep] for name, values in chosen.items()}
+    return Chain(**kept, model=model, as_of=moment)
 
 
 def _table(source: Any) -> Frame:
@@ -678,7 +679,8 @@ def _days(values: npt.NDArray[Any]) -> npt.NDArray[np.datetime64]:
 def _chosen(at: str, times: npt.NDArray[np.datetime64]) -> np.datetime64:
     """The time that was asked for: on the last day, if no day was named."""
     if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", at):
-        return times.max().astype("datetime64[D]") + _time_of_day(at, "at")
+        midnight: np.datetime64 = times.max().astype("datetime64[D]")
+        return midnight + _time_of_day(at, "at")
     return _moment(at, "at")
 
 
@@ -692,7 +694,8 @@ def _time_of_day(text: str, name: str) -> np.timedelta64:
 def _third_friday(month: int) -> np.datetime64:
     first = np.datetime64(f"{month // 100:04d}-{month % 100:02d}-01", "D")
     weekday = (int(first.astype(np.int64)) + 3) % 7  # Monday is 0
-    return first + (4 - weekday) % 7 + 14
+    friday: np.datetime64 = first + (4 - weekday) % 7 + 14
+    return friday
 
 
 def _expiries(

@@ -457,11 +457,10 @@ def price_dataframe(
         raise ParameterError(f"prefix: the table has a column {taken[0]!r} already; new names need a prefix")
     if "is_call" not in roles.columns:
         raise ParameterError(f"is_call: no column says call or put; columns are {', '.join(table.names)}")
-    arguments = [
+    found = greeks(
         roles.numbers("spot"), roles.numbers("strike"), roles.years(as_of), roles.numbers("rate", rate),
-        roles.numbers("dividend", dividend, 0.0), roles.numbers("vol"),
-    ]  # fmt: skip
-    flags = table.array(roles.columns["is_call"])
-    shifts = roles.numbers("shift", shift, 0.0) if model == "displaced" else 0.0
-    found = greeks(*arguments, flags, model=model, outputs=names, shift=shifts, num_threads=num_threads)
+        roles.numbers("dividend", dividend, 0.0), roles.numbers("vol"), table.array(roles.columns["is_call"]),
+        model=model, outputs=names, shift=roles.numbers("shift", shift, 0.0) if model == "displaced" else 0.0,
+        num_threads=num_threads,
+    )  # fmt: skip
     return table.with_columns({prefix + name: np.asarray(found[name]) for name in names})

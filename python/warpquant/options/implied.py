@@ -124,7 +124,9 @@ def implied_vol(
         wanted |= _OUTPUTS.place("status")
     if out is not None and not isinstance(out, Mapping):
         if not alone:
-            raise ParameterError("out: is an array; with several outputs it must be a mapping from their names to arrays")
+            raise ParameterError(
+                "out: is an array; with several outputs it must be a mapping from their names to arrays"
+            )
         out = {"vol": out}
     arguments = {
         "price": price,

@@ -25,7 +25,9 @@ __all__ = ["attribution", "greeks", "scenarios", "smiles"]
 def _expiries(chain: Chain, most: int) -> list[str]:
     """Up to so many expiries, spread over the terms."""
     names = [name for name, t in chain.terms.items() if t.years > 0]
-    some = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)) if names else []
+    some: list[int] = (
+        np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)).tolist() if names else []
+    )
     return [names[i] for i in some]
 
 

@@ -324,7 +324,7 @@ class Portfolio:
         linear = self.kind == 0
         if linear.any():
             # What the limit leaves open; and an underlying may be worth less than nothing.
-            exact = {"price": f["spot"], "delta": 1.0, "lambda_": 1.0}
+            exact: dict[str, Any] = {"price": f["spot"], "delta": 1.0, "lambda_": 1.0}
             found = {name: np.where(linear, exact.get(_canonical(name), 0.0), values) for name, values in found.items()}
         return found
 
@@ -363,7 +363,7 @@ class Portfolio:
 
     def _sum(self, values: Floats, group: npt.NDArray[np.intp], count: int) -> Floats:
         weighted = np.where(self.invalid, 0.0, values)
-        return np.bincount(group, weighted, minlength=count)
+        return np.asarray(np.bincount(group, weighted, minlength=count), dtype=np.float64)
 
     def greeks(
         self,
