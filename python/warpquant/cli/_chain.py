@@ -69,6 +69,7 @@ _READING: dict[str, Any] = {
         show_default="its column, else by put-call parity",
     ),
     "dividend": _about(float | None, "Dividend yield, likewise.", show_default="its column, else by put-call parity"),
+    "years": _about(float | None, "Time to expiry of all rows.", show_default="by their dates"),
     "as_of": _about(str | None, "The moment, such as 2015-12-24T12:00.", show_default="the last time of the file"),
     "at": _about(str | None, "Of a file with many times which: HH:MM, or a whole time.", show_default="the last"),
     "close": _about(str, "Time of day at which options end."),
@@ -132,8 +133,8 @@ def chain_of(file: pathlib.Path | None, reading: Mapping[str, Any]) -> Chain:
     chain = options.read_chain(
         data.goog_options() if file is None else file, columns=_pairs("--column", reading["column"]),
         where=_pairs("--where", reading["where"]), spot=reading["spot"], rate=reading["rate"],
-        dividend=reading["dividend"], as_of=reading["as_of"], at=reading["at"], close=reading["close"],
-        model=None if model is None else model.value, inverse=reading["inverse"],
+        dividend=reading["dividend"], years=reading["years"], as_of=reading["as_of"], at=reading["at"],
+        close=reading["close"], model=None if model is None else model.value, inverse=reading["inverse"],
     )  # fmt: skip
     return chain if not reading["expiry"] else chain.only(reading["expiry"])
 
@@ -174,9 +175,10 @@ def write(
         console = console_of(no_color) if output is None else console_of(True, file=text)
         console.print(_terms(chain))
         console.print()
-        console.print(_quotes(columns, rows))
+        console.print(_quotes(columns, _near(chain, rows)))
         if len(chain) > rows:
-            console.print(f"{rows:,} of {len(chain):,} quotes; --rows, --expiry or another --format show more")
+            count = f"{rows:,} of {len(chain):,} quotes"
+            console.print(f"{count}, the nearest to the money; --rows, --expiry or another --format show more")
         if output is None:
             return
     if output is None:
@@ -210,12 +212,19 @@ def _terms(chain: Chain) -> Table:
     return table
 
 
-def _quotes(columns: Mapping[str, Any], rows: int) -> Table:
+def _near(chain: Chain, most: int) -> Any:
+    """So many rows, those nearest to the money."""
+    with np.errstate(all="ignore"):
+        distance = np.abs(np.log(chain.strike / chain.of("forward")))
+    return np.sort(np.argsort(np.nan_to_num(distance, nan=np.inf), kind="stable")[:most])
+
+
+def _quotes(columns: Mapping[str, Any], rows: Any) -> Table:
     table = Table(title="Quotes", title_style="bold", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in columns:
         left = name in ("expiry", "right", "status", "quote")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for row in zip(*(np.asarray(values)[:rows].tolist() for values in columns.values()), strict=True):
+    for row in zip(*(np.asarray(values)[rows].tolist() for values in columns.values()), strict=True):
         table.add_row(*(Text(_cell(value)) for value in row))
     return table
 

@@ -50,6 +50,8 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "time": ("ts", "quote_datetime", "timestamp", "quote_date", "date", "spot_date", "ms", "time"),
 }  # fmt: skip
 _WIDE = {"call": "{0}_c,call_{0},c_{0}", "put": "{0}_p,put_{0},p_{0}"}
+#: Standard error up to which the rate of one expiry is believed.
+_SURE = 0.005
 _DAY = np.timedelta64(86_400_000, "ms")
 
 
@@ -67,13 +69,16 @@ class Terms:
         Continuously compounded per year; NaN where unknown. `dividend` takes everything that the underlying pays or
         costs, such as borrowing fees.
     source : str
-        'given', 'parity', 'neighbour' (of the nearest expiry that has them), or 'none'.
+        'given', 'parity', 'pooled' (parity, with the rate that all expiries have in common, where the strikes of one do
+        not tell it to half a percent), 'neighbour' (rate and dividend of the nearest expiry), or 'none'.
     pairs : int
         Strikes with quotes of call and put that were used.
     outliers : int
         Of these, those without weight in the end.
     error : float
         Median distance of put-call parity, in units of price.
+    rate_error : float
+        Standard error of a rate that comes from parity.
     """
 
     expiry: str
@@ -85,6 +90,7 @@ class Terms:
     pairs: int = 0
     outliers: int = 0
     error: float = float("nan")
+    rate_error: float = float("nan")
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:
@@ -276,6 +282,7 @@ class Chain:
 
     def _terms(self, rates: Floats, dividends: Floats) -> dict[str, Terms]:
         found: dict[str, Terms] = {}
+        uncertain: list[str] = []
         mid = self.mid()
         with np.errstate(invalid="ignore"):
             spread = self.ask - self.bid
@@ -292,6 +299,21 @@ class Chain:
                 found[expiry] = _none(expiry, years)
                 continue
             found[expiry] = self._from_parity(rows, mid, spread, expiry, years, spot, rate, dividend)
+            if rate is None and not found[expiry].rate_error <= _SURE:
+                uncertain.append(expiry)
+        # A slope says little of a rate when the time is short: what the others say says more.
+        told = [t for t in found.values() if t.source == "given" or np.isfinite(t.rate_error)]
+        if uncertain and told:
+            sure = [1e4 if t.source == "given" else 1.0 / max(t.rate_error, 1e-4) for t in told]
+            common = _weighted_median(np.array([t.rate for t in told]), np.array(sure) ** 2)
+            for expiry in uncertain:
+                (rows,) = np.nonzero(self.expiry == expiry)
+                spot, dividend = _one(self.spot[rows]), _one(dividends[rows])
+                years = float(self.years[rows[0]])
+                if spot is not None and dividend is not None and self.model == "bsm":
+                    continue  # the forward hangs on the rate alone
+                pooled = self._from_parity(rows, mid, spread, expiry, years, spot, common, dividend)
+                found[expiry] = dataclasses.replace(pooled, source=pooled.source.replace("parity", "pooled"))
         good = [t for t in found.values() if t.source != "none"]
         for expiry, t in found.items():
             if t.source != "none" or not good or not t.years > 0:
@@ -338,8 +360,16 @@ class Chain:
             else:
                 return _none(expiry, years)
         gap = np.abs(mid[c][near] - mid[p][near] - discount * (forward - k[near]))
+        error = float(np.median(gap))
+        rate_error = float("nan")
+        if rate is None:
+            w = weights / weights.max()
+            spread_k = float(np.sum(w * (k[near] - np.average(k[near], weights=w)) ** 2))
+            used = int(np.count_nonzero(weights))
+            if used > 3 and spread_k > 0:
+                rate_error = 1.4826 * error / (discount * years * spread_k**0.5)
         return Terms(expiry, years, forward, found_rate, yields, "parity", int(near.sum()),
-                     int(np.sum(weights == 0)), float(np.median(gap)))  # fmt: skip
+                     int(np.sum(weights == 0)), error, rate_error)  # fmt: skip
 
     def of(self, name: str) -> Floats:
         """A number of `Terms` for each quote: 'forward', 'rate' or 'dividend'."""
@@ -468,6 +498,7 @@ def read_chain(
     spot: float | None = None,
     rate: float | None = None,
     dividend: float | None = None,
+    years: float | None = None,
     as_of: Any = None,
     at: str | None = None,
     close: str = "16:00",
@@ -490,6 +521,8 @@ def read_chain(
     spot, rate, dividend : float, optional
         For all rows, instead of columns. What of rate and dividend is not there comes from put-call parity, for each
         expiry (`parity`).
+    years : float, optional
+        Time to expiry of all rows, if there is no column of it.
     as_of : date, datetime or str, optional
         The moment, if the source has no times, or gives only the time of day.
     at : str, optional
@@ -530,6 +563,9 @@ def read_chain(
     wide = _wide(table)
     if wide is not None:
         table = wide
+    if years is not None:
+        table = Frame({**{name: table.array(name) for name in table.names}, "years": np.full(table.rows, float(years))})
+        columns = {**(columns or {}), "expiry": "years"}
     roles = Roles(table, columns, _PARTS)
     for needed in ("strike", "expiry", "is_call"):
         if needed not in roles.columns:
@@ -538,7 +574,7 @@ def read_chain(
                 f"{needed}: no column found; columns are {', '.join(table.names)}, known names {known}"
             )
     moment, keep = _snapshot(table, roles, as_of, at)
-    years, labels = _expiries(table.array(roles.columns["expiry"]), roles.columns["expiry"], moment, close, day_count)
+    until, labels = _expiries(table.array(roles.columns["expiry"]), roles.columns["expiry"], moment, close, day_count)
 
     def part(name: str, given: float | None = None) -> Floats:
         if given is not None:
@@ -561,7 +597,7 @@ def read_chain(
         raise ParameterError(f"model: {model!r} is unknown; accepted are 'bsm', 'black76' and 'bachelier'")
     calls = _calls(table, roles.columns["is_call"])
     chosen = {
-        "expiry": labels, "years": years, "strike": part("strike"), "is_call": calls, "bid": bid, "ask": ask,
+        "expiry": labels, "years": until, "strike": part("strike"), "is_call": calls, "bid": bid, "ask": ask,
         "price": quoted, "spot": spots, "rate": part("rate", rate), "dividend": part("dividend", dividend),
     }  # fmt: skip
     kept: dict[str, Any] = {name: values[keep] for name, values in chosen.items()}
@@ -656,12 +692,14 @@ def _snapshot(
 def _times(values: npt.NDArray[Any], name: str, as_of: np.datetime64 | None) -> tuple[npt.NDArray[np.datetime64], bool]:
     """A column of times, and whether it has only the time of day (in milliseconds)."""
     if values.dtype.kind in "iuf":
-        most = np.nanmax(values, initial=0)
-        if most < 86_400_000 and not (np.nanmin(values, initial=0) >= 19_000_101 and most <= 29_991_231):
+        there = values[np.isfinite(values)]
+        least, most = (there.min(), there.max()) if len(there) else (0, 0)
+        is_date = least >= 19_000_101 and most <= 29_991_231  # 20151224
+        if most < 86_400_000 and not is_date:
             if as_of is None:
                 raise ParameterError(f"as_of: column {name!r} has times of day; say of which day")
             return as_of.astype("datetime64[D]").astype("datetime64[ms]") + values.astype("timedelta64[ms]"), True
-        if most <= 29_991_231:
+        if is_date:
             return _days(values).astype("datetime64[ms]"), False
         return values.astype("datetime64[ms]"), False
     found = moments(values)
