@@ -139,7 +139,7 @@ def test_what_is_wrong_with_a_quote():
     keys = ("strike", "right", "bid", "ask", "years")
     chain = read_chain({k: [row[i] for row in rows] for i, k in enumerate(keys)}, spot=100.0, rate=0.02, dividend=0.0)
     expected = {}
-    for strike, right, bid, ask, years, *statuses in rows:
+    for strike, right, bid, _, years, *statuses in rows:
         expected.setdefault((str(strike), right == "C", str(bid if bid > 0 else np.nan), round(years, 9)), statuses)
     for k, side in enumerate(("mid", "bid", "ask")):
         vol, status = chain.implied_vol(side)
@@ -171,13 +171,13 @@ def test_rates_of_short_expiries_are_those_of_long_ones():
     for side, sign in (("bid", -1), ("ask", 1)):
         table[side] = np.array(table[side]) + sign * 0.05 + noise * 0.4
     chain = read_chain(table)
-    assert [t.source for t in chain.terms.values()][0] == "pooled"
+    assert next(iter(chain.terms.values())).source == "pooled"
     assert all(abs(t.rate - 0.03) < 0.006 for t in chain.terms.values())
     assert len({t.rate for t in chain.terms.values() if t.source == "pooled"}) == 1
 
 
 def test_an_expiry_without_pairs_takes_the_terms_of_its_neighbour():
-    table, vols = made_chain()
+    table, _ = made_chain()
     keep = [not (y == 0.5 and r == "P") for y, r in zip(table["years"], table["right"], strict=True)]
     some = {k: v if k == "spot" else list(np.array(v)[keep]) for k, v in table.items()}
     chain = read_chain(some)
@@ -373,12 +373,10 @@ def test_volatilities_are_those_of_the_exchange(shared):
     )
     vol, status = chain.implied_vol()
     key = {
-        (e[:10], k, t == "call"): (v, p)
-        for e, k, t, v, p in frame.select("expiry", "strike", "option_type", "mark_iv", "mark_price").iter_rows()
+        (e[:10], k, t == "call"): v
+        for e, k, t, v in frame.select("expiry", "strike", "option_type", "mark_iv").iter_rows()
     }
-    theirs, price = np.array(
-        [key[e, k, bool(c)] for e, k, c in zip(chain.expiry, chain.strike, chain.is_call, strict=True)]
-    ).T
+    theirs = np.array([key[e, k, bool(c)] for e, k, c in zip(chain.expiry, chain.strike, chain.is_call, strict=True)])
     # Where the price tells the volatility: far from intrinsic, and the quotes of one expiry are of one second.
     vega = chain.greeks("vega", vol=theirs / 100)["vega"]
     told = (status == 0) & (vega > 500) & (chain.years > 0.05)

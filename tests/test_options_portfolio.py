@@ -207,7 +207,8 @@ def test_grids_of_the_right_shape_and_as_columns():
     [
         ({"spot": [np.nan]}, "spot: .* finite"), ({"spot": []}, "spot"), ({"vol": [[0.1]]}, "vol"),
         ({"time": [-0.1]}, "time: must not be negative"), ({"spot_kind": "percent"}, "spot_kind: 'percent'"),
-        ({"vol_kind": "points"}, "vol_kind"), ({"outputs": "theta"}, "outputs: 'theta'"), ({"by": "book"}, "by: 'book'"),
+        ({"vol_kind": "points"}, "vol_kind"), ({"outputs": "theta"}, "outputs: 'theta'"),
+        ({"by": "book"}, "by: 'book'"),
     ],
 )  # fmt: skip
 def test_scenarios_refuse(more, text):
@@ -325,7 +326,8 @@ def test_books_refuse(change, text):
 def test_a_stock_needs_nothing_but_a_price():
     stock = Portfolio.from_frame({"kind": ["stock"], "spot": [50.0], "quantity": [-4]})
     assert stock.greeks(("price", "delta", "theta", "rho", "epsilon", "gamma", "volga")) == {
-        "price": -200.0, "delta": -4.0, "theta": 0.0, "rho": 0.0, "epsilon": 0.0, "gamma": 0.0, "volga": 0.0, "excluded": 0,
+        "price": -200.0, "delta": -4.0, "theta": 0.0, "rho": 0.0, "epsilon": 0.0, "gamma": 0.0, "volga": 0.0,
+        "excluded": 0,
     }  # fmt: skip
 
 
@@ -604,7 +606,7 @@ def test_report(tmp_path):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert page.write(tmp_path / "book.html").read_text(encoding="utf-8") == page.html
     assert page.write(tmp_path / "book.MD").read_text(encoding="utf-8") == page.markdown
-    with pytest.raises(ParameterError, match="path: '.txt'"):
+    with pytest.raises(ParameterError, match=r"path: '\.txt'"):
         page.write(tmp_path / "book.txt")
 
 
