@@ -250,12 +250,11 @@ struct Implied {
     const auto close = lt(min(abs(quote.value), abs(quote.room)), V(0x1p-36) * abs(price));
     V status = V(kFound);
     if (!all(but_not(solvable, close))) {
-      for (int j = 0; j < lanes_of(price); ++j) {
+      for (int j = 0; j < kWidth<V>; ++j) {
         if (lane(solvable, j) && !lane(close, j)) continue;
-        double value = lane_of(quote.value, j), room = lane_of(quote.room, j);
-        const int found =
-            classify(lane_of(price, j), lane_of(spot, j), lane_of(strike, j), lane_of(expiry, j), lane_of(rate, j),
-                     lane_of(dividend, j), lane(known, j) ? lane_of(sign, j) : 0.0, value, room);
+        double value = lane(quote.value, j), room = lane(quote.room, j);
+        const int found = classify(lane(price, j), lane(spot, j), lane(strike, j), lane(expiry, j), lane(rate, j),
+                                   lane(dividend, j), lane(known, j) ? lane(sign, j) : 0.0, value, room);
         set_lane(status, j, found);
         set_lane(quote.value, j, value);
         set_lane(quote.room, j, room);
@@ -284,14 +283,6 @@ struct Implied {
   }
 
  private:
-  template <class P>
-  WQ_HD static void set_lane(P& pack, int lane, double value) {
-    if constexpr (sizeof pack == sizeof(double))
-      pack = value;
-    else
-      pack.v[lane] = value;
-  }
-
   /// What a price leaves, to the rounding of the discount factors.
   template <class V>
   WQ_HD static Quote<V> quote_of(V price, V spot, V strike, V expiry, V rate, V dividend, V sign) {
