@@ -6,27 +6,27 @@
 namespace wq {
 
 #if defined(__x86_64__)
-#define WQ_ROW_GROUP(domain, name)                                                                \
-  namespace domain {                                                                              \
-  namespace baseline {                                                                            \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  namespace avx2 {                                                                                \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  namespace avx512 {                                                                              \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  inline const rows::Group* name##_at(Level level) {                                              \
+#define WQ_ROW_GROUP(domain, name)                                                                        \
+  namespace domain {                                                                                      \
+  namespace baseline {                                                                                    \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  namespace avx2 {                                                                                        \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  namespace avx512 {                                                                                      \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  inline const rows::Group* name##_at(Level level) {                                                      \
     return level == Level::avx512 ? &avx512::name : level == Level::avx2 ? &avx2::name : &baseline::name; \
-  }                                                                                               \
+  }                                                                                                       \
   }
 #else
-#define WQ_ROW_GROUP(domain, name)                              \
-  namespace domain {                                            \
-  namespace baseline {                                          \
-  extern const rows::Group name;                                \
-  }                                                             \
+#define WQ_ROW_GROUP(domain, name)                                       \
+  namespace domain {                                                     \
+  namespace baseline {                                                   \
+  extern const rows::Group name;                                         \
+  }                                                                      \
   inline const rows::Group* name##_at(Level) { return &baseline::name; } \
   }
 #endif
@@ -39,9 +39,12 @@ namespace rows {
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
-    for (const auto group : {options::vanilla_at, options::implied_at})
+    const auto add = [&](GroupId id, const Group* (*group)(Level)) {
       for (int i = 0; i < group(Level::baseline)->count; ++i)
-        ops->push_back({group, i, group(Level::baseline)->info(i)});
+        ops->push_back({group, id, i, group(Level::baseline)->info(i)});
+    };
+    add(GroupId::vanilla, options::vanilla_at);
+    add(GroupId::implied, options::implied_at);
     return *ops;
   }();
   return all;

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "arrays.h"
+#include "device_array.h"
 #include "register.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/memory.h"
@@ -86,8 +87,7 @@ void simplify(rows::Job& job) {
   for (int d = 0; d < frame.dims; ++d) {
     if (frame.extents[d] == 1) continue;
     bool merges = dims > 0;
-    if (merges)
-      each([&](const rows::Column& c) { merges &= c.strides[dims - 1] == c.strides[d] * frame.extents[d]; });
+    if (merges) each([&](const rows::Column& c) { merges &= c.strides[dims - 1] == c.strides[d] * frame.extents[d]; });
     const int to = merges ? dims - 1 : dims++;
     frame.extents[to] = merges ? frame.extents[to] * frame.extents[d] : frame.extents[d];
     each([&](rows::Column& c) { c.strides[to] = c.strides[d]; });
@@ -110,10 +110,11 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
   const MemorySite site("options");
   const rows::Op& op = rows::operation(name);
   const std::vector<std::string> outputs = split_names(op.info.outputs);
+  const std::vector<std::string> roles = split_names(op.info.inputs);
   rows::Job job{};
   job.inputs = static_cast<int>(inputs.size());
   job.outputs = static_cast<int>(outputs.size());
-  WQ_EXPECT(inputs.size() == split_names(op.info.inputs).size() && labels.size() == inputs.size() &&
+  WQ_EXPECT(inputs.size() == roles.size() && labels.size() == inputs.size() &&
                 parameters.size() <= rows::kMostParameters,
             InternalError, "operation '" + name + "': a wrong number of arguments");
   std::copy(parameters.begin(), parameters.end(), job.parameters);
@@ -121,17 +122,35 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
   const StreamRule rule(device);
   std::vector<Argument> arguments;
   std::vector<std::string> names;
-  bool wide = false, any_array = false;
+  bool wide = false, narrow = false, any_array = false;
   for (std::size_t k = 0; k < inputs.size(); ++k) {
     names.push_back(py::cast<std::string>(labels[k]));
     arguments.push_back(argument(inputs[k], names.back(), rule));
     if (!arguments.back().array) continue;
     any_array = true;
+    if (roles[k] == "is_call") continue;  // a flag, of whatever type
     wide |= arguments.back().array->type == DType::f64;
+    narrow |= arguments.back().array->type == DType::f32;
   }
-  bool narrow = false;
-  for (const Argument& a : arguments) narrow |= a.array && a.array->type == DType::f32;
   const DType type = narrow && !wide ? DType::f32 : DType::f64;
+
+  // Arrays are on one device, or all of them in memory of the host.
+  const Borrowed* there = nullptr;
+  Handle stream = nullptr;
+  std::size_t first = arguments.size();
+  for (std::size_t k = 0; k < arguments.size(); ++k) {
+    if (!arguments[k].array) continue;
+    const Borrowed& a = *arguments[k].array;
+    if (a.device && there == nullptr) {
+      there = &a;
+      stream = rule.choose(*a.device, a.stream, a.names_stream && !py::isinstance<DeviceArray>(inputs[k]));
+    }
+    if (first == arguments.size())
+      first = k;
+    else
+      check_same_memory(a.device ? &a : nullptr, names[k],
+                        arguments[first].array->device ? &*arguments[first].array : nullptr, names[first]);
+  }
 
   const std::vector<std::int64_t> shape = broadcast(arguments, names);
   if (shape.size() > rows::kMostDims)
@@ -148,7 +167,7 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
     if (a.array)
       job.in[k] = column_of(*a.array, shape.size());
     else
-      job.in[k].data = reinterpret_cast<std::byte*>(&a.number);
+      job.in[k].value = a.number;
   }
 
   // Results, in the order of the operation's; a scalar where all arguments are.
@@ -175,8 +194,14 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
                          wanted_shape.shape_text());
       }
       job.out[k] = column_of(target, shape.size());
+      check_same_memory(target.device ? &target : nullptr, label, there, "the arguments");
       objects.push_back(std::move(given));
       targets.push_back(std::move(target));
+    } else if (there != nullptr) {
+      DeviceArray array(*there->device, stream, own, shape);
+      targets.push_back(array.borrow());
+      job.out[k] = column_of(targets.back(), shape.size());
+      objects.push_back(py::cast(std::move(array)));
     } else {
       const py::array array = new_array(own, shape);
       job.out[k].data = static_cast<std::byte*>(const_cast<void*>(array.data()));
@@ -197,12 +222,20 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
           throw LayoutError("out: shares memory with " + names[k] + "; it must be apart, or the very same array");
   }
   simplify(job);
-  const Execution how = execution(num_threads, simd, std::nullopt);
-  if (job.frame.rows > 0) {
-    if (job.frame.rows * op.info.nanoseconds < 5'000)  // as long as it takes to hand the interpreter over
-      rows::run(op, job, how);
-    else
-      carry_out(how, [&](const Execution& where) { rows::run(op, job, where); });
+  const Execution how = execution(there, stream, rule, num_threads, simd, device);
+  if (!how.device && job.frame.rows * op.info.nanoseconds < 5'000) {  // as long as handing the interpreter over takes
+    rows::run(op, job, how);
+  } else {
+    std::vector<const Borrowed*> used;
+    for (const Argument& a : arguments)
+      if (a.array && a.array->device) used.push_back(&*a.array);
+    for (const Borrowed& t : targets)
+      if (t.device) used.push_back(&t);
+    Streams streams(how, std::move(used));
+    carry_out(how, [&](const Execution& where) {
+      rows::run(op, job, where);
+      streams.finish();
+    });
   }
   py::tuple results(scalar ? static_cast<std::size_t>(std::popcount(wanted)) : objects.size());
   std::size_t i = 0;

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _core, config
 from ._containers import Unpacked, same_index, unpack
+from ._devices import resolve
 from .errors import DTypeError, ParameterError, ShapeError
 
 __all__ = ["Outputs", "call", "flags"]
@@ -138,7 +139,6 @@ def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values).astype(bool)
 
 
-_LIBRARIES = ("pandas", "polars", "pyarrow", "xarray", "torch", "jax", "jaxlib")
 _PLAIN = frozenset((float, int, bool, np.ndarray, np.float64))
 
 
@@ -152,6 +152,8 @@ def call(
     parameters: Sequence[float] = (),
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Results of an operation by name.
 
@@ -169,6 +171,8 @@ def call(
         Name to the array that takes the result.
     num_threads : int, optional
         CPU threads.
+    device, stream
+        Where to compute, as for every function of the package.
 
     Returns
     -------
@@ -180,8 +184,10 @@ def call(
     values = tuple(arguments.values())
     threads, simd = config._execution(num_threads)
     kind: Unpacked | None = None
+    others: list[Unpacked] = []
     if not all(type(v) in _PLAIN for v in values):
-        values, kind = _unpacked(labels, values)
+        values, others = _unpacked(labels, values)
+        kind = others[0] if others else None
     targets = None
     if out is not None:
         if not isinstance(out, Mapping):
@@ -191,7 +197,11 @@ def call(
             if name not in names:
                 raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
             targets[outputs.names[outputs.place(name).bit_length() - 1]] = _reinterpreted(array, np.uint8, np.int8)
-    results = _core.row_call(operation, values, labels, wanted, list(parameters), targets, threads, simd, None)
+    place = None
+    if kind is not None or device is not None or stream is not None or config._value("device") != "cpu":
+        lives_on = next((one.device for one in others if one.device is not None), None)
+        place = resolve(device, lives_on, next(iter(labels)), None, num_threads, stream)
+    results = _core.row_call(operation, values, labels, wanted, list(parameters), targets, threads, simd, place)
     by_place = dict(zip((1 << k for k in range(len(outputs.names)) if wanted >> k & 1), results, strict=True))
     made = {name: by_place[outputs.place(name)] for name in names}
     if "status" in made and not isinstance(made["status"], int):
@@ -207,34 +217,24 @@ def _reinterpreted(array: Any, before: Any, after: Any) -> Any:
     return array.view(after) if isinstance(array, np.ndarray) and array.dtype == before else array
 
 
-def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, ...], Unpacked | None]:
-    """Arguments as arrays, and the first that is of another kind than NumPy."""
+def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, ...], list[Unpacked]]:
+    """Arguments as arrays, and those that are of another kind than NumPy."""
     arrays: list[Any] = []
-    first: Unpacked | None = None
+    others: list[Unpacked] = []
     for label, value in zip(labels, values, strict=True):
         if type(value) in _PLAIN:
             arrays.append(value)
-            continue
-        if isinstance(value, np.generic):
+        elif isinstance(value, np.generic):
             arrays.append(np.asarray(value))
-            continue
-        if isinstance(value, Mapping) or value is None:
+        elif isinstance(value, Mapping) or value is None:
             raise DTypeError(f"{label}: cannot read numbers from {type(value).__name__}")
-        one = unpack(value, label)
-        if one.labels is not None:
-            raise ShapeError(f"{label}: is a table of several types of columns; pass one column, or an array")
-        if type(value).__module__.partition(".")[0] in (
-            "pandas",
-            "polars",
-            "pyarrow",
-            "xarray",
-            "torch",
-            "jax",
-            "jaxlib",
-        ):
-            if first is None:
-                first = one
-            else:
-                same_index(one, label, first)
-        arrays.append(one.data)
-    return tuple(arrays), first
+        else:
+            one = unpack(value, label)
+            if one.labels is not None:
+                raise ShapeError(f"{label}: is a table of several types of columns; pass one column, or an array")
+            if not isinstance(value, (list, tuple, np.ndarray)):
+                if others:
+                    same_index(one, label, others[0])
+                others.append(one)
+            arrays.append(one.data)
+    return tuple(arrays), others

@@ -43,6 +43,8 @@ def implied_vol(
     outputs: str | Iterable[str] = _VOL,
     out: Any = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> Any:
     """Volatility at which a European option is worth its price.
 
@@ -77,7 +79,11 @@ def implied_vol(
     out : array or mapping, optional
         The array that takes the volatility, or a mapping from names of outputs to arrays (status: uint8).
     num_threads : int, optional
-        CPU threads; default: as configured.
+        CPU threads; by default as many as the process may use.
+    device : str, optional
+        'auto', 'cpu', 'cuda' or 'cuda:N'. Arrays on a device are computed where they are.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -99,6 +105,8 @@ def implied_vol(
         If shapes do not broadcast.
     DTypeError
         If an argument is not numeric.
+    DeviceUnavailableError
+        If a CUDA device was asked for and cannot be used.
 
     Notes
     -----
@@ -140,7 +148,7 @@ def implied_vol(
     }
     made = _rows.call(
         "implied_" + _operation(model, shift), arguments, _OUTPUTS, names, wanted,
-        parameters=(1.0 if clip else 0.0,), out=out, num_threads=num_threads,
+        parameters=(1.0 if clip else 0.0,), out=out, num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
     if not alone:
         return made

@@ -24,6 +24,28 @@ WQ_HD V polynomial(V x, const double (&coefficients)[N]) {
   return N % 2 == 1 ? mul_add(p[1], x, p[0]) : mul_add(p[0], x, p[1]);
 }
 
+/// (p(x) - p(y)) / (x - y), however close the two are, and p(y): Horner's rule yields divided differences beside
+/// values. Even powers and odd ones apart, as above.
+template <class V, int N>
+WQ_HD V divided_difference(V x, V y, const double (&coefficients)[N], V& of_y) {
+  static_assert(N % 2 == 1 && N >= 5);
+  const V x_step = x * x, y_step = y * y;
+  V even_slope(coefficients[N - 1]), odd_slope(coefficients[N - 2]);
+  V even = mul_add(even_slope, y_step, V(coefficients[N - 3])),
+    odd = mul_add(odd_slope, y_step, V(coefficients[N - 4]));
+  WQ_UNROLL(32)
+  for (int k = N - 5; k > 0; k -= 2) {
+    even_slope = mul_add(even_slope, x_step, even);
+    even = mul_add(even, y_step, V(coefficients[k]));
+    odd_slope = mul_add(odd_slope, x_step, odd);
+    odd = mul_add(odd, y_step, V(coefficients[k - 1]));
+  }
+  even_slope = mul_add(even_slope, x_step, even);
+  even = mul_add(even, y_step, V(coefficients[0]));
+  of_y = mul_add(odd, y, even);
+  return mul_add(x + y, mul_add(odd_slope, x, even_slope), odd);
+}
+
 /// What rounding took from `product` = a * b.
 template <class V>
 WQ_HD V product_error(V a, V b, V product) {
@@ -46,9 +68,9 @@ WQ_HD V exp_of(V x, V low = V(0.0)) {
   // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
   V r = mul_add(n, V(-6.93147180369123816490e-01), inside);
   r = mul_add(n, V(-1.90821492927058770002e-10), r) + low;
-  constexpr double kTail[] = {0.5000000000000001,     0.16666666666666669,    0.04166666666662399,
-                              0.008333333333330051,   0.0013888888917281794,  0.00019841269863105968,
-                              2.480152119021773e-05,  2.7557268378684192e-06, 2.7620138719733994e-07,
+  constexpr double kTail[] = {0.5000000000000001,    0.16666666666666669,    0.04166666666662399,
+                              0.008333333333330051,  0.0013888888917281794,  0.00019841269863105968,
+                              2.480152119021773e-05, 2.7557268378684192e-06, 2.7620138719733994e-07,
                               2.5100424157005067e-08};
   const V y = V(1.0) + mul_add(r * r, polynomial(r, kTail), r);
   return scale(y, n);

@@ -14,6 +14,7 @@ namespace wq::rows {
 /// An operation, wherever it comes from.
 struct Op {
   const Group* (*group)(Level);
+  GroupId id;
   int index;
   Info info;
 };
@@ -24,7 +25,7 @@ const std::vector<Op>& operations();
 /// Throws InternalError if there is none of that name.
 const Op& operation(std::string_view name);
 
-/// `job` but for its index, which is the operation's.
+/// `job` but for its group and index, which are the operation's.
 void run(const Op& op, Job& job, const Execution& execution);
 
 }  // namespace wq::rows

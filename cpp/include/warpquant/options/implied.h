@@ -4,13 +4,13 @@
 #include "warpquant/options/vanilla.h"
 
 /// Implied volatility. With s = sigma sqrt(T), x = |ln(F / K)|, h = x / s, t = s / 2 the option that is out of the
-/// money is worth, in units of the geometric mean of discounted forward and strike,
+/// money is worth the share
 ///
-///     b(s) = phi(h) e^(-t^2 / 2) (M(h - t) - M(h + t)),
+///     phi(h - t) (M(h - t) - M(h + t))
 ///
-/// with the Mills ratio M, and lacks phi(h) e^(-t^2 / 2) (M(t - h) + M(t + h)) of its upper bound. Logarithms of either
-/// need no exponential, neither cancels, and no price is too small. A fit gives s to about 1e-4 where options are
-/// traded, after which one step of fourth order is enough.
+/// of its upper bound, with the Mills ratio M, and lacks phi(h - t) (M(t - h) + M(t + h)) of it. Logarithms of either
+/// need no exponential, neither cancels, and no price is too small. A fit gives s to 6e-5 where options are traded,
+/// after which one step of fourth order is enough.
 namespace wq::options::inline WQ_LEVEL {
 
 enum ImpliedStatus : int { kFound, kBelowIntrinsic, kAboveBound, kNoTimeValue, kMeaningless, kExpired };
@@ -32,12 +32,13 @@ template <class V>
 struct Quote {
   V value;      // time value: what the same option out of the money is worth
   V room;       // from the price to its upper bound
-  V scale;      // unit of prices in which s is sought
+  V bound;      // on the time value
+  V scale;      // geometric mean of discounted forward and strike; for a normal distribution the discount factor
   V gap;        // |F - K|
   V moneyness;  // x; for a normal distribution the gap
 };
 
-/// M(-y) + ... : (M(-y) - M(y)) / 2 = e^(y^2 / 2) (N(y) - 1/2) sqrt(2 pi), for 0 <= y <= kNearMoney.
+/// (M(-y) - M(y)) / 2 = e^(y^2 / 2) (N(y) - 1/2) sqrt(2 pi) for 0 <= y <= kNearMoney, where all terms have one sign.
 inline constexpr double kNearMoney = 1.25;
 template <class V>
 WQ_HD V mills_reflected(V y) {
@@ -100,9 +101,9 @@ struct ImpliedSolver {
   /// Far from the money by distance or by time: d1 from the share of its bound that the option is worth, which is
   /// N(d1) but for a correction.
   WQ_HD V outer_guess() const {
-    const V bound = quote.value + quote.room, x = quote.moneyness;
+    const V x = quote.moneyness;
     const auto low = lt(quote.value, quote.room);
-    const V log = log_ratio(bound, select(low, quote.value, quote.room));
+    const V log = log_ratio(quote.bound, select(low, quote.value, quote.room));
     V d = quantile(log);
     V far = sqrt(mul_add(d, d, x + x));
     WQ_UNROLL(1)
@@ -121,6 +122,7 @@ struct ImpliedSolver {
     const V x = quote.moneyness, by_s = V(1.0) / s, h = x * by_s, t = kNormal ? V(0.0) : V(0.5) * s;
     const V lost = product_error(h, s, x);  // h s - x
     const V one(1.0);
+    V inner = h, inner_lost = V(0.0) - lost * by_s;
     V weight, target = quote.value;  // of the density
     V by_pull;                       // 1 / (s times the derivative of the logarithm)
     if constexpr (kNormal) {
@@ -129,7 +131,9 @@ struct ImpliedSolver {
       by_pull = weight;
       weight = weight * s;
     } else {
-      const V inner = h - t, outer = h + t;
+      inner = h - t;
+      const V outer = h + t, part = inner - h;
+      inner_lost = inner_lost + ((h - (inner - part)) - (t + part));
       const auto beyond = lt(inner, V(0.0)), high = lt(inner, V(-kNearMoney));
       V far;
       weight = mills_difference(abs(inner), outer, min(h, t), far);
@@ -140,12 +144,13 @@ struct ImpliedSolver {
         target = select(high, quote.room, target);
       }
       by_pull = by_s * select(high, V(0.0) - weight, weight);
-      weight = weight * quote.scale;
+      weight = weight * quote.bound;
     }
+    // (h - t)^2 / 2, with what rounding took.
+    const V square = inner * inner, square_lost = product_error(inner, inner, square);
+    const V exponent = V(0.5) * square + mul_add(inner, inner_lost, V(0.5) * square_lost);
+    const V f = log_ratio(weight * V(kInvSqrtTwoPi), target) - exponent;
     const V hh = h * h, tt = t * t;
-    // (h^2 + t^2) / 2, with what rounding took from h^2.
-    const V square = mul_add(V(0.5), hh + tt, mul_add(V(0.5), product_error(h, h, hh), V(0.0) - lost * h * by_s));
-    const V f = log_ratio(weight * V(kInvSqrtTwoPi), target) - square;
     const V q = hh - tt, pull = one / by_pull, second = q - pull;
     const V third = mul_add(q, q, mul_add(pull, mul_add(V(2.0), pull, V(-3.0) * q), V(0.0) - mul_add(V(3.0), hh, tt)));
     const V n = V(0.0) - f * by_pull;
@@ -245,12 +250,11 @@ struct Implied {
     const auto close = lt(min(abs(quote.value), abs(quote.room)), V(0x1p-36) * abs(price));
     V status = V(kFound);
     if (!all(but_not(solvable, close))) {
-      for (int j = 0; j < lanes_of(price); ++j) {
+      for (int j = 0; j < kWidth<V>; ++j) {
         if (lane(solvable, j) && !lane(close, j)) continue;
-        double value = lane_of(quote.value, j), room = lane_of(quote.room, j);
-        const int found =
-            classify(lane_of(price, j), lane_of(spot, j), lane_of(strike, j), lane_of(expiry, j), lane_of(rate, j),
-                     lane_of(dividend, j), lane(known, j) ? lane_of(sign, j) : 0.0, value, room);
+        double value = lane(quote.value, j), room = lane(quote.room, j);
+        const int found = classify(lane(price, j), lane(spot, j), lane(strike, j), lane(expiry, j), lane(rate, j),
+                                   lane(dividend, j), lane(known, j) ? lane(sign, j) : 0.0, value, room);
         set_lane(status, j, found);
         set_lane(quote.value, j, value);
         set_lane(quote.room, j, room);
@@ -279,14 +283,6 @@ struct Implied {
   }
 
  private:
-  template <class P>
-  WQ_HD static void set_lane(P& pack, int lane, double value) {
-    if constexpr (sizeof pack == sizeof(double))
-      pack = value;
-    else
-      pack.v[lane] = value;
-  }
-
   /// What a price leaves, to the rounding of the discount factors.
   template <class V>
   WQ_HD static Quote<V> quote_of(V price, V spot, V strike, V expiry, V rate, V dividend, V sign) {
@@ -298,7 +294,7 @@ struct Implied {
       const V now = discount * gap, now_lost = mul_add(discount, lost, product_error(discount, gap, now));
       const auto inside = gt(sign * now, zero);
       const V value = select(inside, (price - abs(now)) - sign * now_lost, price);
-      return {value, V(kInfinity), discount, abs(now), abs(now)};
+      return {value, V(kInfinity), V(kInfinity), discount, abs(now), abs(now)};
     } else {
       V carry = discount;
       if constexpr (!kForward) {
@@ -319,7 +315,7 @@ struct Implied {
       if (any(far)) middle = select(far, sqrt(forward) * sqrt(cash), middle);
       const V log = log_ratio(spot, strike);
       const V x = kForward ? log : mul_add(rate - dividend, expiry, log);
-      return {value, zero - (left + lost), middle, abs(forward - cash), abs(x)};
+      return {value, zero - (left + lost), min(forward, cash), middle, abs(forward - cash), abs(x)};
     }
   }
 
