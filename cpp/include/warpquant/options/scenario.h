@@ -37,6 +37,28 @@ struct AtTime {
   }
 };
 
+/// The Mills ratio where it matters by its share in a value: density times error is below 5e-17 for every x >= 0. As
+/// `mills` of core/normal.h, with 16 coefficients instead of 25, fitted with 40 digits to the least largest error.
+struct ShortMills {
+  static constexpr double k = 3.2;
+  static constexpr double kCoefficients[] = {
+      1.5925456393988722,      -0.13910445874520985,   -0.1617637936165383,    0.20685230023920775,
+      -0.10573248761101395,    0.015694176086645587,   0.009864940227682712,   -0.0034853135643108536,
+      -0.0013949419034276517,  0.0005422816664288992,  0.0002657310582010946,  -0.0001195560314322955,
+      -0.00013359127828681518, -5.121694494473619e-05, -9.974474398501917e-06, -8.282207940511425e-07};
+};
+
+/// Of two numbers >= 0, with one division.
+template <class V>
+WQ_HD void short_mills(V x, V y, V& of_x, V& of_y) {
+  const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50)), k(ShortMills::k);
+  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + k, both_x = one_x * sum_x;
+  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + k, both_y = one_y * sum_y;
+  const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
+  of_x = polynomial((far_x - k) * (one_x * inverse_x), ShortMills::kCoefficients) * (sum_x * inverse_x);
+  of_y = polynomial((far_y - k) * (one_y * inverse_y), ShortMills::kCoefficients) * (sum_y * inverse_y);
+}
+
 /// Value and derivatives of a position.
 template <class V>
 struct Worth {
@@ -53,7 +75,7 @@ WQ_HD Worth<V> black(const AtTime<V>& t, V spot, V log, V v, V inverse_v, V sign
   const V d1 = h + half, d2 = h - half;
   const V density = exp_of(V(-0.5) * d1 * d1) * V(kInvSqrtTwoPi), spot_density = spot_now * density;
   V m1, m2;
-  mills(abs(d1), abs(d2), m1, m2);
+  short_mills(abs(d1), abs(d2), m1, m2);
   const V spot_tail = spot_density * m1, strike_tail = spot_density * m2;
   const auto above = gt(d1, V(0.0)), call = gt(sign, V(0.0));
   const V spot_share = select(above, spot_now - spot_tail, spot_tail);

@@ -76,19 +76,14 @@ struct Black {
     o.strike_now = strike * o.discount;
     const V log = log_ratio(spot, strike);
     o.log_moneyness = kForward ? log : mul_add(rate - dividend, expiry, log);
-    o.place(v);
-    return o;
-  }
-
-  /// What follows from ln(F / K), S e^(-qT) and v = sigma sqrt(T), with its inverse.
-  WQ_HD void place(V v) {
-    const V h = log_moneyness * inverse_v, half = V(0.5) * v;
+    const V h = o.log_moneyness * o.inverse_v, half = V(0.5) * v;
     // Far out everything is 0; nearer infinity products with 0 would have no value.
-    d1 = max(min(h + half, V(1e8)), V(-1e8));
-    d2 = max(min(h - half, V(1e8)), V(-1e8));
-    density = normal_density(d1);
-    spot_density = spot_now * density;
-    mills(abs(d1), abs(d2), m1, m2);
+    o.d1 = max(min(h + half, V(1e8)), V(-1e8));
+    o.d2 = max(min(h - half, V(1e8)), V(-1e8));
+    o.density = normal_density(o.d1);
+    o.spot_density = o.spot_now * o.density;
+    mills(abs(o.d1), abs(o.d2), o.m1, o.m2);
+    return o;
   }
 
   /// N(sign * d) * value, where tail = N(-|d|) * value.
