@@ -54,13 +54,6 @@ def book_of(n, seed=0, model="bsm", **changed):
     )
 
 
-def available(model):
-    try:
-        options.price(100.0, 100.0, 1.0, 0.0, 0.0, 0.2, True, model=model)
-    except Exception:
-        pytest.skip(f"no model {model}")
-
-
 def one_by_one(book, ds, dv, dt, spot_kind="relative", vol_kind="absolute"):
     """Sums at a node, from prices of single positions in another market; and the sums of their magnitudes."""
     f = book.fields
@@ -88,7 +81,6 @@ def one_by_one(book, ds, dv, dt, spot_kind="relative", vol_kind="absolute"):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("spot_kind", "vol_kind"), [("relative", "absolute"), ("absolute", "relative")])
 def test_scenarios_are_the_prices_of_all_positions(model, spot_kind, vol_kind):
-    available(model)
     book = book_of(173, model=model)
     spots = np.array([-0.4, -0.05, 0.0, 0.013, 0.5]) * (1.0 if spot_kind == "relative" else 60.0)
     vols = np.array([-0.05, 0.0, 0.2]) * (80.0 if model == "bachelier" and vol_kind == "absolute" else 1.0)
@@ -345,7 +337,6 @@ def test_nothing_of_a_book_changes():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_attribution_adds_up_and_is_of_fourth_order(model):
-    available(model)
     book = book_of(40, seed=5, model=model, expiry=1.0, beta=1.0, vol_beta=1.0)
     unit = 100.0 if model == "bachelier" else 1.0
     residuals = []

@@ -387,7 +387,7 @@ class Roles:
             return self.frame.numbers(name)
         if as_of is None:
             raise ParameterError(f"as_of: is needed to make years of the dates in column {name!r}")
-        return np.maximum(years_between(as_of, when, day_count), -1.0)
+        return years_between(as_of, when, day_count)
 
 
 def price_dataframe(
