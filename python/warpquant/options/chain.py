@@ -135,7 +135,7 @@ def parity(
     >>> gap = 0.99 * (101.0 - strike)
     >>> gap[2] += 3.0                                   # a stale quote
     >>> discount, forward, weights = parity(strike, gap + 10.0, np.full(9, 10.0), 0.25)
-    >>> round(discount, 12), round(forward, 12), weights[2]
+    >>> round(discount, 12), round(forward, 12), float(weights[2])
     (0.99, 101.0, 0.0)
     """
     k, y = np.asarray(strike, dtype=np.float64), np.asarray(call, dtype=np.float64) - np.asarray(put, dtype=np.float64)
@@ -555,7 +555,7 @@ def read_chain(
     >>> from warpquant import options
     >>> chain = options.read_chain(warpquant.data.goog_options())
     >>> chain
-    Chain(2,192 quotes, 1,655 of them two-sided, 12 expiries, bsm)
+    Chain(2,192 quotes, 657 of them two-sided, 12 expiries, bsm)
     """
     table = _table(source)
     if where:

@@ -82,10 +82,10 @@ def scale(g: Any, theta: str | None = None, vega: str | None = None, rho: str | 
     >>> from warpquant import options
     >>> g = options.greeks(100.0, 105.0, 0.5, 0.03, 0.01, 0.2, "put")
     >>> round(g["theta"], 4), round(g["vega"], 4)
-    (-3.7612, 27.5919)
+    (-4.1061, 27.4931)
     >>> daily = options.scale(g, theta="day365", vega="point")
     >>> round(daily["theta"], 4), round(daily["vega"], 4)
-    (-0.0103, 0.2759)
+    (-0.0112, 0.2749)
     """
     divisors = []
     for name, unit in (("theta", theta), ("vega", vega), ("rho", rho)):
@@ -447,7 +447,7 @@ def price_dataframe(
     ...          "expiry": ["2025-06-20", "2025-06-20"]}
     >>> priced = options.price_dataframe(table, rate=0.03, as_of="2025-03-21", outputs=("price", "delta"))
     >>> priced["price"].round(4).tolist(), priced["delta"].round(4).tolist()
-    ([7.1888, 3.6017], [0.7433, -0.4504])
+    ([7.3731, 3.606], [0.7384, -0.4503])
     """
     table = Frame(frame)
     roles = Roles(table, columns)

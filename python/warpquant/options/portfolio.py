@@ -252,7 +252,7 @@ class Portfolio:
         Portfolio(2 positions, 1 underlying, bsm)
         >>> total = book.greeks()
         >>> round(total["delta"], 1), round(total["theta"], 1)
-        (570.7, 9021.1)
+        (597.1, 7687.0)
         """
         table = Frame(frame)
         roles = Roles(table, columns, _PARTS)
@@ -263,16 +263,16 @@ class Portfolio:
         market = _market(underlyings, names)
 
         def part(name: str, given: Any = None, default: float | None = None, *, options_only: bool = True) -> Floats:
+            own = given is not None or name in roles.columns
             values = np.full(table.rows, np.nan)
-            if given is not None or name in roles.columns:
-                own = roles.years(as_of) if name == "expiry" else roles.numbers(name, given)
-                values[:] = own
-            values = np.where(np.isnan(values), market.get(name, values), values)
-            if not (given is not None or name in roles.columns or name in market):
-                if default is None and table.rows and (not options_only or bool(np.any(kind != 0))):
-                    return np.full(table.rows, roles.numbers(name))  # which says what is missing
-                values[:] = 0.0 if default is None else default
-            return values
+            if own:
+                values[:] = roles.years(as_of) if name == "expiry" else roles.numbers(name, given)
+            if name in market:
+                values = np.where(np.isnan(values), market[name], values)
+            elif not own and default is None and table.rows and (not options_only or bool(np.any(kind != 0))):
+                return np.full(table.rows, roles.numbers(name))  # which says what is missing
+            # A hole in a column of the positions stays one.
+            return values if own or default is None else np.where(np.isnan(values), default, values)
 
         fields = {
             "spot": part("spot", options_only=False),
@@ -489,7 +489,7 @@ class Portfolio:
         ...      "quantity": [-1.0, -1.0]}, rate=0.0)
         >>> grid = book.scenarios(spot=[-0.1, 0.0, 0.1], vol=[0.0, 0.05])
         >>> grid["pnl"].round(2).tolist()
-        [[[-3.03, 0.0, -2.9], [-4.07, -1.99, -4.03]]]
+        [[[-3.45, 0.0, -3.93], [-4.66, -1.99, -5.39]]]
         """
         names = {"pnl", *((outputs,) if isinstance(outputs, str) else outputs)}
         known = ("pnl", "value", "delta", "gamma", "vega")
@@ -619,7 +619,7 @@ class Portfolio:
         ...     rate=0.02)
         >>> found = book.attribution(book.moved(spot=0.01, vol=0.01, time=1 / 365))
         >>> round(found.actual, 3), round(found.terms["delta"], 3), round(found.residual, 4)
-        (8.517, 5.561, -0.0007)
+        (8.299, 5.562, 0.0008)
         """
         same = len(self) == len(after) and self.model == after.model and np.array_equal(self.kind, after.kind)
         for name in ("strike", "quantity", "multiplier"):
