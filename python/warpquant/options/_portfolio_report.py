@@ -165,11 +165,11 @@ def _scenarios(grid: ScenarioGrid) -> list[_Section]:
 
 
 def _move(move: float, kind: str) -> str:
-    return f"{100 * move:+g} %" if kind == "relative" else f"{move:+g}"
+    return f"{round(100 * move, 9) + 0.0:+g} %" if kind == "relative" else f"{round(move, 9) + 0.0:+g}"
 
 
 def _vol_move(move: float, kind: str) -> str:
-    return f"{100 * move:+g} points" if kind == "absolute" else f"{100 * move:+g} %"
+    return f"{round(100 * move, 9) + 0.0:+g} {'points' if kind == 'absolute' else '%'}"
 
 
 def _map(table: Any, columns: Sequence[str], labels: Sequence[str]) -> str:
