@@ -62,9 +62,12 @@ def with_quantlib(price: Any, at: dict[str, Any], count: int) -> list[float]:
     """One option at a time, as a loop in Python."""
     made = []
     for i in range(count):
-        deviation = QuantLib.blackFormulaImpliedStdDevLiRS(
-            QuantLib.Option.Call, float(at["strike"][i]), float(at["spot"][i]), float(price[i])
-        )
+        try:
+            deviation = QuantLib.blackFormulaImpliedStdDevLiRS(
+                QuantLib.Option.Call, float(at["strike"][i]), float(at["spot"][i]), float(price[i])
+            )
+        except RuntimeError:  # it did not converge
+            deviation = math.nan
         made.append(deviation / math.sqrt(at["expiry"][i]))
     return made
 

@@ -126,8 +126,10 @@ struct ImpliedSolver {
     V weight, target = quote.value;  // of the density
     V by_pull;                       // 1 / (s times the derivative of the logarithm)
     if constexpr (kNormal) {
-      V unused;
-      weight = mills_difference(h, h, one, unused) * V(0.5);
+      // 1 - h M(h), which is minus the slope of M.
+      V ratio;
+      const V slope = mills_difference(h, h, V(0.5), ratio);
+      weight = select(lt(h, V(0.5)), mul_add(V(0.0) - h, ratio, one), slope);
       by_pull = weight;
       weight = weight * s;
     } else {
