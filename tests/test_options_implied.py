@@ -26,6 +26,10 @@ MOST_CONDITION = 1e12
 SLOPES = ("dvol_dprice", "dvol_dspot", "dvol_dstrike", "dvol_dexpiry", "dvol_drate", "dvol_ddividend")
 
 
+def RUNS_ON(device):
+    options.implied_vol([5.0], 100.0, 100.0, 1.0, 0.0, 0.0, True, device=device)
+
+
 def column(rows, name):
     return np.array([float(row[name]) for row in rows])
 
@@ -304,6 +308,24 @@ def test_levels_agree(simd_levels):
     for other in made[1:]:
         bound = 8 * EPS * (made[0]["vol"] + 400 * made[0]["dvol_dprice"])
         assert (abs(other["vol"] - made[0]["vol"]) <= bound).all()
+
+
+def test_devices_agree(device):
+    """Also where each row ends up elsewhere: hard points, and rows without a solution."""
+    points = [p for f in FAMILIES if f not in ("on forwards", "normal") for p in hard_points(f, 5, seed=2)]
+    vol, status = solve(points, return_status=True, device=device)
+    assert (np.asarray(status) == 0).all()
+    for got, (_, _, want, condition, _) in zip(np.asarray(vol), points, strict=True):
+        assert abs(mp.mpf(got) - want) <= LIMIT * EPS * (1 + condition) * want
+    price = np.array([4.0, -1.0, 105.0, 5.0, nan, 6.0, inf, 6.0])
+    expiry = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    for clip in (None, "bounds"):
+        rest = (price, 105.0, 100.0, expiry, 0.0, 0.0, True)
+        want = options.implied_vol(*rest, clip=clip, outputs="all")
+        got = options.implied_vol(*rest, clip=clip, outputs="all", device=device)
+        np.testing.assert_array_equal(np.asarray(got["status"]), [1, 1, 2, 3, 4, 4, 2, 0])
+        for name in want:
+            np.testing.assert_allclose(np.asarray(got[name]), want[name], rtol=1e-13, err_msg=name)
 
 
 def test_narrow_floats():

@@ -63,7 +63,7 @@ struct ImpliedSolver {
   using Mask = decltype(lt(V(0.0), V(0.0)));
   const Quote<V>& quote;
 
-  /// To about 5e-5 where s and x are below 2.1, and what it is worth elsewhere. First a normal distribution, in the
+  /// Within 6e-5 of s where s and x are below 2.1, which is `inside`. First a normal distribution, in the
   /// variable of Choi, Kim and Kwak, Numerical approximation of the implied volatility under arithmetic Brownian motion
   /// (2009), then the ratio of the two deviations, which is close to 1.
   WQ_HD V guess(Mask& inside) const {
@@ -126,8 +126,10 @@ struct ImpliedSolver {
     V weight, target = quote.value;  // of the density
     V by_pull;                       // 1 / (s times the derivative of the logarithm)
     if constexpr (kNormal) {
-      V unused;
-      weight = mills_difference(h, h, one, unused) * V(0.5);
+      // 1 - h M(h), which is minus the slope of M.
+      V ratio;
+      const V slope = mills_difference(h, h, V(0.5), ratio);
+      weight = select(lt(h, V(0.5)), mul_add(V(0.0) - h, ratio, one), slope);
       by_pull = weight;
       weight = weight * s;
     } else {
@@ -177,7 +179,7 @@ struct ImpliedSolver {
     return s;
   }
 
-  static constexpr int kMostSteps = 60;
+  static constexpr int kMostSteps = 20;      // three are the most that were ever needed
   static constexpr double kLastStep = 1e-4;  // its fourth power is below what rounding leaves
 };
 
@@ -200,14 +202,14 @@ WQ_HD Wide operator*(Wide a, Wide b) {
 }
 WQ_HD Wide negative(Wide a) { return {-a.high, -a.low}; }
 
-/// e^(a b) to 30 digits, for a product in [-700, 700].
+/// e^(a b) to 30 digits, for a product in [-600, 600].
 WQ_HD_CALL inline Wide wide_exp(double a, double b) {
   const Wide x = Wide{a, 0.0} * Wide{b, 0.0};
   const double n = rint(x.high * 1.4426950408889634074);
   const Wide whole = Wide{n, 0.0} * Wide{6.931471805599453e-01, 2.3190468138462996e-17};
   const Wide rest = x + negative(whole + Wide{n * 5.707708438416212e-34, 0.0});
   const Wide r{rest.high * 0x1p-6, rest.low * 0x1p-6};
-  // Taylor, to r^14 / 14!; the coefficients by division of what is there.
+  // Taylor's series to r^14 / 14!, below 1e-33 for r up to 0.0055; `low` completes 1 / k.
   Wide sum{1.0, 0.0};
   for (int k = 14; k >= 1; --k) {
     const double inverse = 1.0 / k;
@@ -242,19 +244,22 @@ struct Implied {
     const V zero(0.0);
 
     auto quote = quote_of(price, spot, strike, expiry, rate, dividend, sign);
-    const auto finite = is_finite(((quote.value + quote.scale) + (quote.moneyness + quote.gap)) + (price + expiry));
-    auto solvable = both(both(both(gt(quote.value, zero), gt(quote.room, zero)), both(known, finite)),
-                         both(gt(expiry, zero), gt(quote.scale, zero)));
+    const auto sized = both(is_finite(((quote.value + quote.scale) + (quote.moneyness + quote.gap)) + (price + expiry)),
+                            gt(quote.scale, zero));
+    auto solvable = both(both(both(gt(quote.value, zero), gt(quote.room, zero)), both(known, sized)), gt(expiry, zero));
     if constexpr (!kNormal) solvable = both(solvable, both(gt(spot, zero), gt(strike, zero)));
     // Next to intrinsic value and to the bound what is left is the rounding of the discount factors.
-    const auto close = lt(min(abs(quote.value), abs(quote.room)), V(0x1p-36) * abs(price));
+    const V edge(0x1p-36);
+    const auto close = either(lt(min(abs(quote.value), abs(quote.room)), edge * abs(price)),
+                              both(eq(price, zero), lt(quote.gap, edge * quote.scale)));
     V status = V(kFound);
     if (!all(but_not(solvable, close))) {
       for (int j = 0; j < kWidth<V>; ++j) {
         if (lane(solvable, j) && !lane(close, j)) continue;
         double value = lane(quote.value, j), room = lane(quote.room, j);
-        const int found = classify(lane(price, j), lane(spot, j), lane(strike, j), lane(expiry, j), lane(rate, j),
-                                   lane(dividend, j), lane(known, j) ? lane(sign, j) : 0.0, value, room);
+        int found = classify(lane(price, j), lane(spot, j), lane(strike, j), lane(expiry, j), lane(rate, j),
+                             lane(dividend, j), lane(known, j) ? lane(sign, j) : 0.0, lane(close, j), value, room);
+        if (found == kFound && !lane(sized, j)) found = kMeaningless;  // a discounted price beyond all numbers
         set_lane(status, j, found);
         set_lane(quote.value, j, value);
         set_lane(quote.room, j, room);
@@ -319,34 +324,26 @@ struct Implied {
     }
   }
 
-  /// The status of one row, and its time value and room to the last digit.
+  /// The status of one row. `close`: to be decided by the last digits, which goes for time value and room as well.
   WQ_HD_CALL static int classify(double price, double spot, double strike, double expiry, double rate, double dividend,
-                                 double sign, double& value, double& room) {
+                                 double sign, bool close, double& value, double& room) {
     const bool finite = is_finite(spot) && is_finite(strike) && is_finite(rate) && is_finite(dividend);
     const bool domain = kNormal || (spot >= 0 && strike >= 0);
     if (sign == 0 || !finite || !domain || is_nan(price) || !(expiry >= 0 && expiry < kInfinity)) return kMeaningless;
-    // Beyond this a discount factor is 0 or infinite, or will be once it is multiplied.
-    if (abs(rate * expiry) > 600 || abs(dividend * expiry) > 600) {
-      if (!(is_finite(value) && (kNormal || is_finite(room)))) return kMeaningless;
-    } else {
+    if (!is_finite(price)) return price < 0 ? kBelowIntrinsic : kNormal ? kMeaningless : kAboveBound;
+    // The exponentials are good for exponents up to 600, and beyond no price of a pair is close to anything but 0.
+    if (close && abs(rate * expiry) < 600 && abs(dividend * expiry) < 600) {
       const Wide discount = rate == 0 ? Wide{1.0, 0.0} : wide_exp(-rate, expiry);
       const Wide carry = kForward ? discount : dividend == 0 ? Wide{1.0, 0.0} : wide_exp(-dividend, expiry);
       const Wide forward = Wide{spot, 0.0} * carry, cash = Wide{strike, 0.0} * discount, paid{price, 0.0};
-      const Wide gap = forward + negative(cash);
-      const Wide intrinsic = sign > 0 ? gap : negative(gap);
-      if (is_finite(price)) {
-        const Wide left = paid + negative(intrinsic), missing = (sign > 0 ? forward : cash) + negative(paid);
-        value = intrinsic.high > 0 ? left.high : price;
-        room = kNormal ? kInfinity : missing.high;
-      } else {
-        value = price;
-        room = -price;
-      }
+      const Wide gap = forward + negative(cash), intrinsic = sign > 0 ? gap : negative(gap);
+      value = intrinsic.high > 0 ? (paid + negative(intrinsic)).high : price;
+      if (!kNormal) room = ((sign > 0 ? forward : cash) + negative(paid)).high;
     }
-    if (kNormal && price == kInfinity) return kMeaningless;
+    if (is_nan(value) || is_nan(room)) return kMeaningless;
     if (value < 0) return kBelowIntrinsic;
     if (value == 0) return expiry == 0 ? kExpired : kNoTimeValue;
-    if (!kNormal && room <= 0) return kAboveBound;
+    if (room <= 0) return kAboveBound;
     return expiry == 0 ? kMeaningless : kFound;
   }
 
