@@ -12,7 +12,6 @@ import numpy as np
 from warpquant.errors import ParameterError
 
 from .frames import Floats
-from .vanilla import _VANILLA
 
 if TYPE_CHECKING:
     from .portfolio import Portfolio
@@ -99,7 +98,6 @@ def solve(
 
     def exposures(of: Portfolio) -> tuple[Floats, Floats]:
         """Of each target and position: the Greek and its worth in money, both times quantity and multiplier."""
-        _VANILLA.choose(names)
         each = of._each(names)
         greek = np.where(of.invalid, 0.0, np.array([each[name] for name in names]) * of.weight)
         return greek, greek * np.array([_money(name, of.fields["spot"], moves or {}) for name in names])

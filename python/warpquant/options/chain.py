@@ -21,7 +21,7 @@ from warpquant import _prices, options
 from warpquant.errors import ParameterError, WarpquantError
 
 from .frames import Floats, Frame, Roles, _moment, moments
-from .vanilla import _VANILLA, greeks
+from .vanilla import greeks
 
 __all__ = ["STATUSES", "Chain", "Terms", "parity", "read_chain"]
 
@@ -466,9 +466,8 @@ class Chain:
         dict of str to ndarray
         """
         vols = self.implied_vol(side, num_threads=num_threads)[0] if vol is None else np.asarray(vol, dtype=np.float64)
-        names, _ = _VANILLA.choose(outputs)
         first, strike, years, rate, dividend = self._arguments()
-        return greeks(first, strike, years, rate, dividend, vols, self.is_call, model=self.model, outputs=names,
+        return greeks(first, strike, years, rate, dividend, vols, self.is_call, model=self.model, outputs=outputs,
                       num_threads=num_threads)  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

@@ -108,6 +108,21 @@ def scale(g: Any, theta: str | None = None, vega: str | None = None, rho: str | 
     return frame.with_columns({name: divided(name, frame.column(name)) for name in frame.names})
 
 
+def output_names(outputs: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of outputs as they were asked for.
+
+    Raises
+    ------
+    ParameterError
+        If one is unknown, or there is none.
+    """
+    if isinstance(outputs, str):
+        outputs = _VANILLA.names if outputs == "all" else (outputs,)
+    names = tuple(outputs)
+    _VANILLA.choose(names)
+    return names
+
+
 class Frame:
     """A table of any of the kinds that are accepted, column by column.
 
@@ -451,7 +466,7 @@ def price_dataframe(
     """
     table = Frame(frame)
     roles = Roles(table, columns)
-    names, _ = _VANILLA.choose(outputs)
+    names = output_names(outputs)
     taken = [prefix + name for name in names if prefix + name in table.names]
     if taken:
         raise ParameterError(f"prefix: the table has a column {taken[0]!r} already; new names need a prefix")

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from warpquant import _core, config
 from warpquant.errors import ParameterError, ShapeError
 
-from .frames import _SYNONYMS, Floats, Frame, Roles
-from .vanilla import _MODELS, _VANILLA, greeks
+from .frames import _SYNONYMS, Floats, Frame, Roles, output_names
+from .vanilla import _ALIASES, _MODELS, _VANILLA, greeks
 
 if TYPE_CHECKING:
     from ._hedge import Hedge
@@ -343,7 +343,7 @@ class Portfolio:
         dict of str to ndarray
             For any data frame's constructor.
         """
-        names, _ = _VANILLA.choose(outputs)
+        names = output_names(outputs)
         labels = {name: np.asarray(values, dtype=object) for name, values in self.labels.items() if name != "expiry"}
         return {**labels, **self.fields, **self._each(names)}
 
@@ -403,7 +403,7 @@ class Portfolio:
         asked = tuple(name for name in asked if not (outputs == "all" and name == "lambda_"))
         plain = tuple(name for name in asked if name not in _CASH)
         if plain:
-            _VANILLA.choose(plain)
+            output_names(plain)
         if any(_canonical(name) == "lambda_" for name in plain):
             raise ParameterError(
                 "outputs: 'lambda_' is a ratio, of which sums mean nothing; use 'delta_cash' over 'price'"
@@ -786,7 +786,7 @@ class Portfolio:
 
 
 def _canonical(name: str) -> str:
-    return _VANILLA.names[_VANILLA.place(name).bit_length() - 1]
+    return _ALIASES.get(name, name)
 
 
 def _kinds(texts: Sequence[str]) -> npt.NDArray[np.int8]:
