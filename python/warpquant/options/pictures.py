@@ -52,6 +52,14 @@ def smiles(chain: Chain, vol: Any, *, most: int = 8) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> from warpquant import options, plot
+    >>> from warpquant.options import pictures
+    >>> chain = options.read_chain(warpquant.data.goog_options(), rate=0.005)
+    >>> plot.save(pictures.smiles(chain, chain.implied_vol()[0]), "smiles.png")
     """
     vol = np.asarray(vol, dtype=np.float64)
     figure = _figure(8.0, 4.2)
@@ -94,6 +102,14 @@ def greeks(chain: Chain, values: Mapping[str, Any], *, most: int = 6) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> from warpquant import options, plot
+    >>> from warpquant.options import pictures
+    >>> chain = options.read_chain(warpquant.data.goog_options(), rate=0.005)
+    >>> plot.save(pictures.greeks(chain, chain.greeks(("delta", "vega"))), "greeks.png")
     """
     count = len(values)
     wide = min(count, 3)
@@ -133,6 +149,15 @@ def scenarios(grid: ScenarioGrid, *, output: str = "pnl", time: int = 0, title: 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from warpquant import options, plot
+    >>> from warpquant.options import pictures
+    >>> book = options.Portfolio.from_frame(
+    ...     {"kind": ["call"], "spot": 100.0, "strike": 105.0, "expiry": 0.25, "vol": 0.2, "quantity": -10}, rate=0.03)
+    >>> grid = book.scenarios(spot=[-0.1, -0.05, 0.0, 0.05, 0.1], vol=[-0.05, 0.0, 0.05])
+    >>> plot.save(pictures.scenarios(grid), "scenarios.png")
     """
     if output not in grid.values:
         raise ParameterError(f"output: {output!r} is unknown; accepted are {', '.join(grid.values)}")
@@ -180,6 +205,14 @@ def attribution(found: Attribution, *, title: str = "") -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from warpquant import options, plot
+    >>> from warpquant.options import pictures
+    >>> book = options.Portfolio.from_frame(
+    ...     {"kind": ["call"], "spot": 100.0, "strike": 105.0, "expiry": 0.25, "vol": 0.2, "quantity": -10}, rate=0.03)
+    >>> plot.save(pictures.attribution(book.attribution(book.moved(spot=0.02, vol=0.01))), "attribution.png")
     """
     names = [*found.terms, "residual", "actual"]
     numbers: Floats = np.array([np.sum(v) for v in (*found.terms.values(), found.residual, found.actual)])
