@@ -376,7 +376,7 @@ class Portfolio:
         Parameters
         ----------
         outputs : str or iterable of str
-            Those of `greeks` but 'lambda_', and 'delta_cash' (delta times spot: the money that moves with the market)
+            Those of `greeks` but ``lambda_``, and 'delta_cash' (delta times spot: the money that moves with the market)
             and 'gamma_cash' (change of that when the spot gains 1 %: gamma times spot squared over 100). 'price' is the
             value. Units are those of `greeks`; `scale` works on the result.
         by : str or iterable of str, optional
