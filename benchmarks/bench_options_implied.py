@@ -100,7 +100,9 @@ def main() -> None:
     for threads in (1, 2):
         for what in ("bsm, rates and yields", "black76"):
             ns = run.measure(count, {"warpquant": ours(what, threads), **peers[threads]}, case=what, threads=threads)
-            print(f"{what + f', {threads} threads':38}{ns['copy']:7.2f}{ns['warpquant']:8.2f}{compared(ns)}", flush=True)
+            print(
+                f"{what + f', {threads} threads':38}{ns['copy']:7.2f}{ns['warpquant']:8.2f}{compared(ns)}", flush=True
+            )
         slopes = {"warpquant": lambda: options.implied_vol(
             paid, *(spots[name] for name in INPUTS), flags, outputs="all", num_threads=threads
         )}  # fmt: skip

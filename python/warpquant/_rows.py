@@ -210,9 +210,8 @@ def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -
     for name in out:
         if name not in names:
             raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
-    return {
-        outputs.names[outputs.places((name,))[0]]: _reinterpreted(array, np.uint8, np.int8) for name, array in out.items()
-    }
+    own = {outputs.names[outputs.places((name,))[0]]: array for name, array in out.items()}
+    return {name: _reinterpreted(array, np.uint8, np.int8) for name, array in own.items()}
 
 
 def _with_codes(made: dict[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:

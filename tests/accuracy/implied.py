@@ -3,13 +3,14 @@
 
     python tests/accuracy/implied.py [--points 1000]
 
-Units: eps (1 + condition) of the volatility, the condition being what a relative unit in all inputs does to it. A library
-that finds nothing has failed. Others take undiscounted prices on forwards and get them as their users would make them.
+Units: eps (1 + condition) of the volatility, the condition being what a relative unit in all inputs does to it. What
+finds nothing has failed. Others take undiscounted prices on forwards and get them as their users would make them.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import pathlib
 import sys
@@ -76,11 +77,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=100)
     options = parser.parse_args()
     solvers: dict[str, Callable[[list[Any]], Any]] = {"warpquant": solve}
-    for name, make in (("iv-engine", iv_engine), ("fast-vollib, Jäckel", fast_vollib), ("QuantLib, LiRS", quantlib)):
-        try:
+    for name, module, make in (
+        ("iv-engine", "iv_engine", iv_engine),
+        ("fast-vollib, Jäckel", "fast_vollib", fast_vollib),
+        ("QuantLib, LiRS", "QuantLib", quantlib),
+    ):
+        if importlib.util.find_spec(module):
             solvers[name] = make()
-        except ImportError:
-            print(f"no {name}", file=sys.stderr)
     lines = [f"| {options.points} of each | {' | '.join(solvers)} |", "|---" * (len(solvers) + 1) + "|"]
     for family in FAMILIES:
         points = hard_points(family, options.points, seed=options.seed)

@@ -131,13 +131,22 @@ def implied_vol(
         names = (*names, "status")
     if out is not None and not isinstance(out, Mapping):
         if not alone:
-            raise ParameterError("out: is an array; with several outputs it must be a mapping from their names to arrays")
+            raise ParameterError(
+                "out: is an array; with several outputs it must be a mapping from their names to arrays"
+            )
         out = {"vol": out}
     flag = is_call if type(is_call) is bool else _rows.flags(is_call)
     made = _rows.call(
-        "implied_" + _operation(model, shift), (price, spot, strike, expiry, rate, dividend, flag, shift), _OUTPUTS, names,
-        parameters=(1.0 if clip else 0.0,), out=out, num_threads=num_threads, device=device, stream=stream,
-    )  # fmt: skip
+        "implied_" + _operation(model, shift),
+        (price, spot, strike, expiry, rate, dividend, flag, shift),
+        _OUTPUTS,
+        names,
+        parameters=(1.0 if clip else 0.0,),
+        out=out,
+        num_threads=num_threads,
+        device=device,
+        stream=stream,
+    )
     if not alone:
         return made
     return (made["vol"], made["status"]) if return_status else made["vol"]
