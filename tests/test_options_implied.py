@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Implied volatility: against 60 digits at hard points and published tables, statuses, derivatives, awkward arguments."""
+"""Implied volatility: against 60 digits at hard points, tables, statuses, derivatives, awkward arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from warpquant import config, options
 from warpquant.errors import ParameterError, ShapeError
 
 EPS = 2.0**-52
-#: Error in units of eps (1 + condition) of the volatility: what rounding the inputs does, with a margin for own rounding.
+#: Error in units of eps (1 + condition) of the volatility, the condition being what rounding the inputs does.
 LIMIT = 4.0
 #: Beyond this the inputs themselves do not hold the volatility.
 MOST_CONDITION = 1e12

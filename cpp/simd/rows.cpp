@@ -105,6 +105,7 @@ void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to) 
   Tile tile{};
   tile.parameters = job.parameters;
   bool direct[kMostInputs];
+  const std::int64_t widest = to - from < kTile ? (to - from + W - 1) / W * W : kTile;
   for (int k = 0; k < job.inputs; ++k) {
     const Column& column = job.in[k];
     if (column.data != nullptr) bytes += item_size(column.type);
@@ -114,7 +115,7 @@ void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to) 
     if (same_for_all(column, frame)) {
       in[k][0] = column.value;
       if (column.data != nullptr) gather(column, frame, 0, 1, in[k]);
-      for (int i = 1; i < kTile; ++i) in[k][i] = in[k][0];
+      for (int i = 1; i < widest; ++i) in[k][i] = in[k][0];
     }
   }
   for (int k = 0; k < job.outputs; ++k) {

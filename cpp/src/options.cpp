@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sstream>
+
 #include "warpquant/core/error.h"
 #include "warpquant/core/row_calls.h"
 
@@ -35,13 +37,25 @@ WQ_ROW_GROUP(options, vanilla)
 WQ_ROW_GROUP(options, implied)
 
 namespace rows {
+namespace {
+
+std::vector<std::string> words(const char* text) {
+  std::istringstream stream(text);
+  std::vector<std::string> list;
+  for (std::string word; stream >> word;) list.push_back(word);
+  return list;
+}
+
+}  // namespace
 
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
     const auto add = [&](GroupId id, const Group* (*group)(Level)) {
-      for (int i = 0; i < group(Level::baseline)->count; ++i)
-        ops->push_back({group, id, i, group(Level::baseline)->info(i)});
+      for (int i = 0; i < group(Level::baseline)->count; ++i) {
+        const Info info = group(Level::baseline)->info(i);
+        ops->push_back({group, id, i, info, words(info.inputs), words(info.outputs)});
+      }
     };
     add(GroupId::vanilla, options::vanilla_at);
     add(GroupId::implied, options::implied_at);

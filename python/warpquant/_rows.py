@@ -34,12 +34,12 @@ class Outputs:
 
     def __init__(self, operation: str, aliases: Mapping[str, str] | None = None) -> None:
         self.names = _OPERATIONS[operation][1]
-        self._aliases = dict(aliases or {})
-        self._bits = {name: 1 << k for k, name in enumerate(self.names)}
-        self._bits.update({alias: self._bits[name] for alias, name in self._aliases.items()})
+        self._places = {name: k for k, name in enumerate(self.names)}
+        self._places.update({alias: self._places[name] for alias, name in (aliases or {}).items()})
+        self._chosen: dict[tuple[str, ...], tuple[int, ...]] = {}
 
-    def choose(self, outputs: str | Iterable[str], argument: str = "outputs") -> tuple[tuple[str, ...], int]:
-        """Names that were asked for, as they were written, and their bits. 'all' are all.
+    def choose(self, outputs: str | Iterable[str], argument: str = "outputs") -> tuple[str, ...]:
+        """Names that are asked for, as they are written. 'all' are all.
 
         Raises
         ------
@@ -50,27 +50,30 @@ class Outputs:
             names: tuple[Any, ...] = self.names if outputs == "all" else (outputs,)
         else:
             names = tuple(outputs)
-        wanted = 0
         for name in names:
-            bit = self._bits.get(name) if isinstance(name, str) else None
-            if bit is None:
+            if not isinstance(name, str) or name not in self._places:
                 raise ParameterError(
-                    f"{argument}: {name!r} is unknown; accepted are {', '.join(self._bits)}, or 'all'"
-                ) from None
-            wanted |= bit
+                    f"{argument}: {name!r} is unknown; accepted are {', '.join(self._places)}, or 'all'"
+                )
         if not names:
-            raise ParameterError(f"{argument}: is empty; accepted are {', '.join(self._bits)}, or 'all'")
-        return names, wanted
+            raise ParameterError(f"{argument}: is empty; accepted are {', '.join(self._places)}, or 'all'")
+        return names
 
-    def place(self, name: str) -> int:
-        """The bit of a name or alias."""
-        return self._bits[name]
+    def _accepted(self) -> str:
+        return f"accepted are {', '.join(self._places)}, or 'all'"
+
+    def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Which of the operation's results they are."""
+        found = self._chosen.get(names)
+        if found is None:
+            found = self._chosen[names] = tuple(self._places[name] for name in names)
+        return found
 
 
-_CALLS = ("c", "call")
-_PUTS = ("p", "put")
 _TEXTS = {
-    t: v for ts, v in ((_CALLS, 1), (_PUTS, -1)) for s in ts for t in (s, s.upper(), s.capitalize()) for v in (v,)
+    spelled: number
+    for text, number in {"c": 1, "call": 1, "p": -1, "put": -1}.items()
+    for spelled in (text, text.upper(), text.capitalize())
 }
 _UNKNOWN_FLAG = 2  # what no option is: its row has no results
 
@@ -139,15 +142,14 @@ def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values).astype(bool)
 
 
-_PLAIN = frozenset((float, int, bool, np.ndarray, np.float64))
+_PLAIN = (float, int, bool, np.ndarray)
 
 
 def call(
     operation: str,
-    arguments: Mapping[str, Any],
+    arguments: tuple[Any, ...],
     outputs: Outputs,
-    names: Sequence[str],
-    wanted: int,
+    names: tuple[str, ...],
     *,
     parameters: Sequence[float] = (),
     out: Mapping[str, Any] | None = None,
@@ -161,9 +163,11 @@ def call(
     ----------
     operation : str
         Its name in the core.
-    arguments : mapping
-        Argument to value, in the order of the operation's.
-    outputs, names, wanted
+    arguments : tuple
+        Values of its arguments, in its order.
+    outputs : Outputs
+        What it has.
+    names : tuple of str
         What `Outputs.choose` gave.
     parameters : sequence of float
         Numbers that are the same for every row.
@@ -178,38 +182,44 @@ def call(
     -------
     dict
         Name to result: a float where every argument is a number, else an array of the kind of the first argument that
-        is one, of the shape that all have together.
+        is none of NumPy's, of the shape that all have together.
     """
-    labels = tuple(arguments)
-    values = tuple(arguments.values())
     threads, simd = config._execution(num_threads)
-    kind: Unpacked | None = None
-    others: list[Unpacked] = []
-    if not all(type(v) in _PLAIN for v in values):
-        values, others = _unpacked(labels, values)
-        kind = others[0] if others else None
-    targets = None
-    if out is not None:
-        if not isinstance(out, Mapping):
-            raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
-        targets = {}
-        for name, array in out.items():
-            if name not in names:
-                raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
-            targets[outputs.names[outputs.place(name).bit_length() - 1]] = _reinterpreted(array, np.uint8, np.int8)
-    place = None
-    if kind is not None or device is not None or stream is not None or config._value("device") != "cpu":
-        lives_on = next((one.device for one in others if one.device is not None), None)
-        place = resolve(device, lives_on, next(iter(labels)), None, num_threads, stream)
-    results = _core.row_call(operation, values, labels, wanted, list(parameters), targets, threads, simd, place)
-    by_place = dict(zip((1 << k for k in range(len(outputs.names)) if wanted >> k & 1), results, strict=True))
-    made = {name: by_place[outputs.place(name)] for name in names}
-    if "status" in made and not isinstance(made["status"], int):
+    places = outputs.places(names)
+    targets = None if out is None else _targets(out, outputs, names)
+    # On its own accord nothing is sent to a device: a pass over rows takes less than the copies.
+    if stream is None and (config._value("device") if device is None else device) in ("auto", "cpu"):
+        made = _core.row_call(operation, arguments, names, places, parameters, targets, threads, simd, None, False)
+        if made is not None:
+            return _with_codes(made, out)
+    values, others = _unpacked(_OPERATIONS[operation][0], arguments)
+    lives_on = next((one.device for one in others if one.device is not None), None)
+    place = resolve(device, lives_on, _OPERATIONS[operation][0][0], None, num_threads, stream)
+    made = _core.row_call(operation, values, names, places, parameters, targets, threads, simd, place, True)
+    assert made is not None
+    made = _with_codes(made, out)
+    if not others:
+        return made
+    return {n: r if out is not None and n in out else others[0].wrap_named(r, n) for n, r in made.items()}
+
+
+def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -> dict[str, Any]:
+    """Arrays to write to by the operation's own names."""
+    if not isinstance(out, Mapping):
+        raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
+    for name in out:
+        if name not in names:
+            raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
+    own = {outputs.names[outputs.places((name,))[0]]: array for name, array in out.items()}
+    return {name: _reinterpreted(array, np.uint8, np.int8) for name, array in own.items()}
+
+
+def _with_codes(made: dict[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same with status codes as unsigned integers."""
+    if "status" in made:
         given = None if out is None else out.get("status")
         made["status"] = _reinterpreted(made["status"], np.int8, np.uint8) if given is None else given
-    if kind is None:
-        return made
-    return {n: r if out is not None and n in out else kind.wrap_named(r, n) for n, r in made.items()}
+    return made
 
 
 def _reinterpreted(array: Any, before: Any, after: Any) -> Any:

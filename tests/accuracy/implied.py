@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of implied volatilities at hard points, against 60 digits, with other libraries beside where installed.
+"""Errors of implied volatilities against 60 digits, ours and those of other packages, as a table for the documentation.
 
-    PYTHONPATH=tests python tests/accuracy/implied.py --points 1000
+    python tests/accuracy/implied.py [--points 1000]
 
-Units: eps (1 + condition) of the volatility, the condition being what a relative unit in all inputs does to it. A library
-that finds nothing has failed. Others take undiscounted prices on forwards and get them as their users would make them.
+Units: eps (1 + condition) of the volatility, the condition being what a relative unit in all inputs does to it. What
+finds nothing has failed. Others take undiscounted prices on forwards and get them as their users would make them.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
+import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import mpmath as mp
 import numpy as np
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from test_options_implied import EPS, FAMILIES, hard_points, solve
+
+TABLE = pathlib.Path(__file__).resolve().parents[2] / "docs/options/accuracy_implied.md"
 
 
 def undiscounted(points: list[Any]) -> list[np.ndarray[Any, Any]]:
@@ -66,33 +73,37 @@ def quantlib() -> Callable[[list[Any]], Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=200, help="per family")
+    parser.add_argument("--points", type=int, default=1000, help="per family")
     parser.add_argument("--seed", type=int, default=100)
     options = parser.parse_args()
     solvers: dict[str, Callable[[list[Any]], Any]] = {"warpquant": solve}
-    for make in (iv_engine, fast_vollib, quantlib):
-        try:
-            solvers[make.__name__] = make()
-        except ImportError:
-            continue
-    print(f"{'median, worst (failed)':28}" + "".join(f"{name:>28}" for name in solvers))
+    for name, module, make in (
+        ("iv-engine", "iv_engine", iv_engine),
+        ("fast-vollib, Jäckel", "fast_vollib", fast_vollib),
+        ("QuantLib, LiRS", "QuantLib", quantlib),
+    ):
+        if importlib.util.find_spec(module):
+            solvers[name] = make()
+    lines = [f"| {options.points} of each | {' | '.join(solvers)} |", "|---" * (len(solvers) + 1) + "|"]
     for family in FAMILIES:
         points = hard_points(family, options.points, seed=options.seed)
         cells = []
         for name, run in solvers.items():
             if family == "normal" and name != "warpquant":
-                cells.append("-")
+                cells.append("")
                 continue
             got = run(points)
             found = np.isfinite(got) & (got > 0)
             errors = [
-                float(abs(mp.mpf(v) - want) / (EPS * (1 + condition) * want)) if ok else math.inf
+                float(abs(mp.mpf(v) - want) / (EPS * (1 + condition) * want))
                 for v, ok, (_, _, want, condition, _) in zip(got, found, points, strict=True)
+                if ok
             ]
-            failed = f" ({1 - found.mean():.0%})" if not found.all() else ""
-            worst = max((e for e in errors if e < math.inf), default=math.nan)
-            cells.append(f"{np.median(errors):.2g}, {worst:.2g}{failed}")
-        print(f"{family:28}" + "".join(f"{cell:>28}" for cell in cells), flush=True)
+            failed = f", {100 * (1 - found.mean()):.2g} % failed" if not found.all() else ""
+            cells.append(f"{np.median(errors):.1g} / {max(errors):.2g}{failed}" if errors else "all failed")
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

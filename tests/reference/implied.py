@@ -60,7 +60,7 @@ class Option:
         return value, (vega, e * a / spot, -e * b / strike, by_expiry, -expiry * value, mp.nan)
 
     def implied(self, price, start):
-        """Volatility, what one relative unit in all inputs does to it relatively, and its derivatives by price and inputs.
+        """Volatility, what a relative unit in all inputs does to it, and its derivatives by price and inputs;
         None without a solution."""
         with mp.workdps(DIGITS):
             forward, cash = self.legs

@@ -125,31 +125,28 @@ def implied_vol(
     """
     if clip is not None and clip != "bounds":
         raise ParameterError(f"clip: {clip!r} is unknown; accepted are None and 'bounds'")
-    names, wanted = (_VOL, 1) if outputs is _VOL else _OUTPUTS.choose(outputs)
+    names = _VOL if outputs is _VOL else _OUTPUTS.choose(outputs)
     alone = names == _VOL
     if return_status and "status" not in names:
         names = (*names, "status")
-        wanted |= _OUTPUTS.place("status")
     if out is not None and not isinstance(out, Mapping):
         if not alone:
             raise ParameterError(
                 "out: is an array; with several outputs it must be a mapping from their names to arrays"
             )
         out = {"vol": out}
-    arguments = {
-        "price": price,
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "is_call": is_call if type(is_call) is bool else _rows.flags(is_call),
-        "shift": shift,
-    }
+    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
     made = _rows.call(
-        "implied_" + _operation(model, shift), arguments, _OUTPUTS, names, wanted,
-        parameters=(1.0 if clip else 0.0,), out=out, num_threads=num_threads, device=device, stream=stream,
-    )  # fmt: skip
+        "implied_" + _operation(model, shift),
+        (price, spot, strike, expiry, rate, dividend, flag, shift),
+        _OUTPUTS,
+        names,
+        parameters=(1.0 if clip else 0.0,),
+        out=out,
+        num_threads=num_threads,
+        device=device,
+        stream=stream,
+    )
     if not alone:
         return made
     return (made["vol"], made["status"]) if return_status else made["vol"]

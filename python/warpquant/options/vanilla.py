@@ -23,7 +23,6 @@ _ALIASES = {
 }
 _VANILLA = _rows.Outputs("bsm", _ALIASES)
 _USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
-_USUAL_BITS = _VANILLA.choose(_USUAL)[1]
 _MODELS = {"bsm": "bsm", "black76": "black76", "bachelier": "bachelier", "displaced": "black76"}
 
 
@@ -125,19 +124,10 @@ def greeks(
     >>> {name: round(value, 6) for name, value in g.items()}
     {'price': 5.566166, 'delta': 0.459231, 'vomma': 1.555064}
     """
-    names, wanted = (_USUAL, _USUAL_BITS) if outputs is _USUAL else _VANILLA.choose(outputs)
-    arguments = {
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "vol": vol,
-        "is_call": is_call if type(is_call) is bool else _rows.flags(is_call),
-        "shift": shift,
-    }
+    names = _USUAL if outputs is _USUAL else _VANILLA.choose(outputs)
+    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
     return _rows.call(
-        _operation(model, shift), arguments, _VANILLA, names, wanted,
+        _operation(model, shift), (spot, strike, expiry, rate, dividend, vol, flag, shift), _VANILLA, names,
         out=out, num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
 

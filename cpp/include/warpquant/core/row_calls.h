@@ -17,6 +17,7 @@ struct Op {
   GroupId id;
   int index;
   Info info;
+  std::vector<std::string> inputs, outputs;
 };
 
 /// Every operation there is.
