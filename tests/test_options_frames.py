@@ -143,6 +143,7 @@ def test_expiries_as_dates():
     for expiry, as_of in (
         (dates, start), (dates, "2024-02-27"), ([str(d) for d in dates], datetime.datetime(2024, 2, 27)),
         (np.array(dates, dtype="datetime64[D]"), np.datetime64("2024-02-27")),
+        ([f"{d:%Y%m%d}" for d in dates], "20240227"), ([f"{d}T05:00:00+05:00" for d in dates], "2024-02-27T00:00Z"),
     ):  # fmt: skip
         for make in (pd.DataFrame, pl.DataFrame, pa.table, dict):
             made = options.price_dataframe(make({**rest, "expiry": expiry}), rate=0.03, as_of=as_of)

@@ -8,7 +8,9 @@ volatility, per basis point. docs/options/greeks.md has the table of all outputs
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -308,10 +310,15 @@ def years_between(as_of: Any, expiry: npt.NDArray[Any], day_count: float = 365.0
 
 def _moment(value: Any, name: str = "as_of") -> np.datetime64:
     """A time as datetime64 in UTC or without a zone."""
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     if isinstance(value, str):
         value = value.strip().removesuffix("Z")
+        if re.fullmatch(r"\d{8}", value):  # NumPy would take it for a year
+            value = f"{value[:4]}-{value[4:6]}-{value[6:]}"
+        # NumPy knows no offsets from UTC, and Python 3.10 no dates such as 2024-03.
+        with contextlib.suppress(ValueError):
+            value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     try:
         moment = np.datetime64(value, "ms")
     except (TypeError, ValueError):
