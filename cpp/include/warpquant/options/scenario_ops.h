@@ -61,6 +61,6 @@ struct Kernels {
                   double* out);
 };
 
-inline std::int64_t scratch_size(const Grid& grid) { return 2 * grid.spot.count * kBlock; }
+inline std::int64_t scratch_size(const Grid& grid) { return grid.spot.count * (4 * kBlock + 1); }
 
 }  // namespace wq::options::scenario
