@@ -375,3 +375,23 @@ def test_bad_arguments(how, error, text):
         options.implied_vol([5.0, 6.0], 100.0, 100.0, 1.0, 0.0, 0.0, True, **how)
     with pytest.raises(ShapeError, match="strike"):
         options.implied_vol([5.0, 6.0], 100.0, [1.0, 2.0, 3.0], 1.0, 0.0, 0.0, True)
+
+
+def test_quotes_of_an_exchange(shared):
+    """Bids and asks of coin-settled options: the exchange's own volatilities, in percent with two decimals."""
+    path = shared / "data" / "options" / "deribit_btc_chain_20200912.csv.gz"
+    if not path.is_file():
+        pytest.skip("no such chain in the shared folder")
+    quotes = pd.read_csv(path)
+    forward, strike = quotes["underlying_price"], quotes["strike"]
+    left = pd.to_datetime(quotes["expiry"], utc=True) - pd.to_datetime(quotes["timestamp"], unit="ms", utc=True)
+    at = (forward, strike, left.dt.total_seconds() / (365 * 86400), 0.0, 0.0)
+    for side in ("bid", "ask"):
+        price = quotes[f"best_{side}_price"] * forward
+        vol, status = options.implied_vol(price, *at, quotes["option_type"], model="black76", return_status=True)
+        assert (status[price == 0].isin([1, 3])).all()
+        found, theirs = status == 0, quotes[f"{side}_iv"] / 100
+        assert found.sum() > 200
+        assert abs(vol - theirs)[found].median() < 5e-5
+        again = options.price(*at, vol, quotes["option_type"], model="black76")["price"]
+        assert (abs(again - price)[found] <= 8 * EPS * forward[found]).all()

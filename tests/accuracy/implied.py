@@ -64,7 +64,8 @@ def quantlib() -> Callable[[list[Any]], Any]:
     def one(p: float, f: float, k: float, t: float, sign: float) -> float:
         try:
             kind = QuantLib.Option.Call if sign > 0 else QuantLib.Option.Put
-            return float(QuantLib.blackFormulaImpliedStdDevLiRS(kind, k, f, p)) / math.sqrt(t)
+            how = (1.0, 0.0, QuantLib.nullDouble(), 1.0, 1e-14)  # the last is the accuracy
+            return float(QuantLib.blackFormulaImpliedStdDevLiRS(kind, k, f, p, *how)) / math.sqrt(t)
         except RuntimeError:
             return math.nan
 
