@@ -81,7 +81,7 @@ def greeks(
         Black-Scholes-Merton; Black 1976, on a forward; Bachelier, normal, whose forwards and strikes may be negative;
         Black 1976 of ``spot + shift`` and ``strike + shift``.
     outputs : str or sequence of str
-        What to compute: price, delta, vega, theta, rho, epsilon (also psi), lambda_ (elasticity, omega), dual_delta,
+        What to compute: price, delta, vega, theta, rho, epsilon (also psi), ``lambda_`` (elasticity, omega), dual_delta,
         gamma, dual_gamma, vanna, volga (vomma), vera (rhova), charm, veta, speed, zomma, color, ultima; 'all' is all
         of them. By default price, delta, gamma, vega, theta and rho.
     shift : array_like, default 0
