@@ -81,9 +81,9 @@ def greeks(
         Black-Scholes-Merton; Black 1976, on a forward; Bachelier, normal, whose forwards and strikes may be negative;
         Black 1976 of ``spot + shift`` and ``strike + shift``.
     outputs : str or sequence of str
-        What to compute: price, delta, vega, theta, rho, epsilon (also psi), ``lambda_`` (elasticity, omega), dual_delta,
-        gamma, dual_gamma, vanna, volga (vomma), vera (rhova), charm, veta, speed, zomma, color, ultima; 'all' is all
-        of them. By default price, delta, gamma, vega, theta and rho.
+        What to compute: price, delta, vega, theta, rho, epsilon (also psi), ``lambda_`` (elasticity, omega),
+        dual_delta, gamma, dual_gamma, vanna, volga (vomma), vera (rhova), charm, veta, speed, zomma, color, ultima;
+        'all' is all of them. By default price, delta, gamma, vega, theta and rho.
     shift : array_like, default 0
         For 'displaced'.
     out : mapping, optional
@@ -122,7 +122,7 @@ def greeks(
     >>> import warpquant
     >>> g = warpquant.options.greeks(100.0, 105.0, 0.5, 0.03, 0.0, 0.25, "c", outputs=("price", "delta", "vomma"))
     >>> {name: round(value, 6) for name, value in g.items()}
-    {'price': 5.566166, 'delta': 0.459231, 'vomma': 1.555064}
+    {'price': 5.575977, 'delta': 0.459078, 'vomma': 3.224124}
     """
     names = _USUAL if outputs is _USUAL else _VANILLA.choose(outputs)
     flag = is_call if type(is_call) is bool else _rows.flags(is_call)
@@ -171,7 +171,7 @@ def price(
     --------
     >>> import warpquant
     >>> warpquant.options.price([90.0, 100.0], 100.0, 1.0, 0.02, 0.0, 0.2, "p")["price"].round(4).tolist()
-    [12.1286, 6.9359]
+    [12.1675, 6.9359]
     """
     return greeks(
         spot, strike, expiry, rate, dividend, vol, is_call, model=model, outputs=("price",), shift=shift, out=out,
