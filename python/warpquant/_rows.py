@@ -228,6 +228,5 @@ def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, 
                 first = one
             else:
                 same_index(one, label, first)
-            rows.append(value)
         arrays.append(one.data)
     return tuple(arrays), first
