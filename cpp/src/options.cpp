@@ -6,39 +6,41 @@
 namespace wq {
 
 #if defined(__x86_64__)
-#define WQ_ROW_GROUP(domain, name)                                                                \
-  namespace domain {                                                                              \
-  namespace baseline {                                                                            \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  namespace avx2 {                                                                                \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  namespace avx512 {                                                                              \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  inline const rows::Group* name##_at(Level level) {                                              \
+#define WQ_ROW_GROUP(domain, name)                                                                        \
+  namespace domain {                                                                                      \
+  namespace baseline {                                                                                    \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  namespace avx2 {                                                                                        \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  namespace avx512 {                                                                                      \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  inline const rows::Group* name##_at(Level level) {                                                      \
     return level == Level::avx512 ? &avx512::name : level == Level::avx2 ? &avx2::name : &baseline::name; \
-  }                                                                                               \
+  }                                                                                                       \
   }
 #else
-#define WQ_ROW_GROUP(domain, name)                              \
-  namespace domain {                                            \
-  namespace baseline {                                          \
-  extern const rows::Group name;                                \
-  }                                                             \
+#define WQ_ROW_GROUP(domain, name)                                       \
+  namespace domain {                                                     \
+  namespace baseline {                                                   \
+  extern const rows::Group name;                                         \
+  }                                                                      \
   inline const rows::Group* name##_at(Level) { return &baseline::name; } \
   }
 #endif
 
 WQ_ROW_GROUP(options, vanilla)
+WQ_ROW_GROUP(options, american)
+WQ_ROW_GROUP(options, numerical)
 
 namespace rows {
 
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
-    for (const auto group : {options::vanilla_at})
+    for (const auto group : {options::vanilla_at, options::american_at, options::numerical_at})
       for (int i = 0; i < group(Level::baseline)->count; ++i)
         ops->push_back({group, i, group(Level::baseline)->info(i)});
     return *ops;

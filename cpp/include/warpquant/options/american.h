@@ -6,12 +6,13 @@
 
 namespace wq::options::inline WQ_LEVEL {
 
-/// American options, by the boundary of early exercise: Andersen, Lake and Offengenden, High-performance American option
-/// pricing, J. Comp. Finance 20 (2016), whose boundary on Chebyshev nodes and premium integral these are. What is done
-/// otherwise (docs/options/american.md):
+/// American options, by the boundary of early exercise: Andersen, Lake and Offengenden, High-performance American
+/// option pricing, J. Comp. Finance 20 (2016), whose boundary on Chebyshev nodes and premium integral these are. What
+/// is done otherwise (docs/options/american.md):
 /// - the nodes are those of zeta = 1 / (1 + c ln(T / tau)), in which the boundary is smooth down to expiry, and the
 ///   interpolated quantity is the shape zeta ln(X / B)^2 / tau;
-/// - the equation is smooth pasting, delta(B) = -1, in logarithms of its two sides, and all nodes are solved together by
+/// - the equation is smooth pasting, delta(B) = -1, in logarithms of its two sides, and all nodes are solved together
+/// by
 ///   Newton's method, which also gives the derivatives of the boundary;
 /// - integrals are over theta with u = tau sin^2(theta), which takes the root out of both ends.
 
@@ -33,8 +34,8 @@ struct AmericanValue {
 };
 template <class V, class M>
 WQ_HD AmericanValue<V> choose(M m, const AmericanValue<V>& a, const AmericanValue<V>& b) {
-  return {select(m, a.price, b.price), select(m, a.delta, b.delta), select(m, a.gamma, b.gamma),
-          select(m, a.vega, b.vega),   select(m, a.rho, b.rho),     select(m, a.epsilon, b.epsilon),
+  return {select(m, a.price, b.price),      select(m, a.delta, b.delta), select(m, a.gamma, b.gamma),
+          select(m, a.vega, b.vega),        select(m, a.rho, b.rho),     select(m, a.epsilon, b.epsilon),
           select(m, a.boundary, b.boundary)};
 }
 
@@ -46,16 +47,16 @@ struct AmericanPut {
   enum Parameter : int { kByVol, kByRate, kByDividend, kParameters };
 
   V expiry, rate, dividend, vol, variance;
-  V root;       // sqrt(T)
-  V drift;      // (r - q) / sigma + sigma / 2: what d+ gains per sqrt(time)
-  V cap;        // X
+  V root;   // sqrt(T)
+  V drift;  // (r - q) / sigma + sigma / 2: what d+ gains per sqrt(time)
+  V cap;    // X
   V log_cap;
   V deepest;    // ln(X / B) of an option without end
   V shapes[N];  // at the nodes
   V series[N];  // of Chebyshev polynomials, for the shapes in between
 
-  /// A first boundary: between what it is near expiry (Evans, Kuske and Keller, American options on assets with dividends
-  /// near expiry, Math. Finance 12, 2002) and where it ends.
+  /// A first boundary: between what it is near expiry (Evans, Kuske and Keller, American options on assets with
+  /// dividends near expiry, Math. Finance 12, 2002) and where it ends.
   WQ_HD_CALL void open(V expiry_, V rate_, V dividend_, V vol_) {
     expiry = expiry_, rate = rate_, dividend = dividend_, vol = vol_;
     root = sqrt(expiry);
@@ -141,7 +142,8 @@ struct AmericanPut {
     const V by_dividend_cap = select(gt(dividend, rate), V(-1.0) / dividend, V(0.0));
     for (int i = 0; i < N; ++i) {
       const V side = root * V(Rule::root(i)), tau = side * side;
-      const V y = sqrt(tau * shapes[i] * V(1.0 / Rule::place(i))), per_side = V(1.0) / (vol * side), scale_side = side / vol;
+      const V y = sqrt(tau * shapes[i] * V(1.0 / Rule::place(i))), per_side = V(1.0) / (vol * side),
+              scale_side = side / vol;
       V gained(0.0), lost(0.0), own_gain(0.0), own_loss(0.0), gain_to[L], loss_to[L];
       V gain_by[kParameters] = {V(0.0), V(0.0), V(0.0)}, loss_by[kParameters] = {V(0.0), V(0.0), V(0.0)};
       double t[N][L], lags[L], places[L];
@@ -171,7 +173,8 @@ struct AmericanPut {
         if constexpr (kTangents) {
           const V turn = w / vol, other = w - d / vol;
           const auto capped = gt(dividend, rate);
-          const V gain_rate = select(capped, V(0.0), lifted), gain_dividend = select(capped, grown / dividend - V(1.0), V(-1.0));
+          const V gain_rate = select(capped, V(0.0), lifted),
+                  gain_dividend = select(capped, grown / dividend - V(1.0), V(-1.0));
           gain_by[kByRate] = gain_by[kByRate] + (density * gain_rate - flow * d * turn);
           gain_by[kByDividend] = gain_by[kByDividend] + (density * gain_dividend + flow * (d * turn - time));
           gain_by[kByVol] = gain_by[kByVol] - flow * (V(1.0) / vol + d * other);
@@ -182,7 +185,8 @@ struct AmericanPut {
         }
       }
       const V start = (log_cap - y) * per_side + drift * side;
-      const V fade = exp_of(V(0.0) - dividend * tau), there = fade * normal_cdf(start), rise = fade * normal_density(start);
+      const V fade = exp_of(V(0.0) - dividend * tau), there = fade * normal_cdf(start),
+              rise = fade * normal_density(start);
       // scale_side * gained = there + scale_side * lost
       const V total = there + scale_side * lost, gains = scale_side * gained;
       const V per_gain = V(1.0) / gained, per_loss = scale_side / total;
@@ -244,7 +248,8 @@ struct AmericanPut {
     to_series(shapes, series);
     V by_series[kParameters][N];
     const V log_spot = log_of(s) - log_cap;
-    AmericanValue<V> out{V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), cap * exp_of(V(0.0) - root * sqrt(shapes[N - 1]))};
+    AmericanValue<V> out{
+        V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), cap * exp_of(V(0.0) - root * sqrt(shapes[N - 1]))};
     const V by_rate_cap = select(gt(dividend, rate), V(1.0) / rate, V(0.0));
     const V by_dividend_cap = select(gt(dividend, rate), V(-1.0) / dividend, V(0.0));
     if constexpr (kTangents) {
@@ -285,7 +290,8 @@ struct AmericanPut {
         }
         out.vega = out.vega + density * wide * (rate * high - dividend * boundary * low) / vol - flow * moved[kByVol];
         out.rho = out.rho + paid * (V(1.0) - rate * time) - flow * (turn + moved[kByRate] - by_rate_cap * per);
-        out.epsilon = out.epsilon - s * lost * (V(1.0) - dividend * time) + flow * (turn - moved[kByDividend] + by_dividend_cap * per);
+        out.epsilon = out.epsilon - s * lost * (V(1.0) - dividend * time) +
+                      flow * (turn - moved[kByDividend] + by_dividend_cap * per);
       }
     }
     out.price = out.price * expiry;
@@ -300,7 +306,8 @@ struct AmericanPut {
 
 /// The premium for early exercise of puts on a strike of 1, and in which lanes the rule resolves the boundary.
 template <class Rule, class V>
-WQ_HD_CALL auto american_premium(V s, V expiry, V rate, V dividend, V vol, bool derivatives, AmericanValue<V>& premium) {
+WQ_HD_CALL auto american_premium(V s, V expiry, V rate, V dividend, V vol, bool derivatives,
+                                 AmericanValue<V>& premium) {
   AmericanPut<Rule, V> put;
   put.open(expiry, rate, dividend, vol);
   auto active = eq(V(0.0), V(0.0));
@@ -440,8 +447,8 @@ struct American {
     results[kAmericanGamma] = gamma;
     results[kAmericanVega] = keep_if(negate(exercised), v.vega * other);
     // By the equation that the price obeys where it is not exercised.
-    const V decay = mul_add(rate, price, zero - mul_add((rate - dividend) * spot, delta,
-                                                        V(0.5) * (vol * spot) * (vol * spot) * gamma));
+    const V decay = mul_add(
+        rate, price, zero - mul_add((rate - dividend) * spot, delta, V(0.5) * (vol * spot) * (vol * spot) * gamma));
     results[kAmericanTheta] = keep_if(negate(exercised), decay);
     results[kAmericanRho] = keep_if(negate(exercised), select(call, by_loss, by_gain));
     results[kAmericanEpsilon] = keep_if(negate(exercised), select(call, by_gain, by_loss));

@@ -138,7 +138,9 @@ WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double r
     put(kDualGamma, 0.0);
     if (expiry == kInfinity) return;
     put(kTheta, sign > 0 ? q * spot_now : rate * strike_now);
-    put(kRho, kForward ? (sign > 0 ? -expiry * spot_now : -expiry * strike_now) : sign > 0 ? 0.0 : -expiry * strike_now);
+    put(kRho, kForward   ? (sign > 0 ? -expiry * spot_now : -expiry * strike_now)
+              : sign > 0 ? 0.0
+                         : -expiry * strike_now);
     if (!kForward) put(kEpsilon, sign > 0 ? -expiry * spot_now : 0.0);
     put(kLambda, sign > 0 ? 1.0 : 0.0);
     return;
@@ -218,9 +220,9 @@ struct BlackGreeks {
     auto known = eq(V(0.0), V(0.0));
     const V sign = sign_of(r.template in<V>(6), known);
     const V shift = r.template in<V>(7);
-    const auto o = Black<V>::template of<kForward>(r.template in<V>(0) + shift, r.template in<V>(1) + shift,
-                                                   r.template in<V>(2), r.template in<V>(3), r.template in<V>(4),
-                                                   r.template in<V>(5), sign);
+    const auto o =
+        Black<V>::template of<kForward>(r.template in<V>(0) + shift, r.template in<V>(1) + shift, r.template in<V>(2),
+                                        r.template in<V>(3), r.template in<V>(4), r.template in<V>(5), sign);
     const V v = o.vol * o.root;
     const auto positive = both(both(gt(o.spot, V(0.0)), gt(o.strike, V(0.0))), gt(v, V(0.0)));
     const auto finite = is_finite(((o.spot + o.strike) + (o.rate + o.dividend)) + v);
@@ -250,9 +252,9 @@ struct BlackGreeks {
     if (wants(kVega)) put(kVega, vega);
     if (wants(kTheta)) {
       const V decay = half * (o.spot_density * (o.vol * o.vol * o.inverse_v));
-      put(kTheta, kForward ? mul_add(o.rate, price, V(0.0) - decay)
-                           : mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share),
-                                     V(0.0) - decay));
+      put(kTheta,
+          kForward ? mul_add(o.rate, price, V(0.0) - decay)
+                   : mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share), V(0.0) - decay));
     }
     if (wants(kRho)) put(kRho, kForward ? V(0.0) - o.expiry * price : o.sign * o.expiry * strike_share);
     if (wants(kEpsilon)) put(kEpsilon, kForward ? V(__builtin_nan("")) : V(0.0) - o.sign * o.expiry * spot_share);
