@@ -59,6 +59,8 @@ const std::vector<Op>& operations() {
       }
     };
     add(GroupId::vanilla, options::vanilla_at);
+    add(GroupId::american, options::american_at);
+    add(GroupId::numerical, options::numerical_at);
     return *ops;
   }();
   return all;

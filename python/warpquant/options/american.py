@@ -14,7 +14,6 @@ __all__ = ["american"]
 _ACCURACIES = {"fast": "american_fast", "accurate": "american_accurate", "high": "american_high"}
 _AMERICAN = _rows.Outputs("american_accurate", {"psi": "epsilon"})
 _USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
-_USUAL_BITS = _AMERICAN.choose(_USUAL)[1]
 
 
 def american(
@@ -87,16 +86,9 @@ def american(
     operation = _ACCURACIES.get(accuracy) if isinstance(accuracy, str) else None
     if operation is None:
         raise ParameterError(f"accuracy: {accuracy!r} is unknown; accepted are {', '.join(map(repr, _ACCURACIES))}")
-    names, wanted = (_USUAL, _USUAL_BITS) if outputs is _USUAL else _AMERICAN.choose(outputs)
+    names = _USUAL if outputs is _USUAL else _AMERICAN.choose(outputs)
     if return_status and "status" not in names:
-        names, wanted = _AMERICAN.choose((*names, "status"))
-    arguments = {
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "vol": vol,
-        "is_call": is_call if type(is_call) is bool else _rows.flags(is_call),
-    }
-    return _rows.call(operation, arguments, _AMERICAN, names, wanted, out=out, num_threads=num_threads)
+        names = (*names, "status")
+    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
+    arguments = (spot, strike, expiry, rate, dividend, vol, flag)
+    return _rows.call(operation, arguments, _AMERICAN, names, out=out, num_threads=num_threads)

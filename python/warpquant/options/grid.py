@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from warpquant import _rows
-from warpquant._checks import whole_number
 from warpquant.errors import ParameterError
+
+from .lattice import _size
 
 __all__ = ["finite_difference"]
 
 _MODELS = {"piecewise": "grid_piecewise", "escrowed": "grid_escrowed"}
 _GRID = _rows.Outputs("grid_piecewise")
 _USUAL = ("price", "delta", "gamma", "theta")
-_MOST_DIVIDENDS = 64
+_MOST_DIVIDENDS = 32
 _LIMIT = 100_000
 
 
@@ -48,7 +49,7 @@ def finite_difference(
     spot, strike, expiry, rate, dividend, vol, is_call
         As in :func:`american`; ``dividend`` is a continuous yield besides the cash.
     dividends : sequence of (time, amount)
-        Years from now and cash per share, the same for every row, 64 at most. Those that are not between now and a
+        Years from now and cash per share, the same for every row, 32 at most. Those that are not between now and a
         row's expiry do not matter to it.
     model : {'piecewise', 'escrowed'}
         'piecewise': the spot is lognormal between dividends and falls by each. 'escrowed': the spot less the present
@@ -91,22 +92,15 @@ def finite_difference(
     if operation is None:
         raise ParameterError(f"model: {model!r} is unknown; accepted are {', '.join(map(repr, _MODELS))}")
     schedule = _schedule(dividends)
-    size = (whole_number(nodes, "nodes", 10, _LIMIT), whole_number(steps, "steps", 4, _LIMIT))
-    names, wanted = _GRID.choose(outputs)
+    size = (_size("nodes", nodes, 10, _LIMIT), _size("steps", steps, 4, _LIMIT))
+    names = _USUAL if outputs is _USUAL else _GRID.choose(outputs)
     if return_status and "status" not in names:
-        names, wanted = _GRID.choose((*names, "status"))
-    arguments = {
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "vol": vol,
-        "is_call": is_call if type(is_call) is bool else _rows.flags(is_call),
-    }
+        names = (*names, "status")
+    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
+    arguments = (spot, strike, expiry, rate, dividend, vol, flag)
     parameters = (float(size[0]), float(size[1]), float(bool(american)), float(len(schedule)), *schedule.ravel().tolist())
     return _rows.call(
-        operation, arguments, _GRID, names, wanted, parameters=parameters, out=out, num_threads=num_threads
+        operation, arguments, _GRID, names, parameters=parameters, out=out, num_threads=num_threads
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant._checks import whole_number
+from warpquant.equity import _whole
 from warpquant.errors import ParameterError
 
 __all__ = ["lattice"]
@@ -79,28 +79,27 @@ def lattice(
     operation = _METHODS.get(method) if isinstance(method, str) else None
     if operation is None:
         raise ParameterError(f"method: {method!r} is unknown; accepted are {', '.join(map(repr, _METHODS))}")
-    count = whole_number(steps, "steps", 2, _MOST_STEPS) if steps is not None else 1000 if method == "crr" else 501
+    count = _size("steps", steps, 2, _MOST_STEPS) if steps is not None else 1000 if method == "crr" else 501
     if method == "leisen_reimer" and count % 2 == 0:
         raise ParameterError(f"steps: {count} is even; method 'leisen_reimer' takes an odd number")
-    names, wanted = _LATTICE.choose(outputs)
+    names = _USUAL if outputs is _USUAL else _LATTICE.choose(outputs)
     if return_status and "status" not in names:
-        names, wanted = _LATTICE.choose((*names, "status"))
-    arguments = {
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "vol": vol,
-        "is_call": is_call if type(is_call) is bool else _rows.flags(is_call),
-    }
+        names = (*names, "status")
+    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
+    arguments = (spot, strike, expiry, rate, dividend, vol, flag)
     return _rows.call(
         operation,
         arguments,
         _LATTICE,
         names,
-        wanted,
         parameters=(float(count), float(bool(american))),
         out=out,
         num_threads=num_threads,
     )
+
+
+def _size(name: str, value: Any, low: int, high: int) -> int:
+    number = _whole(name, value, low)
+    if number > high:
+        raise ParameterError(f"{name}: {value!r} is out of range; accepted are whole numbers from {low} to {high}")
+    return number
