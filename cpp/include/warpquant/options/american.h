@@ -39,6 +39,37 @@ WQ_HD AmericanValue<V> choose(M m, const AmericanValue<V>& a, const AmericanValu
           select(m, a.boundary, b.boundary)};
 }
 
+/// Exponential and Mills ratio as the rule needs them: in full, or to 6e-11 and 2e-8, which is far below what quick
+/// rules promise.
+template <class Rule, class V>
+WQ_HD V american_exp(V x) {
+  if constexpr (!Rule::kQuick) {
+    return exp_of(x);
+  } else {
+    const V inside = max(x, V(-745.0)), n = rint(inside * V(1.4426950408889634));
+    const V rest = mul_add(n, V(-0.6931471805599453), inside);
+    constexpr double kSeries[] = {0.9999999999595622,    0.9999999999955084,    0.5000000107729217,
+                                  0.16666666786307405,   0.04166621831912951,   0.008333283539156792,
+                                  0.0013948578335468427, 0.00019907569120749887};
+    return scale(polynomial(rest, kSeries), n);
+  }
+}
+template <class Rule, class V>
+WQ_HD V american_mills(V x) {
+  if constexpr (!Rule::kQuick) {
+    return mills(x);
+  } else {
+    constexpr double kSeries[] = {1.5509920598254638,    -0.17576553664466624,  0.0044947731512546,
+                                  0.10311945061026305,   -0.13637885767876262,  0.1156763427884525,
+                                  -0.07350183942458982,  0.0355897124922621,    -0.012339493178459133,
+                                  0.0021164242470060393, 0.0004971955316344885, -0.0002866921415853247};
+    const V far = min(x, V(1e100)), one = mul_add(far, V(kSqrtTwo), V(1.0)), sum = far + V(kMillsScale);
+    const V inverse = V(1.0) / (one * sum);
+    const V t = mul_add(far + far, one * inverse, V(-1.0));
+    return polynomial(t, kSeries) * (sum * inverse);
+  }
+}
+
 /// A put on a strike of 1 whose boundary is B(tau) for a time tau to expiry, X = B(0+). Rates: r > 0, or r = 0 > q.
 template <class Rule, class V>
 struct AmericanPut {
@@ -74,15 +105,19 @@ struct AmericanPut {
     for (int k = 0; k < N; ++k) {
       const V x = root * V(Rule::root(k)), tau = x * x, side = vol * x;
       constexpr double kEightPi = 25.132741228718345;
-      const V apart = log_of(max(variance / (tau * gap * gap * V(kEightPi)), V(1e-300)));
-      const V equal = V(0.0) - log_of(max(V(2.0 * kEightPi) * rate * rate * tau * tau, V(1e-300)));
-      const V above = side * sqrt(max(min(apart, equal), V(2.0)));
-      const V below = max(V(0.6388) * side, mul_add(side, sqrt(max(equal, V(2.0))), log_cap));
+      const V wide = variance / (tau * gap * gap * V(kEightPi)), even = rate * tau;
+      const V flat = V(1.0) / (V(2.0 * kEightPi) * even * even);
+      const V level = max(log_of(max(min(select(capped, flat, min(wide, flat)), V(1e300)), V(1e-300))), V(2.0));
+      const V above = side * sqrt(level);
+      const V below = max(V(0.6388) * side, above + log_cap);
       const V front = mul_add(V(0.3) * abs(carry), tau, select(capped, below, above));
-      const V depth = deepest * (V(1.0) - exp_of(V(0.0) - front / deepest));
+      const V depth = deepest * (V(1.0) - exponential(V(0.0) - front / deepest));
       shapes[k] = depth * depth * V(Rule::place(k)) / tau;
     }
   }
+
+  WQ_HD static V exponential(V x) { return american_exp<Rule>(x); }
+  WQ_HD static V tail_ratio(V x) { return american_mills<Rule>(x); }
 
   /// Coefficients of Chebyshev polynomials from values at the nodes.
   WQ_HD static void to_series(const V (&values)[N], V (&coefficients)[N]) {
@@ -125,8 +160,13 @@ struct AmericanPut {
   }
   template <int count>
   WQ_HD V shape(const double (&t)[N][count], int j) const {
-    V h = series[0];
-    for (int m = 1; m < N; ++m) h = mul_add(series[m], V(t[m][j]), h);
+    V even = series[0], odd = series[1] * V(t[1][j]);
+    for (int m = 2; m + 1 < N; m += 2) {
+      even = mul_add(series[m], V(t[m][j]), even);
+      odd = mul_add(series[m + 1], V(t[m + 1][j]), odd);
+    }
+    if constexpr (N % 2 == 1) even = mul_add(series[N - 1], V(t[N - 1][j]), even);
+    const V h = even + odd;
     return max(h, variance * V(1e-8));
   }
 
@@ -155,8 +195,8 @@ struct AmericanPut {
         const V w = side * V(left), per = per_side * V(1.0 / left), time = w * w;
         const V form = shape(t, j), deep = sqrt(tau * form * V(past * past * lag));
         const V d = mul_add(drift, w, (deep - y) * per);
-        const V density = exp_of(V(-0.5) * d * d - dividend * time) * V(kInvSqrtTwoPi * weight_j);
-        const V lifted = exp_of(deep), grown = per_cap * lifted, gain = grown - dividend;
+        const V density = exponential(V(-0.5) * d * d - dividend * time) * V(kInvSqrtTwoPi * weight_j);
+        const V lifted = exponential(deep), grown = per_cap * lifted, gain = grown - dividend;
         const V flow = gain * density, pull = flow * d * per, per_form = V(0.5) * deep / form;
         gained = gained + flow;
         own_gain = own_gain + pull;
@@ -164,8 +204,8 @@ struct AmericanPut {
         V held(0.0);
         const V width = vol * w;
         if (yields) {
-          const V tail = density * mills(abs(d)), rise = dividend * density;
-          held = select(gt(d, V(0.0)), exp_of(V(0.0) - dividend * time) * V(weight_j) - tail, tail) * width;
+          const V tail = density * tail_ratio(abs(d)), rise = dividend * density;
+          held = select(gt(d, V(0.0)), exponential(V(0.0) - dividend * time) * V(weight_j) - tail, tail) * width;
           lost = mul_add(dividend, held, lost);
           loss_to[j] = rise * per_form;
           own_loss = own_loss - rise;
@@ -185,8 +225,10 @@ struct AmericanPut {
         }
       }
       const V start = (log_cap - y) * per_side + drift * side;
-      const V fade = exp_of(V(0.0) - dividend * tau), there = fade * normal_cdf(start),
-              rise = fade * normal_density(start);
+      const V fade = exponential(V(0.0) - dividend * tau);
+      const V rise = fade * exponential(V(-0.5) * start * start) * V(kInvSqrtTwoPi),
+              edge = rise * tail_ratio(abs(start));
+      const V there = select(gt(start, V(0.0)), fade - edge, edge);
       // scale_side * gained = there + scale_side * lost
       const V total = there + scale_side * lost, gains = scale_side * gained;
       const V per_gain = V(1.0) / gained, per_loss = scale_side / total;
@@ -249,7 +291,7 @@ struct AmericanPut {
     V by_series[kParameters][N];
     const V log_spot = log_of(s) - log_cap;
     AmericanValue<V> out{
-        V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), cap * exp_of(V(0.0) - root * sqrt(shapes[N - 1]))};
+        V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), V(0.0), cap * exponential(V(0.0) - root * sqrt(shapes[N - 1]))};
     const V by_rate_cap = select(gt(dividend, rate), V(1.0) / rate, V(0.0));
     const V by_dividend_cap = select(gt(dividend, rate), V(-1.0) / dividend, V(0.0));
     if constexpr (kTangents) {
@@ -266,14 +308,12 @@ struct AmericanPut {
       const V w = root * V(left), per = per_root * V(1.0 / left), time = w * w;
       const V form = shape(t, j), deep = sqrt(expiry * form * V(past * past * lag));
       const V base = (log_spot + deep) * per, high = mul_add(drift, w, base), low = mul_add(under, w, base);
-      const V discount = exp_of(V(0.0) - rate * time), fade = exp_of(V(0.0) - dividend * time);
-      const V boundary = cap * exp_of(V(0.0) - deep);
+      const V discount = exponential(V(0.0) - rate * time), fade = exponential(V(0.0) - dividend * time);
+      const V boundary = cap * exponential(V(0.0) - deep);
       const V wide(Rule::outer_weight(j));
-      const V density = discount * normal_density(low);
+      const V density = exponential(V(0.0) - mul_add(rate, time, V(0.5) * low * low)) * V(kInvSqrtTwoPi);
       const V upper = density * boundary / s;  // e^(-qv) phi(d+)
-      V m_low, m_high;
-      mills(abs(low), abs(high), m_low, m_high);
-      const V tail_low = density * m_low, tail_high = upper * m_high;
+      const V tail_low = density * tail_ratio(abs(low)), tail_high = upper * tail_ratio(abs(high));
       const V paid = wide * select(gt(low, V(0.0)), tail_low, discount - tail_low);
       const V lost = wide * select(gt(high, V(0.0)), tail_high, fade - tail_high);
       out.price = out.price + (rate * paid - dividend * s * lost);
@@ -304,16 +344,17 @@ struct AmericanPut {
   }
 };
 
-/// The premium for early exercise of puts on a strike of 1, and in which lanes the rule resolves the boundary.
-template <class Rule, class V>
-WQ_HD_CALL auto american_premium(V s, V expiry, V rate, V dividend, V vol, bool derivatives,
-                                 AmericanValue<V>& premium) {
+/// The premium for early exercise of puts on a strike of 1, in the lanes that are `wanted`; gives those in which no
+/// rule resolves the boundary. Of the rules, which are ever finer, each row gets the first that does.
+template <class Rule, class... Finer, class V, class M>
+WQ_HD_NOINLINE M american_premium(const V& s, const V& expiry, const V& rate, const V& dividend, const V& vol, M wanted,
+                                  bool derivatives, AmericanValue<V>& premium) {
   AmericanPut<Rule, V> put;
   put.open(expiry, rate, dividend, vol);
-  auto active = eq(V(0.0), V(0.0));
+  auto active = wanted;
   // Lanes stop one by one, so that a row's result does not depend on its neighbours.
   for (int step = 0; step < Rule::kMostSteps && any(active); ++step)
-    active = both(active, gt(put.template step<false>(active), V(Rule::kNear)));
+    active = both(active, negate(le(put.template step<false>(active), V(Rule::kNear))));
   if (derivatives) {
     V tangents[AmericanPut<Rule, V>::kParameters][Rule::kNodes];
     put.template step<true>(active, tangents);
@@ -321,8 +362,22 @@ WQ_HD_CALL auto american_premium(V s, V expiry, V rate, V dividend, V vol, bool 
   } else {
     premium = put.template premium<false>(s);
   }
-  const V rest = abs(put.series[Rule::kNodes - 1]) + abs(put.series[Rule::kNodes - 2]);
-  return but_not(le(rest, V(Rule::kRest) * put.series[0]), active);
+  constexpr int kLast = Rule::kNodes - 1;
+  V most(0.0);
+  for (const V& part : put.series) most = max(most, abs(part));
+  const V rest = abs(put.series[kLast]) + abs(put.series[kLast - 1]);
+  const auto rough = both(wanted, either(active, negate(le(rest, V(Rule::kRest) * most))));
+  if constexpr (sizeof...(Finer) > 0) {
+    if (any(rough)) {
+      AmericanValue<V> finer;
+      const auto left = american_premium<Finer...>(s, expiry, rate, dividend, vol, rough, derivatives, finer);
+      premium = choose(rough, finer, premium);
+      return left;
+    }
+    return rough;
+  } else {
+    return active;  // the finest is trusted if it converges
+  }
 }
 
 enum AmericanOutput : int {
@@ -341,7 +396,7 @@ enum AmericanOutput : int {
 inline constexpr const char* kAmericanNames = "price delta gamma vega theta rho epsilon dual_delta boundary status";
 
 /// What becomes of an option.
-enum AmericanStatus : int { kHeld, kExercised, kEuropean, kInvalid = 4, kTwoBoundaries = 5 };
+enum AmericanStatus : int { kHeld, kExercised, kEuropean, kUnresolved, kInvalid, kTwoBoundaries };
 
 /// Where nothing is random: the exercise at the time of the greatest value. One row at a time.
 template <class Put>
@@ -379,8 +434,8 @@ WQ_HD_CALL void american_limits(double spot, double strike, double expiry, doubl
   put(kAmericanStatus, worthless || when > 0 ? kHeld : kExercised);
 }
 
-/// `Rule`, and `Finer` where it does not resolve the boundary.
-template <class Rule, class Finer>
+/// By a rule, and by finer ones where it does not resolve the boundary.
+template <class Rule, class... Finer>
 struct American {
   static constexpr rows::Info kInfo = {Rule::kName, "spot strike expiry rate dividend vol is_call", kAmericanNames,
                                        Rule::kNanoseconds};
@@ -418,23 +473,17 @@ struct American {
                           time * o.spot_share(),
                           V(0.0)};
     const V held = v.price;
+    auto unresolved = but_not(early, early);
     if (any(early)) {
       const V b_time = select(early, expiry, V(1.0)), b_sigma = select(early, vol, V(0.2));
       AmericanValue<V> premium;
-      const auto resolved = american_premium<Rule>(s, b_time, b_gain, b_loss, b_sigma, derivatives, premium);
-      if constexpr (!std::is_same_v<Rule, Finer>) {
-        if (any(but_not(early, resolved))) {
-          AmericanValue<V> finer;
-          american_premium<Finer>(s, b_time, b_gain, b_loss, b_sigma, derivatives, finer);
-          premium = choose(resolved, premium, finer);
-        }
-      }
+      unresolved = american_premium<Rule, Finer...>(s, b_time, b_gain, b_loss, b_sigma, early, derivatives, premium);
       v.add_if(early, premium);
     }
     const V intrinsic = sign * (spot - strike);
     const auto exercised = both(early, le(s, v.boundary));
     const V price = select(exercised, intrinsic, max(max(v.price, held) * other, intrinsic));
-    const V one(1.0), zero(0.0);
+    const V zero(0.0);
     // In terms of the option that was asked for.
     const V slope = v.delta, across = v.price - s * slope;
     const V delta = select(exercised, sign, select(call, across, slope));
@@ -456,24 +505,25 @@ struct American {
     const V nan(__builtin_nan(""));
     results[kAmericanBoundary] = select(early, select(call, strike / v.boundary, strike * v.boundary), nan);
     results[kAmericanStatus] = select(exercised, V(kExercised), select(never, V(kEuropean), V(kHeld)));
-    const auto unknown = both(ordinary, twice);
+    const auto unknown = either(both(ordinary, twice), unresolved);
     if (any(unknown)) {
       for (V& result : results) result = select(unknown, nan, result);
-      results[kAmericanStatus] = select(unknown, V(kTwoBoundaries), results[kAmericanStatus]);
+      const V why = select(unresolved, V(kUnresolved), V(kTwoBoundaries));
+      results[kAmericanStatus] = select(unknown, why, results[kAmericanStatus]);
     }
-    (void)one;
     if (!all(ordinary))
-      for (int j = 0; j < lanes_of(sign); ++j) {
+      for (int j = 0; j < kWidth<V>; ++j) {
         if (lane(ordinary, j)) continue;
-        american_limits(lane_of(spot, j), lane_of(strike, j), lane_of(expiry, j), lane_of(rate, j),
-                        lane_of(dividend, j), lane_of(vol, j), lane(known, j) ? lane_of(sign, j) : 0.0,
-                        LanePut<V, Row>{r, results, j});
+        american_limits(lane(spot, j), lane(strike, j), lane(expiry, j), lane(rate, j), lane(dividend, j), lane(vol, j),
+                        lane(known, j) ? lane(sign, j) : 0.0,
+                        [&](int k, double value) { set_lane(results[k], j, value); });
       }
     for (int k = 0; k < kAmericanOutputs; ++k) r.put(k, results[k]);
   }
 };
 
-using AmericanFamily = rows::List<American<AmericanFast, AmericanAccurate>, American<AmericanAccurate, AmericanHigh>,
-                                  American<AmericanHigh, AmericanExtra>>;
+using AmericanFamily =
+    rows::List<American<AmericanFast, AmericanAccurate, AmericanHigh, AmericanExtra>,
+               American<AmericanAccurate, AmericanHigh, AmericanExtra>, American<AmericanHigh, AmericanExtra>>;
 
 }  // namespace wq::options::inline WQ_LEVEL

@@ -13,8 +13,9 @@ namespace wq::options::inline WQ_LEVEL {
 
 struct AmericanFast {
   static constexpr const char* kName = "american_fast";
-  static constexpr int kNanoseconds = 800, kNodes = 9, kInner = 8, kOuter = 24, kMostSteps = 6;
-  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.03, kRest = 1000000000.0;
+  static constexpr int kNanoseconds = 1000, kNodes = 9, kInner = 8, kOuter = 24, kMostSteps = 6;
+  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.05, kRest = 0.1;
+  static constexpr bool kQuick = true;
   WQ_HD static double place(int i) {
     static constexpr double k[] = {
         0.12, 0.15349300569503382, 0.24887301627791908, 0.39161928975936044, 0.5599999999999998,
@@ -101,8 +102,9 @@ struct AmericanFast {
 
 struct AmericanAccurate {
   static constexpr const char* kName = "american_accurate";
-  static constexpr int kNanoseconds = 4000, kNodes = 16, kInner = 14, kOuter = 48, kMostSteps = 8;
-  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.003, kRest = 1000000000.0;
+  static constexpr int kNanoseconds = 5000, kNodes = 16, kInner = 14, kOuter = 48, kMostSteps = 8;
+  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.003, kRest = 0.012;
+  static constexpr bool kQuick = true;
   WQ_HD static double place(int i) {
     static constexpr double k[] = {
         0.1, 0.10983357966978746, 0.13890454406082958, 0.18594235253127367, 0.24889122713851378,
@@ -221,7 +223,8 @@ struct AmericanAccurate {
 struct AmericanHigh {
   static constexpr const char* kName = "american_high";
   static constexpr int kNanoseconds = 60000, kNodes = 40, kInner = 36, kOuter = 112, kMostSteps = 10;
-  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-05, kRest = 1000000000.0;
+  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-05, kRest = 0.001;
+  static constexpr bool kQuick = false;
   WQ_HD static double place(int i) {
     static constexpr double k[] = {
         0.05, 0.051540278636250256, 0.05615112524699139, 0.06380263672262529, 0.07444519007510587,
@@ -436,8 +439,9 @@ struct AmericanHigh {
 
 struct AmericanExtra {
   static constexpr const char* kName = "american_extra";
-  static constexpr int kNanoseconds = 200000, kNodes = 64, kInner = 56, kOuter = 192, kMostSteps = 14;
-  static constexpr double kSpread = 0.7, kFirst = 0.04, kNear = 1e-06, kRest = 1000000000.0;
+  static constexpr int kNanoseconds = 200000, kNodes = 64, kInner = 56, kOuter = 192, kMostSteps = 16;
+  static constexpr double kSpread = 0.7, kFirst = 0.04, kNear = 1e-06, kRest = 0;
+  static constexpr bool kQuick = false;
   WQ_HD static double place(int i) {
     static constexpr double k[] = {
         0.04, 0.04059667781491726, 0.042385227824607324, 0.0453612034119383, 0.04951720583269896,

@@ -216,10 +216,10 @@ struct Grid {
     const V* const spots = array<V>(r, kSpots, p.nodes);
     V* const values = array<V>(r, kValues, p.nodes);
     V* const after = array<V>(r, kStage, p.nodes);
-    const int lanes = lanes_of(falls), n = p.nodes;
+    const int lanes = kWidth<V>, n = p.nodes;
     for (int j = 0; j < n; ++j) after[j] = values[j];
     for (int l = 0; l < lanes; ++l) {
-      const double fall = lane_of(falls, l);
+      const double fall = lane(falls, l);
       if (!(fall > 0)) continue;
       const double* const x = reinterpret_cast<const double*>(spots) + l;
       const double* const y = reinterpret_cast<const double*>(after) + l;
@@ -278,15 +278,15 @@ struct Grid {
   WQ_HD_CALL static void look_up(const Row& r, const Problem<V>& p, V (&at)[3]) {
     const V* const spots = array<V>(r, kSpots, p.nodes);
     const V* const values = array<V>(r, kValues, p.nodes);
-    const int lanes = lanes_of(p.spot);
+    const int lanes = kWidth<V>;
     for (int l = 0; l < lanes; ++l) {
       const double* const x = reinterpret_cast<const double*>(spots) + l;
       const double* const y = reinterpret_cast<const double*>(values) + l;
       const bool rising = x[lanes] > x[0];
-      const double spot = lane_of(p.spot, l);
+      const double spot = lane(p.spot, l);
       double found[3];
       polynomial_at(x, y, lanes, p.nodes, rising, find(x, lanes, p.nodes, rising, spot, 0), spot, found);
-      for (int k = 0; k < 3; ++k) LanePut<V, Row>{r, at, l}(k, found[k]);
+      for (int k = 0; k < 3; ++k) set_lane(at[k], l, found[k]);
     }
   }
 };
