@@ -98,10 +98,14 @@ def finite_difference(
         names = (*names, "status")
     flag = is_call if type(is_call) is bool else _rows.flags(is_call)
     arguments = (spot, strike, expiry, rate, dividend, vol, flag)
-    parameters = (float(size[0]), float(size[1]), float(bool(american)), float(len(schedule)), *schedule.ravel().tolist())
-    return _rows.call(
-        operation, arguments, _GRID, names, parameters=parameters, out=out, num_threads=num_threads
+    parameters = (
+        float(size[0]),
+        float(size[1]),
+        float(bool(american)),
+        float(len(schedule)),
+        *schedule.ravel().tolist(),
     )
+    return _rows.call(operation, arguments, _GRID, names, parameters=parameters, out=out, num_threads=num_threads)
 
 
 def _schedule(dividends: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -42,8 +42,8 @@ def lattice(
     spot, strike, expiry, rate, dividend, vol, is_call
         As in :func:`american`.
     method : {'crr', 'leisen_reimer'}
-        Cox, Ross and Rubinstein (J. Financial Economics 7, 1979), or Leisen and Reimer (Appl. Math. Finance 3, 1996) with
-        the second method of Peizer and Pratt.
+        Cox, Ross and Rubinstein (J. Financial Economics 7, 1979), or Leisen and Reimer (Appl. Math. Finance 3, 1996)
+        with the second method of Peizer and Pratt.
     steps : int, optional
         Steps of the tree, from 2 to 1,000,000, odd for 'leisen_reimer'; 1000 and 501 if not given.
     american : bool

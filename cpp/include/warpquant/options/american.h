@@ -170,7 +170,8 @@ struct AmericanPut {
     return max(h, variance * V(1e-8));
   }
 
-  /// One step of Newton's method in the lanes that are `active`: gives the largest relative change of a shape. With
+  /// One step of Newton's method in the lanes that are `active`: gives the largest relative change of a shape,
+  /// times the root of the time that it belongs to, as it matters. With
   /// `kTangents` the boundary stays, and its derivatives by the parameters are put into `tangents`.
   template <bool kTangents, class M>
   WQ_HD_CALL V step(M active, V (*tangents)[N] = nullptr) {
@@ -279,7 +280,7 @@ struct AmericanPut {
       const V top = deepest * deepest * V(Rule::place(i)) / (x * x);
       const V after = max(min(before + right[i], top), V(0.04) * before);
       shapes[i] = select(active, after, before);
-      change = max(change, abs(after - before) / before);
+      change = max(change, abs(after - before) / before * V(Rule::root(i)));
     }
     return change;
   }
@@ -344,9 +345,10 @@ struct AmericanPut {
   }
 };
 
-/// The premium for early exercise of puts on a strike of 1, in the lanes that are `wanted`; gives those in which no
-/// rule resolves the boundary. Of the rules, which are ever finer, each row gets the first that does.
-template <class Rule, class... Finer, class V, class M>
+/// The premium for early exercise of puts on a strike of 1, in the lanes that are `wanted`; gives those in which no rule
+/// resolves the boundary. Of the rules, which are ever finer, each row gets the first that does; those after the first
+/// are trusted if they converge.
+template <bool kTrusted, class Rule, class... Finer, class V, class M>
 WQ_HD_NOINLINE M american_premium(const V& s, const V& expiry, const V& rate, const V& dividend, const V& vol, M wanted,
                                   bool derivatives, AmericanValue<V>& premium) {
   AmericanPut<Rule, V> put;
@@ -366,18 +368,16 @@ WQ_HD_NOINLINE M american_premium(const V& s, const V& expiry, const V& rate, co
   V most(0.0);
   for (const V& part : put.series) most = max(most, abs(part));
   const V rest = abs(put.series[kLast]) + abs(put.series[kLast - 1]);
-  const auto rough = both(wanted, either(active, negate(le(rest, V(Rule::kRest) * most))));
+  const auto rough = kTrusted ? active : both(wanted, either(active, negate(le(rest, V(Rule::kRest) * most))));
   if constexpr (sizeof...(Finer) > 0) {
     if (any(rough)) {
       AmericanValue<V> finer;
-      const auto left = american_premium<Finer...>(s, expiry, rate, dividend, vol, rough, derivatives, finer);
+      const auto left = american_premium<true, Finer...>(s, expiry, rate, dividend, vol, rough, derivatives, finer);
       premium = choose(rough, finer, premium);
       return left;
     }
-    return rough;
-  } else {
-    return active;  // the finest is trusted if it converges
   }
+  return rough;
 }
 
 enum AmericanOutput : int {
@@ -477,7 +477,7 @@ struct American {
     if (any(early)) {
       const V b_time = select(early, expiry, V(1.0)), b_sigma = select(early, vol, V(0.2));
       AmericanValue<V> premium;
-      unresolved = american_premium<Rule, Finer...>(s, b_time, b_gain, b_loss, b_sigma, early, derivatives, premium);
+      unresolved = american_premium<false, Rule, Finer...>(s, b_time, b_gain, b_loss, b_sigma, early, derivatives, premium);
       v.add_if(early, premium);
     }
     const V intrinsic = sign * (spot - strike);
