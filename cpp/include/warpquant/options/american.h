@@ -20,17 +20,6 @@ namespace wq::options::inline WQ_LEVEL {
 template <class V>
 struct AmericanValue {
   V price, delta, gamma, vega, rho, epsilon, boundary;
-
-  template <class M>
-  WQ_HD void add_if(M m, const AmericanValue& more) {
-    price = wq::add_if(m, price, more.price);
-    delta = wq::add_if(m, delta, more.delta);
-    gamma = wq::add_if(m, gamma, more.gamma);
-    vega = wq::add_if(m, vega, more.vega);
-    rho = wq::add_if(m, rho, more.rho);
-    epsilon = wq::add_if(m, epsilon, more.epsilon);
-    boundary = wq::add_if(m, boundary, more.boundary);
-  }
 };
 template <class V, class M>
 WQ_HD AmericanValue<V> choose(M m, const AmericanValue<V>& a, const AmericanValue<V>& b) {
@@ -345,9 +334,9 @@ struct AmericanPut {
   }
 };
 
-/// The premium for early exercise of puts on a strike of 1, in the lanes that are `wanted`; gives those in which no rule
-/// resolves the boundary. Of the rules, which are ever finer, each row gets the first that does; those after the first
-/// are trusted if they converge.
+/// The premium for early exercise of puts on a strike of 1, in the lanes that are `wanted`; gives those in which no
+/// rule resolves the boundary. Of the rules, which are ever finer, each row gets the first that does; those after the
+/// first are trusted if they converge.
 template <bool kTrusted, class Rule, class... Finer, class V, class M>
 WQ_HD_NOINLINE M american_premium(const V& s, const V& expiry, const V& rate, const V& dividend, const V& vol, M wanted,
                                   bool derivatives, AmericanValue<V>& premium) {
@@ -459,51 +448,46 @@ struct American {
     const auto never = both(le(gain, V(0.0)), ge(loss, gain));
     const auto twice = both(lt(gain, V(0.0)), lt(loss, gain));
     const auto early = both(ordinary, negate(either(never, twice)));
+    const V zero(0.0), one(1.0);
     // Other lanes get an option that gives no trouble.
-    const V s = select(ordinary, own / other, V(1.0)), time = select(ordinary, expiry, V(1.0));
-    const V b_gain = select(early, gain, V(0.05)), b_loss = select(early, loss, V(0.0));
-    const V sigma = select(ordinary, vol, V(0.2));
-
-    const auto o = Black<V>::template of<false>(s, V(1.0), time, gain, loss, sigma, V(-1.0));
-    AmericanValue<V> v = {o.price(),
-                          V(0.0) - o.carry_share(),
-                          o.carry_factor * o.density * o.inverse_v / s,
-                          o.spot_density * o.root,
-                          V(0.0) - time * o.strike_share(),
-                          time * o.spot_share(),
-                          V(0.0)};
-    const V held = v.price;
+    const V s = select(ordinary, own / other, one);
+    AmericanValue<V> premium = {zero, zero, zero, zero, zero, zero, zero};
     auto unresolved = but_not(early, early);
     if (any(early)) {
-      const V b_time = select(early, expiry, V(1.0)), b_sigma = select(early, vol, V(0.2));
-      AmericanValue<V> premium;
-      unresolved = american_premium<false, Rule, Finer...>(s, b_time, b_gain, b_loss, b_sigma, early, derivatives, premium);
-      v.add_if(early, premium);
+      const V time = select(early, expiry, one), sigma = select(early, vol, V(0.2));
+      const V by_rate = select(early, gain, V(0.05)), by_yield = select(early, loss, zero);
+      AmericanValue<V> found;
+      unresolved =
+          american_premium<false, Rule, Finer...>(s, time, by_rate, by_yield, sigma, early, derivatives, found);
+      premium = choose(early, found, premium);
     }
-    const V intrinsic = sign * (spot - strike);
-    const auto exercised = both(early, le(s, v.boundary));
-    const V price = select(exercised, intrinsic, max(max(v.price, held) * other, intrinsic));
-    const V zero(0.0);
+    const auto o = Black<V>::template of<false>(select(ordinary, spot, one), select(ordinary, strike, one),
+                                                select(ordinary, expiry, one), select(ordinary, rate, zero),
+                                                select(ordinary, dividend, zero), select(ordinary, vol, one), sign);
+    const V european = o.price(), intrinsic = sign * (spot - strike);
+    const auto exercised = both(early, le(s, premium.boundary));
+    const V price = select(exercised, intrinsic, max(mul_add(max(premium.price, zero), other, european), intrinsic));
     // In terms of the option that was asked for.
-    const V slope = v.delta, across = v.price - s * slope;
-    const V delta = select(exercised, sign, select(call, across, slope));
-    const V dual_delta = select(exercised, zero - sign, select(call, slope, across));
-    const V gamma = keep_if(negate(exercised), select(call, s * s * v.gamma, v.gamma) / other);
-    const V by_gain = v.rho * other, by_loss = v.epsilon * other;
+    const V slope = premium.delta, across = premium.price - s * slope;
+    const auto held = [&](V value) { return keep_if(negate(exercised), value); };
+    const V delta = select(exercised, sign, mul_add(sign, o.carry_share(), select(call, across, slope)));
+    const V gamma = held(o.carry_factor * o.density * o.inverse_v / o.spot +
+                         select(call, s * s * premium.gamma, premium.gamma) / other);
+    const V by_gain = premium.rho * other, by_loss = premium.epsilon * other;
     V results[kAmericanOutputs];
     results[kAmericanPrice] = price;
     results[kAmericanDelta] = delta;
     results[kAmericanGamma] = gamma;
-    results[kAmericanVega] = keep_if(negate(exercised), v.vega * other);
+    results[kAmericanVega] = held(mul_add(premium.vega, other, o.spot_density * o.root));
     // By the equation that the price obeys where it is not exercised.
-    const V decay = mul_add(
-        rate, price, zero - mul_add((rate - dividend) * spot, delta, V(0.5) * (vol * spot) * (vol * spot) * gamma));
-    results[kAmericanTheta] = keep_if(negate(exercised), decay);
-    results[kAmericanRho] = keep_if(negate(exercised), select(call, by_loss, by_gain));
-    results[kAmericanEpsilon] = keep_if(negate(exercised), select(call, by_gain, by_loss));
-    results[kAmericanDualDelta] = dual_delta;
+    results[kAmericanTheta] = held(mul_add(
+        rate, price, zero - mul_add((rate - dividend) * spot, delta, V(0.5) * (vol * spot) * (vol * spot) * gamma)));
+    results[kAmericanRho] = held(mul_add(sign * o.expiry, o.strike_share(), select(call, by_loss, by_gain)));
+    results[kAmericanEpsilon] = held(select(call, by_gain, by_loss) - sign * o.expiry * o.spot_share());
+    results[kAmericanDualDelta] =
+        select(exercised, zero - sign, select(call, slope, across) - sign * (o.strike_share() / o.strike));
     const V nan(__builtin_nan(""));
-    results[kAmericanBoundary] = select(early, select(call, strike / v.boundary, strike * v.boundary), nan);
+    results[kAmericanBoundary] = select(early, select(call, strike / premium.boundary, strike * premium.boundary), nan);
     results[kAmericanStatus] = select(exercised, V(kExercised), select(never, V(kEuropean), V(kHeld)));
     const auto unknown = either(both(ordinary, twice), unresolved);
     if (any(unknown)) {
