@@ -92,8 +92,8 @@ def timed(repeats: int, call: Callable[[], Any]) -> tuple[float, float]:
 
 def main() -> None:
     run = Benchmark("options_american", __doc__)
-    repeats = 1 if run.smoke else 7
-    counts = {"fast": 20_000, "accurate": 8_000, "high": 800}
+    repeats = 1 if run.smoke else 15
+    counts = {"fast": 4_000, "accurate": 800, "high": 64}
     few = {"fast": 400, "accurate": 200, "high": 12}
     best = options.american(*(x[: 16 if run.smoke else 800] for x in chain(800)), accuracy="high", outputs="price")[
         "price"
@@ -125,7 +125,7 @@ def main() -> None:
                 "high": QuantLib.QdFpAmericanEngine.highPrecisionScheme,
             }[accuracy]()
             rows = [tuple(float(x[i]) for x in chain(800)) for i in range(number)]
-            seconds = min(quantlib(rows, scheme)[1] for _ in range(1 if accuracy == "high" else 3))
+            seconds = min(quantlib(rows, scheme)[1] for _ in range(1 if run.smoke else 3))
             prices, _ = quantlib(rows, scheme)
             known = min(number, len(best))
             error = np.abs(np.array(prices[:known]) - best[:known]).max() / 100

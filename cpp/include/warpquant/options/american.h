@@ -343,9 +343,15 @@ WQ_HD_NOINLINE M american_premium(const V& s, const V& expiry, const V& rate, co
   AmericanPut<Rule, V> put;
   put.open(expiry, rate, dividend, vol);
   auto active = wanted;
+  V change(0.0);
   // Lanes stop one by one, so that a row's result does not depend on its neighbours.
-  for (int step = 0; step < Rule::kMostSteps && any(active); ++step)
-    active = both(active, negate(le(put.template step<false>(active), V(Rule::kNear))));
+  for (int step = 0; step < Rule::kMostSteps && any(active); ++step) {
+    change = select(active, put.template step<false>(active), change);
+    active = both(active, negate(le(change, V(Rule::kNear))));
+  }
+  // Where q is just above r the nodes next to expiry may go on trembling, which no price can see.
+  constexpr double kEnough = Rule::kNear > 1e-4 ? Rule::kNear : 1e-4;
+  active = both(active, negate(le(change, V(kEnough))));
   if (derivatives) {
     V tangents[AmericanPut<Rule, V>::kParameters][Rule::kNodes];
     put.template step<true>(active, tangents);

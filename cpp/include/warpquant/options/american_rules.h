@@ -219,7 +219,7 @@ struct AmericanAccurate {
 
 struct AmericanHigh {
   static constexpr const char* kName = "american_high";
-  static constexpr int kNanoseconds = 60000, kNodes = 40, kInner = 28, kOuter = 104, kMostSteps = 10;
+  static constexpr int kNanoseconds = 60000, kNodes = 40, kInner = 28, kOuter = 104, kMostSteps = 8;
   static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-05, kRest = 0.002;
   static constexpr bool kQuick = false;
   WQ_HD static double place(int i) {
@@ -420,7 +420,7 @@ struct AmericanHigh {
 
 struct AmericanExtra {
   static constexpr const char* kName = "american_extra";
-  static constexpr int kNanoseconds = 200000, kNodes = 64, kInner = 56, kOuter = 192, kMostSteps = 16;
+  static constexpr int kNanoseconds = 200000, kNodes = 64, kInner = 56, kOuter = 192, kMostSteps = 12;
   static constexpr double kSpread = 0.7, kFirst = 0.04, kNear = 1e-06, kRest = 0;
   static constexpr bool kQuick = false;
   WQ_HD static double place(int i) {
