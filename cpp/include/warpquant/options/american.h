@@ -179,14 +179,26 @@ struct AmericanPut {
       double t[N][L], lags[L], places[L];
       for (int j = 0; j < L; ++j) lags[j] = 1.0 / Rule::place(i) + Rule::inner_lag(j), places[j] = 1.0 / lags[j];
       basis(places, t);
+      // One thing at a time: in short loops a processor has more turns under way.
+      V forms[L], depths[L], ds[L], densities[L], lifts[L];
       for (int j = 0; j < L; ++j) {
-        const double lag = lags[j], past = Rule::inner_past(j);
+        const double past = Rule::inner_past(j);
+        forms[j] = shape(t, j);
+        depths[j] = sqrt(tau * forms[j] * V(past * past * lags[j]));
+      }
+      for (int j = 0; j < L; ++j) {
+        const double left = Rule::inner_left(j);
+        const V w = side * V(left);
+        ds[j] = mul_add(drift, w, (depths[j] - y) * (per_side * V(1.0 / left)));
+        densities[j] = exponential(V(-0.5) * ds[j] * ds[j] - dividend * (w * w));
+        lifts[j] = exponential(depths[j]);
+      }
+      for (int j = 0; j < L; ++j) {
         const double left = Rule::inner_left(j), weight_j = Rule::inner_weight(j);
         const V w = side * V(left), per = per_side * V(1.0 / left), time = w * w;
-        const V form = shape(t, j), deep = sqrt(tau * form * V(past * past * lag));
-        const V d = mul_add(drift, w, (deep - y) * per);
-        const V density = exponential(V(-0.5) * d * d - dividend * time) * V(kInvSqrtTwoPi * weight_j);
-        const V lifted = exponential(deep), grown = per_cap * lifted, gain = grown - dividend;
+        const V form = forms[j], deep = depths[j], d = ds[j], lifted = lifts[j];
+        const V density = densities[j] * V(kInvSqrtTwoPi * weight_j);
+        const V grown = per_cap * lifted, gain = grown - dividend;
         const V flow = gain * density, pull = flow * d * per, per_form = V(0.5) * deep / form;
         gained = gained + flow;
         own_gain = own_gain + pull;
@@ -350,7 +362,7 @@ WQ_HD_NOINLINE M american_premium(const V& s, const V& expiry, const V& rate, co
     active = both(active, negate(le(change, V(Rule::kNear))));
   }
   // Where q is just above r the nodes next to expiry may go on trembling, which no price can see.
-  constexpr double kEnough = Rule::kNear > 1e-4 ? Rule::kNear : 1e-4;
+  constexpr double kEnough = Rule::kNear > 1e-3 ? Rule::kNear : 1e-3;
   active = both(active, negate(le(change, V(kEnough))));
   if (derivatives) {
     V tangents[AmericanPut<Rule, V>::kParameters][Rule::kNodes];
