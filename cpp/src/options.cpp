@@ -34,6 +34,7 @@ namespace wq {
 #endif
 
 WQ_ROW_GROUP(options, vanilla)
+WQ_ROW_GROUP(options, implied)
 WQ_ROW_GROUP(options, american)
 WQ_ROW_GROUP(options, numerical)
 
@@ -59,6 +60,7 @@ const std::vector<Op>& operations() {
       }
     };
     add(GroupId::vanilla, options::vanilla_at);
+    add(GroupId::implied, options::implied_at);
     add(GroupId::american, options::american_at);
     add(GroupId::numerical, options::numerical_at);
     return *ops;
