@@ -62,7 +62,6 @@ WQ_HD V american_mills(V x) {
 /// A put on a strike of 1 whose boundary is B(tau) for a time tau to expiry, X = B(0+). Rates: r > 0, or r = 0 > q.
 template <class Rule, class V>
 struct AmericanPut {
-  using R = Rule;
   static constexpr int N = Rule::kNodes, L = Rule::kInner, P = Rule::kOuter;
   enum Parameter : int { kByVol, kByRate, kByDividend, kParameters };
 
@@ -489,8 +488,7 @@ struct American {
     const V slope = premium.delta, across = premium.price - s * slope;
     const auto held = [&](V value) { return keep_if(negate(exercised), value); };
     const V delta = select(exercised, sign, mul_add(sign, o.carry_share(), select(call, across, slope)));
-    const V gamma = held(o.carry_factor * o.density * o.inverse_v / o.spot +
-                         select(call, s * s * premium.gamma, premium.gamma) / other);
+    const V gamma = held(o.slope * o.inverse_v / o.spot + select(call, s * s * premium.gamma, premium.gamma) / other);
     const V by_gain = premium.rho * other, by_loss = premium.epsilon * other;
     V results[kAmericanOutputs];
     results[kAmericanPrice] = price;

@@ -14,7 +14,7 @@ namespace wq::options::inline WQ_LEVEL {
 struct AmericanFast {
   static constexpr const char* kName = "american_fast";
   static constexpr int kNanoseconds = 1000, kNodes = 9, kInner = 7, kOuter = 22, kMostSteps = 6;
-  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.015, kRest = 0.09;
+  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.015, kRest = 0.07;
   static constexpr bool kQuick = true;
   WQ_HD static double place(int i) {
     static constexpr double k[] = {
@@ -102,7 +102,7 @@ struct AmericanFast {
 struct AmericanAccurate {
   static constexpr const char* kName = "american_accurate";
   static constexpr int kNanoseconds = 5000, kNodes = 16, kInner = 12, kOuter = 44, kMostSteps = 8;
-  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.03;
+  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.022;
   static constexpr bool kQuick = true;
   WQ_HD static double place(int i) {
     static constexpr double k[] = {
