@@ -281,6 +281,15 @@ def test_hard_options_agree_between_accuracies(option):
     assert abs(grid - high["price"]) < 4e-3
 
 
+@pytest.mark.parametrize("accuracy", ["fast", "accurate"])
+def test_random_options_agree_with_high(accuracy):
+    arguments = points(600, seed=21)
+    want = options.american(*arguments, accuracy="high", return_status=True)
+    assert (want["status"] != 3).all()
+    got = options.american(*arguments, accuracy=accuracy)["price"]
+    np.testing.assert_allclose(got, want["price"], rtol=0, atol=LIMITS[accuracy] * 100)
+
+
 def test_awkward_rows_do_not_touch_their_neighbours():
     good = (100.0, 105.0, 1.0, 0.04, 0.01, 0.25, 0.0)
     rows = [list(good) for _ in range(23)]

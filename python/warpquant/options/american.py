@@ -79,9 +79,10 @@ def american(
 
     Examples
     --------
-    >>> option = american(100.0, 100.0, 1.0, 0.05, 0.0, 0.2, "p", outputs=("price", "boundary"))
+    >>> from warpquant import options
+    >>> option = options.american(100.0, 100.0, 1.0, 0.05, 0.0, 0.2, "p", outputs=("price", "boundary"))
     >>> f"{option['price']:.6f} {option['boundary']:.4f}"
-    '6.090371 81.7070'
+    '6.090371 80.8751'
     """
     operation = _ACCURACIES.get(accuracy) if isinstance(accuracy, str) else None
     if operation is None:

@@ -84,9 +84,10 @@ def finite_difference(
 
     Examples
     --------
-    >>> call = finite_difference(100.0, 100.0, 1.0, 0.05, 0.0, 0.3, "c", dividends=[(0.5, 4.0)])
+    >>> from warpquant import options
+    >>> call = options.finite_difference(100.0, 100.0, 1.0, 0.05, 0.0, 0.3, "c", dividends=[(0.5, 4.0)])
     >>> f"{call['price']:.3f}"
-    '12.066'
+    '12.231'
     """
     operation = _MODELS.get(model) if isinstance(model, str) else None
     if operation is None:

@@ -73,7 +73,8 @@ def lattice(
 
     Examples
     --------
-    >>> f"{lattice(100.0, 100.0, 1.0, 0.05, 0.0, 0.2, 'p', steps=1000)['price']:.4f}"
+    >>> from warpquant import options
+    >>> f"{options.lattice(100.0, 100.0, 1.0, 0.05, 0.0, 0.2, 'p', steps=1000)['price']:.4f}"
     '6.0896'
     """
     operation = _METHODS.get(method) if isinstance(method, str) else None
