@@ -74,7 +74,7 @@ struct Grid {
     return reinterpret_cast<V*>(r.scratch()) + which * nodes;
   }
 
-  /// What the dividends after `now` are worth then, those at `from` and later in the schedule.
+  /// What the dividends until expiry that are due at `after` or later are worth at `now`.
   template <class V, class Row>
   WQ_HD static V worth(const Row& r, V expiry, V rate, V now, V after) {
     V sum(0.0);
