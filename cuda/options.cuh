@@ -15,6 +15,9 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
     return cuda::launch_row<Vanilla>(job, queue);
   case rows::GroupId::implied:
     return cuda::launch_row<ImpliedVols>(job, queue);
+  case rows::GroupId::american:
+  case rows::GroupId::numerical:
+    break;
   }
   return Fault::invalid;
 }

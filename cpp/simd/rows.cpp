@@ -97,13 +97,14 @@ bool same_for_all(const Column& column, const Frame& frame) {
   return true;
 }
 
-void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to) {
+void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to, double* scratch) {
   alignas(64) double in[kMostInputs][kTile], out[kMostOutputs][kTile];
   const Frame& frame = job.frame;
   const bool compact = frame.dims == 1;
   std::int64_t bytes = 0;
   Tile tile{};
   tile.parameters = job.parameters;
+  tile.scratch = scratch;
   bool direct[kMostInputs];
   const std::int64_t widest = to - from < kTile ? (to - from + W - 1) / W * W : kTile;
   for (int k = 0; k < job.inputs; ++k) {

@@ -35,6 +35,8 @@ namespace wq {
 
 WQ_ROW_GROUP(options, vanilla)
 WQ_ROW_GROUP(options, implied)
+WQ_ROW_GROUP(options, american)
+WQ_ROW_GROUP(options, numerical)
 
 namespace rows {
 namespace {
@@ -59,6 +61,8 @@ const std::vector<Op>& operations() {
     };
     add(GroupId::vanilla, options::vanilla_at);
     add(GroupId::implied, options::implied_at);
+    add(GroupId::american, options::american_at);
+    add(GroupId::numerical, options::numerical_at);
     return *ops;
   }();
   return all;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <new>
 
 #include "warpquant/core/error.h"
 #include "warpquant/core/parallel.h"
@@ -110,18 +111,29 @@ void run(const Op& op, Job& job, const Execution& execution) {
   if (job.frame.rows == 0) return;
   job.group = op.id;
   job.index = op.index;
+  if (execution.device && (op.id == GroupId::american || op.id == GroupId::numerical))
+    throw ParameterError("device: " + std::string(op.info.name) + " is computed on the CPU");
   if (execution.device) return execution.resident ? run_resident(job, execution) : run_shipped(job, execution);
   const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());
   const Kernels& kernels = kernels_at(execution.level);
   // A thread is worth waking for this much, and a task is about as long.
   constexpr std::int64_t kTask = 50'000;  // ns
   std::int64_t rows = std::max<std::int64_t>(kTask / op.info.nanoseconds, 1);
-  if (rows > kTile) rows = (rows + kTile - 1) / kTile * kTile;
+  const std::int64_t whole = rows > kTile ? kTile : kWidestPack;
+  rows = (rows + whole - 1) / whole * whole;
+  job.scratch = op.group(execution.level)->scratch(op.index, job.parameters);
+  const auto part = [&](std::int64_t from, std::int64_t to) {
+    // Aligned to lines of the cache; left as it is, since each row writes it before it reads it.
+    constexpr std::align_val_t kLine{64};
+    const auto bytes = static_cast<std::size_t>(job.scratch * kWidestPack) * sizeof(double);
+    auto* const scratch = bytes == 0 ? nullptr : static_cast<double*>(::operator new(bytes, kLine));
+    kernels.run(job, kernel, from, to, scratch);
+    ::operator delete(scratch, kLine);
+  };
   const std::int64_t tasks = (job.frame.rows + rows - 1) / rows;
-  if (tasks == 1) return kernels.run(job, kernel, 0, job.frame.rows);
-  parallel_for(execution.threads, tasks, [&](std::int64_t task, int) {
-    kernels.run(job, kernel, task * rows, std::min((task + 1) * rows, job.frame.rows));
-  });
+  if (tasks == 1) return part(0, job.frame.rows);
+  parallel_for(execution.threads, tasks,
+               [&](std::int64_t task, int) { part(task * rows, std::min((task + 1) * rows, job.frame.rows)); });
 }
 
 }  // namespace wq::rows

@@ -18,6 +18,7 @@ struct TileRow {
     return V::load(tile.in[k] + first);
   }
   WQ_HD double parameter(int k) const { return tile.parameters[k]; }
+  WQ_HD double* scratch() const { return tile.scratch; }
   WQ_HD bool wants(int k) const { return kSet != 0 ? (kSet >> k & 1) != 0 : tile.out[k] != nullptr; }
   template <class V>
   WQ_HD void put(int k, V value) const {
@@ -54,6 +55,13 @@ constexpr Group group_of() {
             TileKernel kernel = nullptr;
             Ops::at(index, [&]<class Op>(Op) { kernel = kernel_of<Op>(wanted); });
             return kernel;
+          },
+          [](int index, const double* parameters) {
+            std::int64_t numbers = 0;
+            Ops::at(index, [&]<class Op>(Op) {
+              if constexpr (requires { Op::scratch(parameters); }) numbers = Op::scratch(parameters);
+            });
+            return numbers;
           }};
 }
 

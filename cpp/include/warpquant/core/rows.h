@@ -9,10 +9,13 @@
 /// spot, strike, ... . Arguments are broadcast as NumPy does, without being materialised.
 namespace wq::rows {
 
-inline constexpr int kMostInputs = 20, kMostOutputs = 24, kMostParameters = 8, kMostDims = 6;
+inline constexpr int kMostInputs = 20, kMostOutputs = 24, kMostParameters = 68, kMostDims = 6;
 
 /// Rows that are computed at a time: a tile of every argument and result stays in the first-level cache.
 inline constexpr int kTile = 128;
+
+/// Rows that any level computes side by side, at most.
+inline constexpr int kWidestPack = 8;
 
 /// The shape of the results, outermost dimension first; neighbours that every column crosses alike are merged.
 struct Frame {
@@ -41,8 +44,8 @@ struct Column {
 };
 
 /// Operations come in groups, each of which is compiled by itself.
-enum class GroupId : std::uint8_t { vanilla, implied };
-inline constexpr int kGroups = 2;
+enum class GroupId : std::uint8_t { vanilla, implied, american, numerical };
+inline constexpr int kGroups = 4;
 
 /// A call: operation `index` of a group, and what it is about.
 struct Job {
@@ -52,6 +55,7 @@ struct Job {
   Frame frame;
   Column in[kMostInputs], out[kMostOutputs];
   double parameters[kMostParameters];  // the same for every row
+  std::int64_t scratch;                // numbers of work memory that a row needs
 
   WQ_HD std::uint32_t wanted() const {
     std::uint32_t bits = 0;
@@ -66,6 +70,7 @@ struct Tile {
   const double* in[kMostInputs];
   double* out[kMostOutputs];  // null: not wanted
   const double* parameters;
+  double* scratch;  // work memory of the rows of a pack, or of one row
   int rows;
 };
 
@@ -84,11 +89,12 @@ struct Group {
   int count;
   Info (*info)(int index);
   TileKernel (*kernel)(int index, std::uint32_t wanted);
+  std::int64_t (*scratch)(int index, const double* parameters);
 };
 
 struct Kernels {
-  /// Rows [from, to).
-  void (*run)(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to);
+  /// Rows [from, to); `scratch` is of `kWidestPack * job.scratch` numbers.
+  void (*run)(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to, double* scratch);
 };
 
 }  // namespace wq::rows

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "warpquant/options/american.h"
+
+namespace wq::options::inline WQ_LEVEL {
+
+enum class LatticeKind { crr, leisen_reimer };
+
+enum LatticeOutput : int {
+  kLatticePrice,
+  kLatticeDelta,
+  kLatticeGamma,
+  kLatticeTheta,
+  kLatticeStatus,
+  kLatticeOutputs
+};
+
+/// Binomial trees. Parameters: steps, and whether the option may be exercised early (1) or not (0).
+///
+/// crr: Cox, Ross and Rubinstein, Option pricing: a simplified approach, J. Financial Economics 7 (1979).
+/// leisen_reimer: Binomial models for option valuation, Appl. Math. Finance 3 (1996), method 2 of Peizer and Pratt; an
+/// odd number of steps.
+///
+/// The tree begins two steps before today, with today's spot on the middle one of its nodes today: the outer two give
+/// delta and gamma, the middle one two steps later theta (Pelsser and Vorst, The binomial model and the Greeks, 1994).
+template <LatticeKind kKind>
+struct Lattice {
+  static constexpr bool kCrr = kKind == LatticeKind::crr;
+  static constexpr rows::Info kInfo = {kCrr ? "lattice_crr" : "lattice_leisen_reimer",
+                                       "spot strike expiry rate dividend vol is_call", "price delta gamma theta status",
+                                       30'000};
+  /// Standard deviations of the logarithm beyond which a node has no weight today: 2 N(-9) = 2e-19.
+  static constexpr double kFar = 9.0;
+
+  static std::int64_t scratch(const double* parameters) {
+    const auto steps = static_cast<std::int64_t>(parameters[0]) + 2;
+    return (steps + 1) + (2 * steps + 1);  // values, and spots or payoffs by level
+  }
+
+  template <class V>
+  struct Tree {
+    V up, down;    // weights, discounted
+    V root_ratio;  // sqrt(u / d)
+    V drift;       // sqrt(u d)
+    V spot, strike, sign;
+  };
+
+  template <class V, class Row>
+  WQ_HD static void row(const Row& r) {
+    auto known = eq(V(0.0), V(0.0));
+    const V sign = sign_of(r.template in<V>(6), known);
+    const V spot = r.template in<V>(0), strike = r.template in<V>(1), expiry = r.template in<V>(2);
+    const V rate = r.template in<V>(3), dividend = r.template in<V>(4), vol = r.template in<V>(5);
+    const int steps = static_cast<int>(r.parameter(0));
+    const bool american = r.parameter(1) != 0;
+    const auto finite = is_finite(((spot + strike) + (rate + dividend)) + (expiry + vol));
+    auto good = both(both(both(gt(spot, V(0.0)), gt(strike, V(0.0))), both(known, finite)),
+                     both(gt(expiry, V(0.0)), gt(vol, V(0.0))));
+    const V step = expiry / V(static_cast<double>(steps)), carry = rate - dividend;
+    const V growth = exp_of(carry * step), discount = exp_of(V(0.0) - rate * step);
+    Tree<V> tree{{}, {}, {}, {}, spot, strike, sign};
+    V chance;
+    if constexpr (kCrr) {
+      tree.root_ratio = exp_of(vol * sqrt(step));
+      tree.drift = V(1.0);
+      const V fall = V(1.0) / tree.root_ratio;
+      chance = (growth - fall) / (tree.root_ratio - fall);
+    } else {
+      const V v = vol * sqrt(expiry);
+      const V d1 = (log_ratio(spot, strike) + carry * expiry) / v + V(0.5) * v;
+      chance = peizer_pratt(d1 - v, steps);
+      const V of_spot = peizer_pratt(d1, steps);
+      const V rise = growth * of_spot / chance, fall = (growth - chance * rise) / (V(1.0) - chance);
+      tree.root_ratio = sqrt(rise / fall);
+      tree.drift = sqrt(rise * fall);
+    }
+    good = both(good, both(gt(chance, V(0.0)), lt(chance, V(1.0))));
+    tree.up = discount * chance;
+    tree.down = discount * (V(1.0) - chance);
+    // Lanes without a tree get one that gives no trouble.
+    const auto calm = [&](V& x, double value) { x = select(good, x, V(value)); };
+    calm(tree.up, 0.5), calm(tree.down, 0.5), calm(tree.root_ratio, 1.01), calm(tree.drift, 1.0);
+    calm(tree.spot, 1.0), calm(tree.strike, 1.0);
+
+    V results[kLatticeOutputs];
+    // How far the middle of the distribution leaves the middle of the tree, in nodes; both of them must be inside.
+    const double spread = kFar * __builtin_sqrt(static_cast<double>(steps));
+    const V away = abs(select(good, V(2.0) * chance - V(1.0), V(0.0))) * V(static_cast<double>(steps));
+    const auto central = le(away, V(0.25 * spread));
+    int band = static_cast<int>(spread * 1.25) + 2;
+    if (band > steps + 2) band = steps + 2;
+    value(r, tree, step, steps, band, american, results);
+    if (band < steps + 2 && any(negate(central))) {
+      V all_nodes[kLatticeOutputs];
+      value(r, tree, step, steps, steps + 2, american, all_nodes);
+      for (int k = 0; k < kLatticeStatus; ++k) results[k] = select(central, results[k], all_nodes[k]);
+    }
+    for (int k = 0; k < kLatticeStatus; ++k) r.put(k, select(good, results[k], V(__builtin_nan(""))));
+    r.put(kLatticeStatus, select(good, V(kHeld), V(kInvalid)));
+  }
+
+ private:
+  template <class V>
+  WQ_HD static V peizer_pratt(V z, int steps) {
+    const double n = steps;
+    const V scaled = z * V(1.0 / (n + 1.0 / 3.0 + 0.1 / (n + 1.0)));
+    const V root = sqrt(max(V(0.25) - V(0.25) * exp_of(V(0.0) - scaled * scaled * V(n + 1.0 / 6.0)), V(0.0)));
+    return select(lt(z, V(0.0)), V(0.5) - root, V(0.5) + root);
+  }
+
+  /// `band`: levels up and down from the middle that are looked at; `steps + 2` are all.
+  template <class V, class Row>
+  WQ_HD_CALL static void value(const Row& r, const Tree<V>& tree, V step, int steps, int band, bool american,
+                               V (&results)[kLatticeOutputs]) {
+    const int last = steps + 2;
+    V* const values = reinterpret_cast<V*>(r.scratch());
+    V* const levels = values + (last + 1) + last;  // from -last to last
+    // Spots by level, times the sign: an exponent of its own each, not a product of a thousand factors.
+    const V signed_spot = tree.sign * tree.spot, signed_strike = tree.sign * tree.strike;
+    const V log_ratio_of_levels = log_of(tree.root_ratio);
+    for (int k = -band; k <= band; ++k) {
+      const V here = signed_spot * exp_of(log_ratio_of_levels * V(static_cast<double>(k)));
+      levels[k] = kCrr ? here - signed_strike : here;
+    }
+    const V log_drift = log_of(tree.drift);
+    const auto drift_at = [&](int i) { return exp_of(log_drift * V(static_cast<double>(i - 2))); };
+    const auto low = [&](int i) { return i > band ? (i - band + 1) / 2 : 0; };
+    const auto high = [&](int i) { return i > band ? (i + band) / 2 : i; };
+    const V end = drift_at(last);
+    for (int j = 0; j <= last; ++j) {
+      const int level = 2 * j - last, inside = level < -band ? -band : level > band ? band : level;
+      const V spot = levels[inside];
+      values[j] = max(kCrr ? spot : spot * end - signed_strike, V(0.0));
+    }
+    V later = values[2];
+    for (int i = last - 1; i >= 2; --i) {
+      const int from = low(i), to = high(i);
+      const V drift = kCrr ? V(1.0) : drift_at(i);
+      const V* const level = levels - i;
+      V here = values[from];
+      if (american) {
+        for (int j = from; j <= to; ++j) {
+          const V above = values[j + 1], hold = mul_add(tree.up, above, tree.down * here);
+          const V exercise = kCrr ? level[2 * j] : mul_add(level[2 * j], drift, V(0.0) - signed_strike);
+          values[j] = max(hold, exercise);
+          here = above;
+        }
+      } else {
+        for (int j = from; j <= to; ++j) {
+          const V above = values[j + 1];
+          values[j] = mul_add(tree.up, above, tree.down * here);
+          here = above;
+        }
+      }
+      if (i == 4) later = values[2];
+    }
+    const V ratio = tree.root_ratio * tree.root_ratio;  // of the spots of neighbours
+    const V above = tree.spot * (ratio - V(1.0)), below = tree.spot * (V(1.0) - V(1.0) / ratio);
+    const V rise = (values[2] - values[1]) / above, fall = (values[1] - values[0]) / below;
+    results[kLatticePrice] = values[1];
+    const V delta = (rise * below + fall * above) / (above + below), gamma = V(2.0) * (rise - fall) / (above + below);
+    results[kLatticeDelta] = delta;
+    results[kLatticeGamma] = gamma;
+    // The middle node two steps later may be at another spot.
+    const V moved = tree.spot * (tree.drift * tree.drift - V(1.0));
+    results[kLatticeTheta] = (later - values[1] - moved * mul_add(V(0.5) * gamma, moved, delta)) / (V(2.0) * step);
+  }
+};
+
+}  // namespace wq::options::inline WQ_LEVEL
