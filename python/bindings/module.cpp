@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_signals(m);
   wq::register_rows(m);
   wq::register_backtest(m);
+  wq::register_monte_carlo(m);
 }
