@@ -41,8 +41,10 @@ def _dates(value: Any, name: str, least_first: float = 0.0) -> list[float]:
         count = whole_number(value, name, 1, 1 << 20)
         return [k / count for k in range(1, count + 1)]
     times = fractions(value, name, least_first=least_first)
+    if abs(times[-1] - 1.0) < 1e-12:  # what dates in years lose by the division
+        times[-1] = 1.0
     if times[-1] > 1.0:
-        raise ParameterError(f"{name}: the last date is {times[-1]:g} of the time to expiry; accepted are up to 1")
+        raise ParameterError(f"{name}: the last date is {times[-1]!r} of the time to expiry; accepted are up to 1")
     return times
 
 
@@ -50,7 +52,8 @@ class _Rows:
     """Arguments that broadcast, as columns of equal length; results of the kind of the first that is no number."""
 
     def __init__(self, **arguments: Any) -> None:
-        values, self._kind = _rows._unpacked(tuple(arguments), tuple(arguments.values()))
+        values, others = _rows._unpacked(tuple(arguments), tuple(arguments.values()))
+        self._kind = others[0] if others else None
         arrays = []
         for name, value in zip(arguments, values, strict=True):
             try:
@@ -545,7 +548,7 @@ def basket_mc(
     made: dict[str, Any] = {}
     for name, pair in zip(names, pairs, strict=True):
         for label, array in zip((name, f"{name}_error"), pair, strict=True):
-            result = array.reshape(*shape, *array.shape[1:])
+            result = array.reshape(shape + array.shape[1:])
             made[label] = float(result) if result.ndim == 0 else result
     return made
 

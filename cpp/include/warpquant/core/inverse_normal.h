@@ -1,28 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/math.h"
+#include "warpquant/core/plain.h"
 
 /// The inverse of the normal distribution function, from additions and multiplications alone: the same bits on every
 /// machine. Coefficients: Chebyshev interpolation, computed with 60 digits.
 namespace wq::inline WQ_LEVEL {
-
-/// ln(x) for finite x > 0, to 2 ulp except next to 1, where it is right to 2^-54: the same bits on every machine.
-template <class V>
-WQ_HD V log_same(V x) {
-  V m;
-  V n = split(x, m);
-  const auto high = gt(m, V(1.4142135623730951));
-  n = select(high, n + V(1.0), n);
-  m = select(high, m * V(0.5), m);
-  const V s = (m - V(1.0)) / (m + V(1.0)), u = s * s;
-  const double atanh[] = {0.07666855309105386, 0.09091444727837474, 0.11111105565129939,
-                          0.14285714313001635, 0.19999999999949722, 0.3333333333333335};
-  V p(0.07308292712444311);
-  for (const double c : atanh) p = p * u + V(c);
-  const V twice = s + s;
-  return n * V(6.93147180369123816490e-01) + (twice + (twice * u * p + n * V(1.90821492927058770002e-10)));
-}
 
 /// N^-1(p) / (p - 1/2) is smooth in w = -ln(4 p (1 - p)), as Giles, Approximating the erfinv function, GPU Computing
 /// Gems (2011), has it: polynomials of degree 21 in w less the middle of [0, 5], of [5, 10], [10, 20], ... [640, 1280].
@@ -87,14 +70,6 @@ struct InverseNormal {
        -1.1255624467766777e-60, 1.0930618501189648e-63},
   };
 
-  template <class V>
-  WQ_HD static V polynomial(V x, const double (&c)[kTerms]) {
-    V p(c[kTerms - 1]);
-    WQ_UNROLL(32)
-    for (int k = kTerms - 2; k >= 0; --k) p = p * x + V(c[k]);
-    return p;
-  }
-
   /// One p in 150 comes here.
   template <class V>
   WQ_HD_CALL static V tail(V w, V near) {
@@ -102,7 +77,7 @@ struct InverseNormal {
     for (int k = 0; k < kTails; ++k, begin += begin) {
       const auto there = ge(w, V(begin));
       if (!any(there)) break;
-      near = select(there, polynomial(w - V(1.5 * begin), kTail[k]), near);
+      near = select(there, plain_polynomial(w - V(1.5 * begin), kTail[k]), near);
     }
     return near;
   }
@@ -113,8 +88,8 @@ template <class V>
 WQ_HD V inverse_normal_cdf(V p) {
   const V one(1.0), q = p - V(0.5);
   const V product = V(4.0) * p * (one - p);
-  const V w = V(0.0) - log_same(max(product, V(0x1p-1074)));
-  V ratio = InverseNormal::polynomial(w - V(0.5 * InverseNormal::kEnd), InverseNormal::kCentre);
+  const V w = V(0.0) - plain_log(max(product, V(0x1p-1074)));
+  V ratio = plain_polynomial(w - V(0.5 * InverseNormal::kEnd), InverseNormal::kCentre);
   if (any(ge(w, V(InverseNormal::kEnd)))) ratio = InverseNormal::tail(w, ratio);
   const V value = q * ratio;
   const auto inside = both(gt(p, V(0.0)), lt(p, one));

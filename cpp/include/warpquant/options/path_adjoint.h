@@ -23,7 +23,7 @@ WQ_HD void basket(const BasketJob& job, const BasketRow& r, Column<V> z, Column<
     for (int j = 0; j <= i; ++j) move = move + V(factor[j]) * z[j];
     room.set(moves + i, move);
     const V exponent = V(r.drift[i]) + V(r.vol[i] * r.root) * move;
-    const V spot = V(r.spot[i]) * exp(exponent), part = V(r.weight[i]) * spot;
+    const V spot = V(r.spot[i]) * plain_exp(exponent), part = V(r.weight[i]) * spot;
     room.set(spots + i, spot);
     sum = sum + part;
     if (job.control == BasketControl::geometric) log_sum = log_sum + V(r.weight[i] * r.spot[i]) * exponent;
@@ -43,7 +43,7 @@ WQ_HD void basket(const BasketJob& job, const BasketRow& r, Column<V> z, Column<
   c = V(0.0);
   if (job.control == BasketControl::linear) c = V(r.discount) * sum * valid;
   if (job.control == BasketControl::geometric) {
-    const V mean = exp(V(r.geometric_shift) + V(r.geometric_scale) * log_sum);
+    const V mean = plain_exp(V(r.geometric_shift) + V(r.geometric_scale) * log_sum);
     c = keep_if(gt(V(r.sign) * (mean - V(r.strike)), V(0.0)), V(r.sign * r.discount) * (mean - V(r.strike))) * valid;
   }
   if (!job.greeks) return;
@@ -92,7 +92,7 @@ inline constexpr int kLocalVolRoom = 3;
 template <class Add>
 WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, double* room, double& y, double& c, Add add) {
   const int steps = job.dates.count, nodes = job.nodes;
-  double* const shares = room;              // of the node above
+  double* const shares = room;              // of the node above, not yet within [0, 1]
   double* const places = room + steps;      // the node below
   double* const prices = room + 2 * steps;  // after each step, where an average takes them
   double x = job.log_spot, average = 0.0;
@@ -103,18 +103,17 @@ WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, double* room, dou
     double share = 0.0, vol = vols[below];
     if (nodes > 1) {
       share = (x - job.places[below]) / (job.places[below + 1] - job.places[below]);
-      share = max(min(share, 1.0), 0.0);
-      vol = vols[below] + share * (vols[below + 1] - vols[below]);
+      vol = vols[below] + max(min(share, 1.0), 0.0) * (vols[below + 1] - vols[below]);
     }
     shares[k] = share;
     places[k] = below;
     x = x + ((job.rate - job.dividend) * job.steps[k] - 0.5 * vol * vol * job.steps[k]) + vol * job.roots[k] * z[k];
     if (job.weights != nullptr) {
-      prices[k] = exp(x);
+      prices[k] = plain_exp(x);
       average = average + job.weights[k] * prices[k];
     }
   }
-  const double last = job.weights != nullptr ? prices[steps - 1] : exp(x);
+  const double last = job.weights != nullptr ? prices[steps - 1] : plain_exp(x);
   const double held = job.weights != nullptr ? average : last, worth = job.sign * (held - job.strike);
   const double unit = worth > 0 ? job.sign * job.discount : 0.0;
   y = unit * (held - job.strike);
@@ -127,16 +126,22 @@ WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, double* room, dou
     if (job.weights != nullptr) seed = seed + unit * job.weights[k] * prices[k];
     const int below = static_cast<int>(places[k]);
     const double* const vols = job.vols + static_cast<std::int64_t>(k) * nodes;
-    const double share = shares[k];
-    const double width = nodes > 1 ? job.places[below + 1] - job.places[below] : 1.0;
-    const double rise = nodes > 1 ? vols[below + 1] - vols[below] : 0.0, vol = vols[below] + share * rise;
+    const double share = max(min(shares[k], 1.0), 0.0);
+    double vol = vols[below], slope = 0.0;
+    if (nodes > 1) {
+      vol = vol + share * (vols[below + 1] - vols[below]);
+      // By where the path is: on a node, as at the start of many, the mean of both sides.
+      const auto rise = [&](int j) { return (vols[j + 1] - vols[j]) / (job.places[j + 1] - job.places[j]); };
+      if (shares[k] > 0.0 && shares[k] < 1.0) slope = rise(below);
+      if (shares[k] == 0.0) slope = 0.5 * (rise(below) + (below > 0 ? rise(below - 1) : 0.0));
+      if (shares[k] == 1.0) slope = 0.5 * rise(below);
+    }
     by_drift = by_drift + seed * job.steps[k];
     const double by_vol = seed * (job.roots[k] * z[k] - vol * job.steps[k]);
     const int entry = At::kVega + k * nodes + below;
     add(entry, by_vol * (1.0 - share));
     if (nodes > 1) add(entry + 1, by_vol * share);
-    // The vol depends on where the path is, but not beyond the nodes at the ends.
-    if (share > 0.0 && share < 1.0) seed = seed + by_vol * (rise / width);
+    seed = seed + by_vol * slope;
   }
   add(At::kDelta, seed * (1.0 / job.spot));
   add(At::kDualDelta, -unit);

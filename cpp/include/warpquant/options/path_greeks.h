@@ -54,7 +54,7 @@ WQ_HD Average<V> arithmetic(const AsianJob& job, const Row& r, Column<V> path) {
   const double drift = r.drift * r.expiry, vol = r.vol * r.root;
   for (int k = 0; k < job.dates.count; ++k) {
     const V at = path[k];
-    const V part = V(job.weights[k]) * exp(V(drift * job.dates.times[k]) + V(vol) * at);
+    const V part = V(job.weights[k]) * plain_exp(V(drift * job.dates.times[k]) + V(vol) * at);
     value = value + part;
     if constexpr (kAll) {
       by_time = by_time + V(job.dates.times[k]) * part;
@@ -76,7 +76,7 @@ WQ_HD void asian(const AsianJob& job, const Row& r, Column<V> path, V geometric,
   const double lift = left > 0 ? ratio * ratio : 0.0;
   V mean(1.0), control_exercised(0.0);
   if (job.control) {
-    mean = exp(V(r.drift * r.expiry * job.mean_time) + V(r.vol * r.root) * geometric);
+    mean = plain_exp(V(r.drift * r.expiry * job.mean_time) + V(r.vol * r.root) * geometric);
     control_exercised = keep_if(gt(V(r.sign) * (V(r.spot) * mean - V(r.strike)), V(0.0)), V(1.0));
   }
   if constexpr (kAll) {
@@ -143,7 +143,7 @@ WQ_HD void barrier(const BarrierJob& job, const Row& r, Column<V> path, V first,
     }
   }
   const V last = path[dates - 1];
-  const V spot = V(r.spot) * exp(V(drift) + V(vol) * last);
+  const V spot = V(r.spot) * plain_exp(V(drift) + V(vol) * last);
   const V worth = V(r.sign) * (spot - V(r.strike));
   const auto exercised = gt(worth, V(0.0));
   const V vanilla = keep_if(exercised, worth * V(r.discount));
@@ -160,7 +160,7 @@ WQ_HD void barrier(const BarrierJob& job, const Row& r, Column<V> path, V first,
     V rebate(r.rebate * r.discount);
     if (!in) {
       years = select(lives, years, hit * V(r.expiry));
-      rebate = V(r.rebate) * exp(V(0.0) - V(r.rate) * years);
+      rebate = V(r.rebate) * plain_exp(V(0.0) - V(r.rate) * years);
     }
     paid = select(lives, paid, rebate);
     strike_slope = keep_if(lives, slope);
