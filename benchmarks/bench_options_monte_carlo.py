@@ -25,7 +25,9 @@ def geometric(dates: int) -> float:
     return math.exp(-RATE * EXPIRY) * (math.exp(mean + variance / 2) * cdf[0] - STRIKE * cdf[1])
 
 
-def with_numpy(paths: int, dates: int, expected: float, rng: np.random.Generator, batch: int = 8192) -> tuple[float, float]:
+def with_numpy(
+    paths: int, dates: int, expected: float, rng: np.random.Generator, batch: int = 8192
+) -> tuple[float, float]:
     """What a careful user writes: batches that stay in the cache, in place, and the regression on the control."""
     step = EXPIRY / dates
     drift, vol = (RATE - DIVIDEND - VOL * VOL / 2) * step, VOL * math.sqrt(step)

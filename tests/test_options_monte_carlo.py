@@ -417,7 +417,15 @@ def test_digitals_of_haug(shared):
 def test_barriers_are_those_of_the_paths(kind):
     """NumPy on the same paths, rebates included."""
     paths, times, rate = 4000, np.arange(1, 7) / 6, 0.06
-    spot, strike, level, expiry, dividend, vol, rebate = 100.0, 100.0, 92.0 if "down" in kind else 109.0, 1.5, 0.02, 0.25, 3.0
+    spot, strike, level, expiry, dividend, vol, rebate = (
+        100.0,
+        100.0,
+        92.0 if "down" in kind else 109.0,
+        1.5,
+        0.02,
+        0.25,
+        3.0,
+    )
     w = random.brownian(paths, times, seed=4)
     prices = spot * np.exp((rate - dividend - vol**2 / 2) * expiry * times + vol * math.sqrt(expiry) * w)
     beyond = prices <= level if "down" in kind else prices >= level
@@ -534,7 +542,11 @@ def test_basket_greeks_are_the_differences(payoff):
         for j in range(i):
             check("correlation", (i, j), slope("correlation", (i, j), 1e-4), 10.0)
             assert made["correlation"][j, i] == made["correlation"][i, j]
-    for name, argument, sign, h in (("rho", "rate", 1, 1e-5), ("theta", "expiry", -1, 1e-5), ("dual_delta", "strike", 1, 1e-2)):
+    for name, argument, sign, h in (
+        ("rho", "rate", 1, 1e-5),
+        ("theta", "expiry", -1, 1e-5),
+        ("dual_delta", "strike", 1, 1e-2),
+    ):
         assert made[name] == pytest.approx(sign * slope(argument, (), h), rel=2e-3, abs=1e-3)
 
 
@@ -588,7 +600,9 @@ def test_singular_correlations():
     assert np.isnan(made["correlation"]).all()
     assert np.isnan(made["gamma"]).all()
     assert np.isfinite(made["delta"]).all()
-    bad = options.basket_mc([50.0] * 3, 100.0, 1.0, 0.05, 0.0, 0.2, [[1, 0.9, -0.9], [0.9, 1, 0.9], [-0.9, 0.9, 1]], True)
+    bad = options.basket_mc(
+        [50.0] * 3, 100.0, 1.0, 0.05, 0.0, 0.2, [[1, 0.9, -0.9], [0.9, 1, 0.9], [-0.9, 0.9, 1]], True
+    )
     assert np.isnan(bad["price"])
 
 

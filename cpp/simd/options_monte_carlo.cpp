@@ -61,12 +61,7 @@ void numbers(const Draws& draws, Numbers kind, const Block& block, double* scrat
     if (kind == Numbers::normal) {
       normals<V>(draws, block.replicate, path, lanes, draws.dims, z);
     } else {
-      for (int pair = 0; 2 * pair < draws.dims; ++pair) {
-        V even, odd;
-        uniforms<V>(draws, block.replicate, path, lanes, pair, even, odd);
-        z.set(2 * pair, even);
-        if (2 * pair + 1 < draws.dims) z.set(2 * pair + 1, odd);
-      }
+      uniforms<V>(draws, block.replicate, path, lanes, draws.dims, z);
     }
     for (int i = lane; i < lane + W && i < count; ++i)
       for (int k = 0; k < draws.dims; ++k)

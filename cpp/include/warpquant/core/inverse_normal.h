@@ -83,18 +83,21 @@ struct InverseNormal {
   }
 };
 
-/// N^-1(p), to 4 ulp: -inf at 0, inf at 1, NaN outside.
+/// N^-1(p) for 0 < p < 1, to 4 ulp.
 template <class V>
-WQ_HD V inverse_normal_cdf(V p) {
-  const V one(1.0), q = p - V(0.5);
-  const V product = V(4.0) * p * (one - p);
-  const V w = V(0.0) - plain_log(max(product, V(0x1p-1074)));
+WQ_HD V inverse_normal_inside(V p) {
+  const V q = p - V(0.5), w = V(0.0) - plain_log(V(4.0) * p * (V(1.0) - p));
   V ratio = plain_polynomial(w - V(0.5 * InverseNormal::kEnd), InverseNormal::kCentre);
   if (any(ge(w, V(InverseNormal::kEnd)))) ratio = InverseNormal::tail(w, ratio);
-  const V value = q * ratio;
-  const auto inside = both(gt(p, V(0.0)), lt(p, one));
-  if (all(inside)) return value;
-  const V end = select(eq(p, V(0.0)), V(-HUGE_VAL), select(eq(p, one), V(HUGE_VAL), V(__builtin_nan(""))));
+  return q * ratio;
+}
+
+/// N^-1(p): -inf at 0, inf at 1, NaN outside.
+template <class V>
+WQ_HD V inverse_normal_cdf(V p) {
+  const auto inside = both(gt(p, V(0.0)), lt(p, V(1.0)));
+  const V value = inverse_normal_inside(select(inside, p, V(0.5)));
+  const V end = select(eq(p, V(0.0)), V(-HUGE_VAL), select(eq(p, V(1.0)), V(HUGE_VAL), V(__builtin_nan(""))));
   return select(inside, value, end);
 }
 

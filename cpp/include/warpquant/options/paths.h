@@ -53,7 +53,8 @@ struct Column<double> {
 /// Uniform numbers within (0, 1) of dimensions 2 * pair and 2 * pair + 1. `first`: the path of the first lane, among
 /// those of the replicate; `lanes`: 0, 1, 2, ...
 template <class V>
-WQ_HD void uniforms(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int pair, V& even, V& odd) {
+WQ_HD void uniform_pair(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int pair, V& even,
+                        V& odd) {
   using U = Words<V>;
   const std::uint64_t path = draws.offset + first;
   if (draws.sampling == Sampling::philox) {
@@ -75,15 +76,23 @@ WQ_HD void uniforms(const Draws& draws, int replicate, std::uint64_t first, Word
   odd = 2 * pair + 1 < draws.dims ? coordinate(2 * pair + 1) : even;
 }
 
-/// Standard normal numbers of the first `dims` dimensions.
+/// Uniform numbers of the first `dims` dimensions.
 template <class V>
-WQ_HD void normals(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int dims, Column<V> z) {
+WQ_HD void uniforms(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int dims, Column<V> u) {
   for (int pair = 0; 2 * pair < dims; ++pair) {
     V even, odd;
-    uniforms<V>(draws, replicate, first, lanes, pair, even, odd);
-    z.set(2 * pair, inverse_normal_cdf(even));
-    if (2 * pair + 1 < dims) z.set(2 * pair + 1, inverse_normal_cdf(odd));
+    uniform_pair<V>(draws, replicate, first, lanes, pair, even, odd);
+    u.set(2 * pair, even);
+    if (2 * pair + 1 < dims) u.set(2 * pair + 1, odd);
   }
+}
+
+/// Standard normal numbers of the first `dims` dimensions. In two passes: the processor then has several short chains
+/// of operations under way, not one that is long.
+template <class V>
+WQ_HD void normals(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int dims, Column<V> z) {
+  uniforms<V>(draws, replicate, first, lanes, dims, z);
+  for (int k = 0; k < dims; ++k) z.set(k, inverse_normal_inside(z[k]));
 }
 
 /// Brownian motion at the dates, from one normal number for each.
