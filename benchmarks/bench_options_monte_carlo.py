@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arithmetic Asian options by Monte Carlo against NumPy: the same numbers of paths and dates, the same control variate."""
+"""Arithmetic Asian options by Monte Carlo against NumPy: as many paths and dates, the same control variate."""
 
 from __future__ import annotations
 

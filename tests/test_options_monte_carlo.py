@@ -140,7 +140,7 @@ def test_sobol_points_are_those_of_scipy():
 
 @pytest.mark.parametrize("scramble", ["none", "shift", "owen"])
 def test_sobol_points_are_even(scramble):
-    """Of 2^m points each interval of 2^-m has one in every dimension; of 16 x 16 boxes of the first two each has one."""
+    """Of 256 points each interval of 1/256 has one in every dimension, each of 16 x 16 boxes of the first two, too."""
     points = random.sobol(256, 300, scramble=scramble, seed=4)
     cells = np.sort(np.floor(points * 256).astype(int), axis=0)
     assert (cells == np.arange(256)[:, None]).all()
@@ -202,7 +202,7 @@ def test_european_options_agree_with_the_closed_form(sampling):
 
 @pytest.mark.parametrize("sampling", ["philox", "sobol"])
 def test_standard_errors_are_honest(sampling):
-    """Of 200 runs with seeds of their own about 95 % cover the value with 1.96 errors (Student's 2.13 for replicates)."""
+    """Of 200 runs about 95 % cover the value with 1.96 errors (Student's 2.13 for 16 replicates)."""
     exact = options.price(100.0, 105.0, 1.0, 0.02, 0.0, 0.2, True)["price"]
     covered, scores = 0, []
     for seed in range(200):
@@ -316,17 +316,13 @@ def test_asian_greeks_are_the_differences(first):
     curve = (price("delta", spot=100.0 + h) - price("delta", spot=100.0 - h)) / (2 * h)
     close(made, curve, "gamma", slack=0.01 * abs(curve))
 
-    # Dates that come closer: what is left of the time shrinks, and so does all but the first step.
-    h = 1e-3 * 1.3
-    later = options.asian_mc(
-        **{**base, "expiry": base["expiry"] - h}, fixings=np.r_[dates[dates == 0.0], (dates[dates > 0] * 1.3 - h) / (1.3 - h)],
-        seed=6,
-    )  # fmt: skip
-    earlier = options.asian_mc(
-        **{**base, "expiry": base["expiry"] + h}, fixings=np.r_[dates[dates == 0.0], (dates[dates > 0] * 1.3 + h) / (1.3 + h)],
-        seed=6,
-    )  # fmt: skip
-    decay = (later["price"] - earlier["price"]) / (2 * h)
+    def by_time(h):
+        """All dates closer by h years, but the one that is now."""
+        left = 1.3 - h
+        moved = np.r_[dates[dates == 0.0], (dates[dates > 0.0] * 1.3 - h) / left]
+        return options.asian_mc(**{**base, "expiry": left}, fixings=moved, seed=6)["price"]
+
+    decay = (by_time(1e-3) - by_time(-1e-3)) / 2e-3
     assert made["theta"] == pytest.approx(decay, abs=3 * made["theta_error"] + 2e-3 * abs(decay))
 
 
@@ -345,11 +341,11 @@ def test_results_have_the_same_bits_everywhere(simd_levels):
 
     def all_of_it():
         strikes = np.linspace(80.0, 120.0, 70)
-        common = dict(outputs="all", seed=21)
+        common, points = dict(outputs="all", seed=21), dict(sampling="sobol")
         grid = dict(times=[0.0, 0.6], spots=[80.0, 100.0, 125.0], vols=[[0.3, 0.2, 0.19], [0.28, 0.21, 0.2]])
         return [
             options.asian_mc(100.0, strikes, 1.0, 0.05, 0.0, 0.2, True, fixings=5, paths=1003, **common),
-            options.asian_mc(100.0, strikes, 1.0, 0.05, 0.0, 0.2, True, fixings=5, paths=1024, sampling="sobol", **common),
+            options.asian_mc(100.0, strikes, 1.0, 0.05, 0.0, 0.2, True, fixings=5, paths=1024, **points, **common),
             options.barrier_mc(100.0, 100.0, 90.0, 1.0, 0.05, 0.0, 0.2, True, rebate=2.0, paths=1003, **common),
             options.basket_mc([90.0, 100.0, 110.0], 100.0, 1.0, 0.05, 0.0, 0.2, corr, True, paths=1003, **common,
                               weights=[0.5, 0.25, 0.25]),
@@ -673,7 +669,7 @@ def mean_of_paths(base, grid, *, steps, seed, paths, payoff):
     return (math.exp(-base["rate"] * base["expiry"]) * np.maximum(sign * (held - base["strike"]), 0.0)).mean()
 
 
-# ---------------------------------------------------------------------------------------------- derivatives of callables
+# ---------------------------------------------------------------------------------------------- callables
 
 
 @pytest.mark.parametrize(("order", "bound"), [(1, 1e-9), (2, 1e-6), (3, 1e-4)])

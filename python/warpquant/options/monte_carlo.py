@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options by Monte Carlo: many options on the same paths, every Greek along the path, standard errors (docs/options)."""
+"""Options by Monte Carlo: many on the same paths, every Greek along the path, standard errors (docs/options)."""
 
 from __future__ import annotations
 
@@ -54,12 +54,7 @@ class _Rows:
     def __init__(self, **arguments: Any) -> None:
         values, others = _rows._unpacked(tuple(arguments), tuple(arguments.values()))
         self._kind = others[0] if others else None
-        arrays = []
-        for name, value in zip(arguments, values, strict=True):
-            try:
-                arrays.append(np.asarray(value, dtype=np.float64))
-            except (TypeError, ValueError):
-                raise DTypeError(f"{name}: holds values that are no numbers") from None
+        arrays = [_numbers(value, name) for name, value in zip(arguments, values, strict=True)]
         try:
             wide = np.broadcast_arrays(*arrays)
         except ValueError:
@@ -121,8 +116,8 @@ def asian_mc(
     Parameters
     ----------
     spot, strike, expiry, rate, dividend, vol : float or array_like
-        Arguments as of `warpquant.options.price`, per year; they broadcast, and all rows share the same paths. Rows with
-        values that are not finite, or not above 0 in spot, strike, expiry or vol, give NaN.
+        Arguments as of `warpquant.options.price`, per year; they broadcast, and all rows share the same paths. Rows
+        with values that are not finite, or not above 0 in spot, strike, expiry or vol, give NaN.
     is_call : bool, number, text or array_like
         Calls, or puts.
     fixings : int or sequence of float
@@ -130,8 +125,8 @@ def asian_mc(
         price now) to 1, ascending. Each weighs the same. For 'continuous': dates of the trapezoidal rule, whose first
         is now.
     averaging : {'discrete', 'continuous'}
-        Of the dates, or the integral over the time to expiry by the trapezoidal rule, whose error is of the order of the
-        square of the distance of dates.
+        Of the dates, or the integral over the time to expiry by the trapezoidal rule, whose error is of the order of
+        the square of the distance of dates.
     control_variate : bool
         Use the option on the geometric average, whose value is known (Kemna and Vorst 1990), for each output with the
         derivative of the same along the path.
@@ -318,8 +313,8 @@ def barrier_mc(
     Notes
     -----
     The payoff jumps, so Greeks are by likelihood ratio (Glasserman, Monte Carlo Methods in Financial Engineering, 2003,
-    section 7.3): payoff times the derivative of the density of the path. Their errors grow with the number of dates, for
-    delta and theta as the first one comes closer.
+    section 7.3): payoff times the derivative of the density of the path. Their errors grow with the number of dates, and
+    for delta, gamma and theta as the first one comes closer.
 
     Examples
     --------
@@ -598,8 +593,8 @@ def local_vol_mc(
     vols : array_like, shape (times, spots)
         Per sqrt(year); linear between times, and between the logarithms of spots; constant outside.
     steps : int or sequence of float
-        Steps of Euler's scheme for the logarithm: so many of equal length, or their ends in parts of the time to expiry,
-        to 1. Each takes the vol of its start.
+        Steps of Euler's scheme for the logarithm: so many of equal length, or their ends in parts of the time to
+        expiry, to 1. Each takes the vol of its start.
     payoff : {'european', 'asian'}
         On the last price, or on the average of those after each step.
     outputs : str or iterable of str
@@ -621,7 +616,7 @@ def local_vol_mc(
 
     Notes
     -----
-    All derivatives come from one sweep backwards over each path, at a cost that does not depend on the size of the grid.
+    All derivatives come from one sweep backwards over each path, whose cost does not depend on the size of the grid.
     The price has the discounted spot for a control, whose expectation the scheme keeps.
 
     Examples
