@@ -312,8 +312,8 @@ def barrier_mc(
 
     Notes
     -----
-    The payoff jumps, so Greeks are by likelihood ratio (Glasserman, Monte Carlo Methods in Financial Engineering, 2003,
-    section 7.3): payoff times the derivative of the density of the path. Their errors grow with the number of dates, and
+    The payoff jumps, so Greeks are by likelihood ratio (Glasserman, Monte Carlo Methods in Financial Engineering,
+    2003, section 7.3): payoff times the derivative of the density of the path. Their errors grow with the number of dates, and
     for delta, gamma and theta as the first one comes closer.
 
     Examples
