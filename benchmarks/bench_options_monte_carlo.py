@@ -25,6 +25,19 @@ def geometric(dates: int) -> float:
     return math.exp(-RATE * EXPIRY) * (math.exp(mean + variance / 2) * cdf[0] - STRIKE * cdf[1])
 
 
+def plain_numpy(paths: int, dates: int, expected: float, rng: np.random.Generator) -> tuple[float, float]:
+    """What is usually written: the formulas, on whole arrays."""
+    step = EXPIRY / dates
+    z = rng.standard_normal((paths, dates))
+    prices = SPOT * np.exp(np.cumsum((RATE - DIVIDEND - 0.5 * VOL**2) * step + VOL * np.sqrt(step) * z, axis=1))
+    discount = math.exp(-RATE * EXPIRY)
+    y = discount * np.maximum(prices.mean(axis=1) - STRIKE, 0.0)
+    c = discount * np.maximum(np.exp(np.log(prices).mean(axis=1)) - STRIKE, 0.0)
+    cov = np.cov(y, c)
+    rest = y - cov[0, 1] / cov[1, 1] * (c - expected)
+    return float(rest.mean()), float(rest.std(ddof=1) / math.sqrt(paths))
+
+
 def with_numpy(
     paths: int, dates: int, expected: float, rng: np.random.Generator, batch: int = 1024
 ) -> tuple[float, float]:
@@ -65,7 +78,7 @@ def main() -> None:
     assert abs(theirs[0] - made["price"]) < 5 * math.hypot(theirs[1], made["price_error"])
     print(f"{paths:,} paths x {dates} dates: price {made['price']:.5f} +- {made['price_error']:.5f}, "
           f"NumPy {theirs[0]:.5f} +- {theirs[1]:.5f}")  # fmt: skip
-    print(f"{'':44}{'ns per path and date':>22}{'NumPy / ours':>14}")
+    print(f"{'as fast as NumPy with whole arrays':44}{'ns per path and date':>22}{'times as fast':>14}")
     for threads in (1, 2):
         cases = {
             "warpquant": lambda: ours(threads),
@@ -75,12 +88,13 @@ def main() -> None:
                 SPOT, many, *arguments[2:], fixings=dates, paths=paths, num_threads=threads
             ),
             "warpquant, normals alone": lambda: random.normals(paths, dates, num_threads=threads),
-            "NumPy, one thread": lambda: with_numpy(paths, dates, expected, rng),
+            "NumPy, whole arrays": lambda: plain_numpy(paths, dates, expected, rng),
+            "NumPy, in place, in batches": lambda: with_numpy(paths, dates, expected, rng),
             "NumPy, standard_normal alone": lambda: rng.standard_normal((paths, dates)),
         }
         ns = run.measure(paths * dates, cases, case="asian", paths=paths, dates=dates, threads=threads)
         for name, value in ns.items():
-            ratio = ns["NumPy, one thread"] / value
+            ratio = ns["NumPy, whole arrays"] / value
             head = f"{name}, {threads} thread(s)" if name.startswith("warpquant") else name
             print(f"  {head:42}{value:22.3f}{ratio:14.1f}", flush=True)
     run.finish()

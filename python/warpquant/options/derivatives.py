@@ -69,7 +69,7 @@ def differentiate(
     >>> differentiate = warpquant.options.differentiate
     >>> round(differentiate(np.exp, 1.0), 8)
     2.71828183
-    >>> differentiate(np.exp, 1.0, method="complex_step") == np.exp(1.0)
+    >>> bool(differentiate(np.exp, 1.0, method="complex_step") == np.exp(1.0))
     True
     >>> round(differentiate(lambda s: warpquant.options.price(s, 100, 1, 0, 0, 0.2, True)["price"], 100.0, order=2), 6)
     0.019848
