@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/rows.cuh"
+#include "warpquant/options/implied.h"
 #include "warpquant/options/vanilla.h"
 
 /// Options: functions of rows.
@@ -12,6 +13,8 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
   switch (job.group) {
   case rows::GroupId::vanilla:
     return cuda::launch_row<Vanilla>(job, queue);
+  case rows::GroupId::implied:
+    return cuda::launch_row<ImpliedVols>(job, queue);
   }
   return Fault::invalid;
 }

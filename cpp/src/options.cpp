@@ -34,6 +34,7 @@ namespace wq {
 #endif
 
 WQ_ROW_GROUP(options, vanilla)
+WQ_ROW_GROUP(options, implied)
 
 namespace rows {
 namespace {
@@ -57,6 +58,7 @@ const std::vector<Op>& operations() {
       }
     };
     add(GroupId::vanilla, options::vanilla_at);
+    add(GroupId::implied, options::implied_at);
     return *ops;
   }();
   return all;

@@ -41,8 +41,8 @@ struct Column {
 };
 
 /// Operations come in groups, each of which is compiled by itself.
-enum class GroupId : std::uint8_t { vanilla };
-inline constexpr int kGroups = 1;
+enum class GroupId : std::uint8_t { vanilla, implied };
+inline constexpr int kGroups = 2;
 
 /// A call: operation `index` of a group, and what it is about.
 struct Job {
