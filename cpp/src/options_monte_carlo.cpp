@@ -93,11 +93,13 @@ struct Calendar {
   }
 };
 
-/// Blocks of a plan: a function of the number of paths alone.
+/// Blocks of a plan: a function of the number of paths alone. At least 64 where there are paths for them, of up to
+/// 4,096 paths, unless that made more than 65,536.
 std::vector<Block> blocks_of(const Plan& plan) {
-  constexpr std::int64_t kBlocks = 64, kLargest = 4096;
+  constexpr std::int64_t kFewest = 64, kMost = 1 << 16, kUsual = 4096;
   const std::int64_t each = plan.paths / plan.replicates;
-  const std::int64_t size = std::min(kLargest, whole_bundles((plan.paths + kBlocks - 1) / kBlocks));
+  const std::int64_t size =
+      whole_bundles(std::max(std::min(kUsual, (plan.paths + kFewest - 1) / kFewest), (plan.paths + kMost - 1) / kMost));
   std::vector<Block> blocks;
   for (int r = 0; r < plan.replicates; ++r)
     for (std::int64_t first = 0; first < each; first += size)
