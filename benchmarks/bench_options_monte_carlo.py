@@ -65,7 +65,7 @@ def with_numpy(
 
 def main() -> None:
     run = Benchmark("options_monte_carlo", __doc__ or "")
-    paths, dates = (512, 6) if run.smoke else (1 << 14, 252)
+    paths, dates = (512, 6) if run.smoke else (1 << 12, 252)
     expected = geometric(dates)
     arguments = (SPOT, STRIKE, EXPIRY, RATE, DIVIDEND, VOL, True)
     rng = np.random.default_rng(1)
