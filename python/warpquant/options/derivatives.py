@@ -43,8 +43,8 @@ def differentiate(
     order : {1, 2, 3}
         Of the derivative; 1 for 'complex_step'.
     step : float, optional
-        The step, absolute. By default |x| eps^(1/3), eps^(1/4), eps^(1/5) for orders 1, 2, 3 (the same with 1 in place
-        of |x| at 0), and 1e-200 for 'complex_step'.
+        The step, absolute. By default the size of x times eps^(1/3), eps^(1/4), eps^(1/5) for orders 1, 2, 3 (at 0 the
+        same with 1 in place of x), and 1e-200 for 'complex_step'.
 
     Returns
     -------
