@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_rows(m);
   wq::register_scenario(m);
   wq::register_backtest(m);
+  wq::register_monte_carlo(m);
 }

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'SOBOL_DIMS', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -287,6 +287,38 @@ def ma_kinds() -> list[typing.Any]:
     """
     The averages, in the order of their indices.
     """
+def mc_asian(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], start_weight: typing.SupportsFloat | typing.SupportsIndex, columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], control: bool, greeks: bool) -> typing.Any:
+    """
+    Options on an average: values and errors, (results, rows).
+    """
+def mc_barrier(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], payoff: str, kind: str, columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], control: bool) -> typing.Any:
+    """
+    Options with a barrier: values and errors, (results, rows).
+    """
+def mc_basket(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], assets: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], correlation: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], terms: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], choice: str, control: str, outputs: collections.abc.Sequence[str]) -> typing.Any:
+    """
+    Options on several assets: values and errors of each output.
+    """
+def mc_brownian(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> typing.Any:
+    """
+    Brownian motion of paths, (paths, times).
+    """
+def mc_inverse_normal(p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> typing.Any:
+    """
+    Quantiles of the normal law.
+    """
+def mc_local_vol(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], terms: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], steps: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], spots: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], vols: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], greeks: bool) -> typing.Any:
+    """
+    An option in a local volatility model: values and errors.
+    """
+def mc_numbers(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], normal: bool, dims: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+    """
+    Numbers of paths, (paths, dims).
+    """
+def mc_philox(counter: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(4)"], key: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"]) -> tuple[int, int, int, int]:
+    """
+    The four words of a counter (Philox4x32-10).
+    """
 def memory_frame(backend: str, number: typing.SupportsInt | typing.SupportsIndex, frame: typing.SupportsInt | typing.SupportsIndex, close: bool) -> dict[str, typing.Any]:
     """
     Statistics of a frame, which may be closed.
@@ -318,6 +350,18 @@ def reset_peak(backend: str, number: typing.SupportsInt | typing.SupportsIndex) 
 def restore_memory(stack: MemoryStack) -> None:
     """
     Take blocks from a stack again.
+    """
+def row_call(name: str, inputs: tuple, names: tuple, places: tuple, parameters: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None, unpacked: bool) -> typing.Any:
+    """
+    Results of an operation on rows, by name: those of its results that `places` count.
+    """
+def row_operations() -> dict[str, typing.Any]:
+    """
+    Names of the operations on rows, with those of their arguments and results.
+    """
+def scenario_sums(fields: tuple, model: typing.SupportsInt | typing.SupportsIndex, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], axes: tuple, with_greeks: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.ndarray:
+    """
+    Sums over groups of positions at every node of a grid of moves.
     """
 def set_backend(name: str, table: typing.Any) -> None:
     """
@@ -375,4 +419,5 @@ ATC_DETAILS: tuple[str, ...] = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_m
 ATC_OUTPUTS: tuple[str, ...] = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
 BACKTEST_METRICS: tuple[str, ...] = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'max_drawdown', 'max_drawdown_bars', 'calmar', 'hit_rate', 'profit_factor', 'trades', 'turnover', 'exposure', 'var', 'cvar', 'skew', 'kurtosis')
 HIGH_PRIORITY: int = -100
+SOBOL_DIMS: int = 1024
 __version__: str
