@@ -32,6 +32,7 @@ namespace wq {
 #endif
 
 WQ_ROW_GROUP(options, vanilla)
+WQ_ROW_GROUP(options, asians)
 WQ_ROW_GROUP(options, digitals)
 WQ_ROW_GROUP(options, barriers)
 WQ_ROW_GROUP(options, fourier)
@@ -44,7 +45,7 @@ namespace rows {
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
-    for (const auto group : {options::vanilla_at, options::digitals_at, options::barriers_at, options::fourier_at,
+    for (const auto group : {options::vanilla_at, options::asians_at, options::digitals_at, options::barriers_at, options::fourier_at,
                              options::jumps_at, options::lookback_at, options::multi_at})
       for (int i = 0; i < group(Level::baseline)->count; ++i)
         ops->push_back({group, i, group(Level::baseline)->info(i)});

@@ -161,12 +161,13 @@ struct TwoAssets {
 };
 #define WQ_TWO_ASSET_INPUTS                                                                                           \
   "spot1 spot2 strike expiry rate dividend1 dividend2 vol1 vol2 correlation is_call kind"
-#define WQ_TWO_ASSET_OUTPUTS                                                                                          \
-  "price delta1 delta2 gamma1 cross_gamma gamma2 vega1 vega2 theta rho epsilon1 epsilon2 dcorrelation dual_delta"
+#define WQ_EXCHANGE_OUTPUTS                                                                                           \
+  "price delta1 delta2 gamma1 cross_gamma gamma2 vega1 vega2 theta rho epsilon1 epsilon2 dcorrelation"
+#define WQ_TWO_ASSET_OUTPUTS WQ_EXCHANGE_OUTPUTS " dual_delta"
 
 /// Margrabe, The Value of an Option to Exchange One Asset for Another (1978); the strike and the rate are not looked at.
 struct Exchange : TwoAssets {
-  static constexpr rows::Info kInfo = {"exchange", WQ_TWO_ASSET_INPUTS, WQ_TWO_ASSET_OUTPUTS, 60};
+  static constexpr rows::Info kInfo = {"exchange", WQ_TWO_ASSET_INPUTS, WQ_EXCHANGE_OUTPUTS, 60};
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
