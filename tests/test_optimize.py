@@ -645,9 +645,9 @@ def test_help_ends_with_an_example():
 
 def test_long_axes_take_no_time():
     values = np.linspace(0.0, 0.9, 30_000).tolist()
-    begin = time.monotonic()
+    begin = time.process_time()
     assert len(Grid({"La": values})) == 30_000
-    assert time.monotonic() - begin < 3  # comparing each with each takes longer
+    assert time.process_time() - begin < 3  # comparing each with each takes longer
     with pytest.raises(ParameterError, match="grid: La: has 0 twice"):
         Grid({"La": [*values, 0]})
     with pytest.raises(ParameterError, match=r"grid: La: \[1\] is no value"):

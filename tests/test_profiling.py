@@ -79,7 +79,7 @@ def test_a_peak_below_an_earlier_one_is_sampled():
     del block
     with warpquant.profile() as report:
         block = np.ones(2**22)
-        time.sleep(0.05)
+        time.sleep(0.5)  # also where there is other work
         del block
     assert not report.peak_is_exact
     assert report.peak_bytes > 0.9 * 2**25

@@ -874,7 +874,7 @@ def test_kill_9_while_a_writer_appends(tmp_path):
     some, more = process.communicate(timeout=60)
     out, err = out + some, err + more
     assert process.returncode == 0, err
-    assert kills >= 4
+    assert kills >= 2
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     expected = nonempty(wanted(times, closes))
     assert told_of(lines) == expected

@@ -23,6 +23,7 @@
 #include "emulator.h"
 #include "equity.cuh"
 #include "ma.cuh"
+#include "options.cuh"
 #include "signals.cuh"
 
 namespace wq::emulator {
@@ -585,6 +586,7 @@ const BackendTable table = {
     .atc_stream_scratch = atc::stream_scratch_on,
     .signals = [](int device, const signals::Launch& launch,
                   Handle stream) { return signals::launch_on(launch, {device, stream}); },
+    .rows = [](int device, const rows::Job& job, Handle stream) { return options::launch_on(job, {device, stream}); },
 };
 
 }  // namespace wq::emulator

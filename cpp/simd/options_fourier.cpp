@@ -5,6 +5,6 @@
 namespace wq::options::inline WQ_LEVEL {
 
 extern const rows::Group fourier;
-const rows::Group fourier = rows::group_of<rows::List<Heston>>();
+const rows::Group fourier = rows::group_of<Fourier>();
 
 }  // namespace wq::options::inline WQ_LEVEL

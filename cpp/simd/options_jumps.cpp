@@ -5,6 +5,6 @@
 namespace wq::options::inline WQ_LEVEL {
 
 extern const rows::Group jumps;
-const rows::Group jumps = rows::group_of<rows::List<Differentiated<MertonJump>>>();
+const rows::Group jumps = rows::group_of<Jumps>();
 
 }  // namespace wq::options::inline WQ_LEVEL

@@ -5,6 +5,6 @@
 namespace wq::options::inline WQ_LEVEL {
 
 extern const rows::Group lookback;
-const rows::Group lookback = rows::group_of<rows::List<Differentiated<Lookback>>>();
+const rows::Group lookback = rows::group_of<Lookbacks>();
 
 }  // namespace wq::options::inline WQ_LEVEL

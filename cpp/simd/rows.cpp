@@ -25,18 +25,18 @@ void each_run(const Column& column, const Frame& frame, std::int64_t from, std::
 
 template <class T>
 void gather(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, double* tile) {
-  each_run(column, frame, from, count, [&](const std::byte* p, std::int64_t stride, std::int64_t rows,
-                                           std::int64_t done) {
-    double* const to = tile + done;
-    std::int64_t i = 0;
-    if (stride == 0) {
-      const double value = load_value<T>(p);
-      for (; i < rows; ++i) to[i] = value;
-    } else if (stride == sizeof(T)) {
-      for (; i + W <= rows; i += W) load_values<T, W>(p + i * stride).store(to + i);
-    }
-    for (; i < rows; ++i) to[i] = load_value<T>(p + i * stride);
-  });
+  each_run(column, frame, from, count,
+           [&](const std::byte* p, std::int64_t stride, std::int64_t rows, std::int64_t done) {
+             double* const to = tile + done;
+             std::int64_t i = 0;
+             if (stride == 0) {
+               const double value = load_value<T>(p);
+               for (; i < rows; ++i) to[i] = value;
+             } else if (stride == sizeof(T)) {
+               for (; i + W <= rows; i += W) load_values<T, W>(p + i * stride).store(to + i);
+             }
+             for (; i < rows; ++i) to[i] = load_value<T>(p + i * stride);
+           });
 }
 
 void gather(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, double* tile) {
@@ -91,6 +91,7 @@ void scatter(const double* tile, const Column& column, const Frame& frame, std::
 }
 
 bool same_for_all(const Column& column, const Frame& frame) {
+  if (column.data == nullptr) return true;
   for (int d = 0; d < frame.dims; ++d)
     if (column.strides[d] != 0) return false;
   return true;
@@ -104,15 +105,17 @@ void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to) 
   Tile tile{};
   tile.parameters = job.parameters;
   bool direct[kMostInputs];
+  const std::int64_t widest = to - from < kTile ? (to - from + W - 1) / W * W : kTile;
   for (int k = 0; k < job.inputs; ++k) {
     const Column& column = job.in[k];
-    bytes += item_size(column.type);
-    direct[k] = compact && column.type == DType::f64 && column.strides[0] == sizeof(double) &&
+    if (column.data != nullptr) bytes += item_size(column.type);
+    direct[k] = compact && column.data != nullptr && column.type == DType::f64 && column.strides[0] == sizeof(double) &&
                 reinterpret_cast<std::uintptr_t>(column.data) % alignof(double) == 0;
     tile.in[k] = in[k];
     if (same_for_all(column, frame)) {
-      gather(column, frame, 0, 1, in[k]);
-      for (int i = 1; i < kTile; ++i) in[k][i] = in[k][0];
+      in[k][0] = column.value;
+      if (column.data != nullptr) gather(column, frame, 0, 1, in[k]);
+      for (int i = 1; i < widest; ++i) in[k][i] = in[k][0];
     }
   }
   for (int k = 0; k < job.outputs; ++k) {

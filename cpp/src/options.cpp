@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sstream>
+
 #include "warpquant/core/error.h"
 #include "warpquant/core/row_calls.h"
 
@@ -6,27 +8,27 @@
 namespace wq {
 
 #if defined(__x86_64__)
-#define WQ_ROW_GROUP(domain, name)                                                                \
-  namespace domain {                                                                              \
-  namespace baseline {                                                                            \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  namespace avx2 {                                                                                \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  namespace avx512 {                                                                              \
-  extern const rows::Group name;                                                                  \
-  }                                                                                               \
-  inline const rows::Group* name##_at(Level level) {                                              \
+#define WQ_ROW_GROUP(domain, name)                                                                        \
+  namespace domain {                                                                                      \
+  namespace baseline {                                                                                    \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  namespace avx2 {                                                                                        \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  namespace avx512 {                                                                                      \
+  extern const rows::Group name;                                                                          \
+  }                                                                                                       \
+  inline const rows::Group* name##_at(Level level) {                                                      \
     return level == Level::avx512 ? &avx512::name : level == Level::avx2 ? &avx2::name : &baseline::name; \
-  }                                                                                               \
+  }                                                                                                       \
   }
 #else
-#define WQ_ROW_GROUP(domain, name)                              \
-  namespace domain {                                            \
-  namespace baseline {                                          \
-  extern const rows::Group name;                                \
-  }                                                             \
+#define WQ_ROW_GROUP(domain, name)                                       \
+  namespace domain {                                                     \
+  namespace baseline {                                                   \
+  extern const rows::Group name;                                         \
+  }                                                                      \
   inline const rows::Group* name##_at(Level) { return &baseline::name; } \
   }
 #endif
@@ -41,14 +43,34 @@ WQ_ROW_GROUP(options, lookback)
 WQ_ROW_GROUP(options, multi)
 
 namespace rows {
+namespace {
+
+std::vector<std::string> words(const char* text) {
+  std::istringstream stream(text);
+  std::vector<std::string> list;
+  for (std::string word; stream >> word;) list.push_back(word);
+  return list;
+}
+
+}  // namespace
 
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
-    for (const auto group : {options::vanilla_at, options::asians_at, options::digitals_at, options::barriers_at, options::fourier_at,
-                             options::jumps_at, options::lookback_at, options::multi_at})
-      for (int i = 0; i < group(Level::baseline)->count; ++i)
-        ops->push_back({group, i, group(Level::baseline)->info(i)});
+    const auto add = [&](GroupId id, const Group* (*group)(Level)) {
+      for (int i = 0; i < group(Level::baseline)->count; ++i) {
+        const Info info = group(Level::baseline)->info(i);
+        ops->push_back({group, id, i, info, words(info.inputs), words(info.outputs)});
+      }
+    };
+    add(GroupId::vanilla, options::vanilla_at);
+    add(GroupId::digitals, options::digitals_at);
+    add(GroupId::barriers, options::barriers_at);
+    add(GroupId::lookback, options::lookback_at);
+    add(GroupId::asians, options::asians_at);
+    add(GroupId::multi, options::multi_at);
+    add(GroupId::jumps, options::jumps_at);
+    add(GroupId::fourier, options::fourier_at);
     return *ops;
   }();
   return all;

@@ -389,6 +389,7 @@ const BackendTable& table() {
       .atc_stream = atc_stream,
       .atc_stream_scratch = atc_stream_scratch,
       .signals = signals,
+      .rows = rows,
   };
   return instance;
 }

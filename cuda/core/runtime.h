@@ -39,6 +39,7 @@ std::size_t atc_scratch(int device, const atc::Run& run);
 Fault atc_stream(int device, const atc::StreamLaunch& launch, Handle stream);
 std::size_t atc_stream_scratch(const atc::Run& run, std::int64_t groups);
 Fault signals(int device, const signals::Launch& launch, Handle stream);
+Fault rows(int device, const rows::Job& job, Handle stream);
 
 }  // namespace wq::cuda
 

@@ -903,12 +903,17 @@ void check_out_apart(const Result& out, const Panel& input, const std::string& n
 }
 
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device) {
+  return execution(panel.on_device(), panel.stream(), panel.rule(), num_threads, simd, device);
+}
+
+Execution execution(const Borrowed* there, Handle stream, const StreamRule& rule, int num_threads,
+                    const std::string& simd, const DeviceChoice& device) {
   Execution how = execution(num_threads, simd, device);
-  if (const Borrowed* there = panel.on_device()) {
+  if (there != nullptr) {
     how.resident = true;
     how.device = there->device;
-    how.stream = panel.stream();
-    how.ordered = panel.rule().ordered();
+    how.stream = stream;
+    how.ordered = rule.ordered();
     refuse_captured(*how.device, how.stream);
     if (there->stream != how.stream) refuse_captured(*how.device, there->stream);
     if (PreparedCall* const call = device ? std::get<8>(*device).value_or(nullptr) : nullptr) {

@@ -209,6 +209,9 @@ class Streams {
 Execution execution(int num_threads, const std::string& simd, const DeviceChoice& device = std::nullopt);
 /// The same, where the panel is if it is on a device. Throws CaptureUnsafeError if its stream is being captured.
 Execution execution(const Panel& panel, int num_threads, const std::string& simd, const DeviceChoice& device);
+/// The same for memory of a device; null: there is none.
+Execution execution(const Borrowed* there, Handle stream, const StreamRule& rule, int num_threads,
+                    const std::string& simd, const DeviceChoice& device);
 
 /// Compute, without the GIL; on the CPU if memory is short of a device for which that may stand in.
 void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute);

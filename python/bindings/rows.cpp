@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <sstream>
 
 #include "arrays.h"
+#include "device_array.h"
 #include "register.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/memory.h"
@@ -13,13 +13,6 @@
 
 namespace wq {
 namespace {
-
-std::vector<std::string> split_names(const char* names) {
-  std::istringstream stream(names);
-  std::vector<std::string> list;
-  for (std::string name; stream >> name;) list.push_back(name);
-  return list;
-}
 
 /// An argument: a number, or memory that is borrowed.
 struct Argument {
@@ -86,8 +79,7 @@ void simplify(rows::Job& job) {
   for (int d = 0; d < frame.dims; ++d) {
     if (frame.extents[d] == 1) continue;
     bool merges = dims > 0;
-    if (merges)
-      each([&](const rows::Column& c) { merges &= c.strides[dims - 1] == c.strides[d] * frame.extents[d]; });
+    if (merges) each([&](const rows::Column& c) { merges &= c.strides[dims - 1] == c.strides[d] * frame.extents[d]; });
     const int to = merges ? dims - 1 : dims++;
     frame.extents[to] = merges ? frame.extents[to] * frame.extents[d] : frame.extents[d];
     each([&](rows::Column& c) { c.strides[to] = c.strides[d]; });
@@ -104,36 +96,92 @@ bool same_layout(const rows::Column& a, const rows::Column& b) {
   return a.data == b.data && a.type == b.type && std::equal(std::begin(a.strides), std::end(a.strides), b.strides);
 }
 
-py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple& labels, std::uint32_t wanted,
-               const std::vector<double>& parameters, const py::object& out, int num_threads, const std::string& simd,
-               const DeviceChoice& device) {
-  const MemorySite site("options");
+bool is_number(py::handle object) { return PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr()); }
+
+bool is_numpy_array(py::handle object) {
+  static const PyObject* const type = py::object(py::module_::import("numpy").attr("ndarray")).release().ptr();
+  return reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) == type;
+}
+
+/// `values[places[i]]` under the i-th name.
+template <class Value>
+py::dict named(const py::tuple& names, const py::tuple& places, Value value) {
+  py::dict results;
+  for (std::size_t i = 0; i < names.size(); ++i) results[names[i]] = value(PyLong_AsLong(places[i].ptr()));
+  return results;
+}
+
+/// One row of numbers.
+py::dict call_numbers(const rows::Op& op, rows::Job& job, const py::tuple& inputs, const py::tuple& names,
+                      const py::tuple& places, int num_threads, const std::string& simd) {
+  double numbers[rows::kMostOutputs];
+  for (int k = 0; k < job.inputs; ++k)
+    job.in[k].value = argument(inputs[static_cast<std::size_t>(k)], op.inputs[static_cast<std::size_t>(k)], {}).number;
+  for (const py::handle place : places) {
+    const long k = PyLong_AsLong(place.ptr());
+    job.out[k].data = reinterpret_cast<std::byte*>(&numbers[k]);
+  }
+  job.frame = {1, {1}, 1};
+  rows::run(op, job, execution(num_threads, simd));
+  return named(names, places, [&](long k) -> py::object {
+    if (op.outputs[static_cast<std::size_t>(k)] == "status") return py::int_(static_cast<int>(numbers[k]));
+    return py::float_(numbers[k]);
+  });
+}
+
+/// None if there are arguments other than numbers and NumPy's arrays, unless `unpacked`: the caller is to unpack them.
+py::object call(const std::string& name, const py::tuple& inputs, const py::tuple& names, const py::tuple& places,
+                const std::vector<double>& parameters, const py::object& out, int num_threads, const std::string& simd,
+                const DeviceChoice& device, bool unpacked) {
   const rows::Op& op = rows::operation(name);
-  const std::vector<std::string> outputs = split_names(op.info.outputs);
   rows::Job job{};
   job.inputs = static_cast<int>(inputs.size());
-  job.outputs = static_cast<int>(outputs.size());
-  WQ_EXPECT(inputs.size() == split_names(op.info.inputs).size() && labels.size() == inputs.size() &&
+  job.outputs = static_cast<int>(op.outputs.size());
+  WQ_EXPECT(inputs.size() == op.inputs.size() && names.size() == places.size() &&
                 parameters.size() <= rows::kMostParameters,
             InternalError, "operation '" + name + "': a wrong number of arguments");
   std::copy(parameters.begin(), parameters.end(), job.parameters);
+  bool numbers_only = true;
+  for (const py::handle input : inputs) {
+    if (is_number(input)) continue;
+    numbers_only = false;
+    if (!unpacked && !is_numpy_array(input)) return py::none();
+  }
+  if (numbers_only && out.is_none() && !device) return call_numbers(op, job, inputs, names, places, num_threads, simd);
 
+  const MemorySite site("options");
+  std::uint32_t wanted = 0;
+  for (const py::handle place : places) wanted |= 1u << PyLong_AsLong(place.ptr());
   const StreamRule rule(device);
   std::vector<Argument> arguments;
-  std::vector<std::string> names;
-  bool wide = false, any_array = false;
+  bool wide = false, narrow = false;
   for (std::size_t k = 0; k < inputs.size(); ++k) {
-    names.push_back(py::cast<std::string>(labels[k]));
-    arguments.push_back(argument(inputs[k], names.back(), rule));
-    if (!arguments.back().array) continue;
-    any_array = true;
+    arguments.push_back(argument(inputs[k], op.inputs[k], rule));
+    if (!arguments.back().array || op.inputs[k] == "is_call") continue;  // a flag, of whatever type
     wide |= arguments.back().array->type == DType::f64;
+    narrow |= arguments.back().array->type == DType::f32;
   }
-  bool narrow = false;
-  for (const Argument& a : arguments) narrow |= a.array && a.array->type == DType::f32;
   const DType type = narrow && !wide ? DType::f32 : DType::f64;
 
-  const std::vector<std::int64_t> shape = broadcast(arguments, names);
+  // Arrays are on one device, or all of them in memory of the host.
+  const Borrowed* there = nullptr;
+  Handle stream = nullptr;
+  std::size_t first = arguments.size();
+  for (std::size_t k = 0; k < arguments.size(); ++k) {
+    if (!arguments[k].array) continue;
+    const Borrowed& a = *arguments[k].array;
+    if (a.device && there == nullptr) {
+      there = &a;
+      stream = rule.choose(*a.device, a.stream, a.names_stream && !py::isinstance<DeviceArray>(inputs[k]));
+    }
+    if (first == arguments.size())
+      first = k;
+    else
+      check_same_memory(a.device ? &a : nullptr, op.inputs[k],
+                        arguments[first].array->device ? &*arguments[first].array : nullptr, op.inputs[first]);
+  }
+
+  const std::vector<std::int64_t> shape = broadcast(arguments, op.inputs);
   if (shape.size() > rows::kMostDims)
     throw ShapeError("arguments have " + std::to_string(shape.size()) + " dimensions; accepted are up to " +
                      std::to_string(rows::kMostDims));
@@ -148,42 +196,41 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
     if (a.array)
       job.in[k] = column_of(*a.array, shape.size());
     else
-      job.in[k].data = reinterpret_cast<std::byte*>(&a.number);
+      job.in[k].value = a.number;
   }
 
-  // Results, in the order of the operation's; a scalar where all arguments are.
-  const bool scalar = !any_array && out.is_none();
-  double numbers[rows::kMostOutputs];
-  std::vector<py::object> objects;
+  py::object objects[rows::kMostOutputs];
   std::vector<Borrowed> targets;
+  targets.reserve(rows::kMostOutputs);
   for (int k = 0; k < job.outputs; ++k) {
     if ((wanted >> k & 1) == 0) continue;
-    const bool is_status = outputs[static_cast<std::size_t>(k)] == "status";
-    const DType own = is_status ? DType::i8 : type;
-    if (scalar) {
-      job.out[k].data = reinterpret_cast<std::byte*>(&numbers[k]);
-      continue;
-    }
-    const std::string label = "out[" + outputs[static_cast<std::size_t>(k)] + "]";
-    py::object given = out.is_none() ? py::object() : out.attr("get")(outputs[static_cast<std::size_t>(k)]);
+    const std::string& output = op.outputs[static_cast<std::size_t>(k)];
+    const DType own = output == "status" ? DType::i8 : type;
+    const std::string label = "out[" + output + "]";
+    py::object given = out.is_none() ? py::object() : out.attr("get")(output);
     if (given && !given.is_none()) {
       Borrowed target = Borrowed::output(given, label, own, rule);
       if (target.shape != shape) {
-        Borrowed wanted_shape;
-        wanted_shape.shape = shape;
-        throw ShapeError(label + ": has shape " + target.shape_text() + ", but the result has " +
-                         wanted_shape.shape_text());
+        Borrowed result;
+        result.shape = shape;
+        throw ShapeError(label + ": has shape " + target.shape_text() + ", but the result has " + result.shape_text());
       }
+      check_same_memory(target.device ? &target : nullptr, label, there, "the arguments");
       job.out[k] = column_of(target, shape.size());
-      objects.push_back(std::move(given));
+      objects[k] = std::move(given);
       targets.push_back(std::move(target));
+    } else if (there != nullptr) {
+      DeviceArray array(*there->device, stream, own, shape);
+      targets.push_back(array.borrow());
+      job.out[k] = column_of(targets.back(), shape.size());
+      objects[k] = py::cast(std::move(array));
     } else {
       const py::array array = new_array(own, shape);
       job.out[k].data = static_cast<std::byte*>(const_cast<void*>(array.data()));
       job.out[k].type = own;
       for (std::size_t d = 0; d < shape.size(); ++d)
         job.out[k].strides[d] = shape[d] == 1 ? 0 : array.strides(static_cast<py::ssize_t>(d));
-      objects.push_back(array);
+      objects[k] = array;
     }
   }
   if (!targets.empty()) {
@@ -194,29 +241,26 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::tuple
       for (std::size_t k = 0; k < arguments.size(); ++k)
         if (arguments[k].array && overlap(t, *arguments[k].array) &&
             !same_layout(column_of(t, shape.size()), job.in[k]))
-          throw LayoutError("out: shares memory with " + names[k] + "; it must be apart, or the very same array");
+          throw LayoutError("out: shares memory with " + op.inputs[k] + "; it must be apart, or the very same array");
   }
   simplify(job);
-  const Execution how = execution(num_threads, simd, std::nullopt);
-  if (job.frame.rows > 0) {
-    if (job.frame.rows * op.info.nanoseconds < 5'000)  // as long as it takes to hand the interpreter over
-      rows::run(op, job, how);
-    else
-      carry_out(how, [&](const Execution& where) { rows::run(op, job, where); });
+  const Execution how = execution(there, stream, rule, num_threads, simd, device);
+  if (!how.device && job.frame.rows * op.info.nanoseconds < 5'000) {  // as long as handing the interpreter over takes
+    rows::run(op, job, how);
+  } else {
+    std::vector<const Borrowed*> used;
+    for (const Argument& a : arguments)
+      if (a.array && a.array->device) used.push_back(&*a.array);
+    for (const Borrowed& t : targets)
+      if (t.device) used.push_back(&t);
+    Streams streams(how, std::move(used));
+    carry_out(how, [&](const Execution& where) {
+      rows::run(op, job, where);
+      streams.finish();
+    });
   }
-  py::tuple results(scalar ? static_cast<std::size_t>(std::popcount(wanted)) : objects.size());
-  std::size_t i = 0;
-  for (int k = 0; k < job.outputs; ++k) {
-    if ((wanted >> k & 1) == 0) continue;
-    if (!scalar)
-      results[i] = objects[i];
-    else if (outputs[static_cast<std::size_t>(k)] == "status")
-      results[i] = py::int_(static_cast<int>(numbers[k]));
-    else
-      results[i] = py::float_(numbers[k]);
-    ++i;
-  }
-  return results;
+  const bool scalar = shape.empty() && there == nullptr && out.is_none();
+  return named(names, places, [&](long k) -> py::object { return scalar ? objects[k][py::tuple()] : objects[k]; });
 }
 
 }  // namespace
@@ -227,13 +271,13 @@ void register_rows(py::module_& m) {
       "row_operations",
       [] {
         py::dict all;
-        for (const rows::Op& op : rows::operations())
-          all[op.info.name] = py::make_tuple(split_names(op.info.inputs), split_names(op.info.outputs));
+        for (const rows::Op& op : rows::operations()) all[op.info.name] = py::make_tuple(op.inputs, op.outputs);
         return all;
       },
       "Names of the operations on rows, with those of their arguments and results.");
-  m.def("row_call", call, arg("name"), arg("inputs"), arg("labels"), arg("wanted"), arg("parameters"), arg("out"),
-        arg("num_threads"), arg("simd"), arg("device"), "Results of an operation on rows: those of the bits `wanted`.");
+  m.def("row_call", call, arg("name"), arg("inputs"), arg("names"), arg("places"), arg("parameters"), arg("out"),
+        arg("num_threads"), arg("simd"), arg("device"), arg("unpacked"),
+        "Results of an operation on rows, by name: those of its results that `places` count.");
 }
 
 }  // namespace wq

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _core, config
 from ._containers import Unpacked, same_index, unpack
+from ._devices import resolve
 from .errors import DTypeError, ParameterError, ShapeError
 
 __all__ = ["Outputs", "call", "flags"]
@@ -33,12 +34,12 @@ class Outputs:
 
     def __init__(self, operation: str, aliases: Mapping[str, str] | None = None) -> None:
         self.names = _OPERATIONS[operation][1]
-        self._aliases = dict(aliases or {})
-        self._bits = {name: 1 << k for k, name in enumerate(self.names)}
-        self._bits.update({alias: self._bits[name] for alias, name in self._aliases.items()})
+        self._places = {name: k for k, name in enumerate(self.names)}
+        self._places.update({alias: self._places[name] for alias, name in (aliases or {}).items()})
+        self._chosen: dict[tuple[str, ...], tuple[int, ...]] = {}
 
-    def choose(self, outputs: str | Iterable[str], argument: str = "outputs") -> tuple[tuple[str, ...], int]:
-        """Names that were asked for, as they were written, and their bits. 'all' are all.
+    def choose(self, outputs: str | Iterable[str], argument: str = "outputs") -> tuple[str, ...]:
+        """Names that are asked for, as they are written. 'all' are all.
 
         Raises
         ------
@@ -49,27 +50,30 @@ class Outputs:
             names: tuple[Any, ...] = self.names if outputs == "all" else (outputs,)
         else:
             names = tuple(outputs)
-        wanted = 0
         for name in names:
-            bit = self._bits.get(name) if isinstance(name, str) else None
-            if bit is None:
+            if not isinstance(name, str) or name not in self._places:
                 raise ParameterError(
-                    f"{argument}: {name!r} is unknown; accepted are {', '.join(self._bits)}, or 'all'"
-                ) from None
-            wanted |= bit
+                    f"{argument}: {name!r} is unknown; accepted are {', '.join(self._places)}, or 'all'"
+                )
         if not names:
-            raise ParameterError(f"{argument}: is empty; accepted are {', '.join(self._bits)}, or 'all'")
-        return names, wanted
+            raise ParameterError(f"{argument}: is empty; accepted are {', '.join(self._places)}, or 'all'")
+        return names
 
-    def place(self, name: str) -> int:
-        """The bit of a name or alias."""
-        return self._bits[name]
+    def _accepted(self) -> str:
+        return f"accepted are {', '.join(self._places)}, or 'all'"
+
+    def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Which of the operation's results they are."""
+        found = self._chosen.get(names)
+        if found is None:
+            found = self._chosen[names] = tuple(self._places[name] for name in names)
+        return found
 
 
-_CALLS = ("c", "call")
-_PUTS = ("p", "put")
 _TEXTS = {
-    t: v for ts, v in ((_CALLS, 1), (_PUTS, -1)) for s in ts for t in (s, s.upper(), s.capitalize()) for v in (v,)
+    spelled: number
+    for text, number in {"c": 1, "call": 1, "p": -1, "put": -1}.items()
+    for spelled in (text, text.upper(), text.capitalize())
 }
 _UNKNOWN_FLAG = 2  # what no option is: its row has no results
 
@@ -138,20 +142,20 @@ def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values).astype(bool)
 
 
-_LIBRARIES = ("pandas", "polars", "pyarrow", "xarray", "torch", "jax", "jaxlib")
-_PLAIN = frozenset((float, int, bool, np.ndarray, np.float64))
+_PLAIN = (float, int, bool, np.ndarray)
 
 
 def call(
     operation: str,
-    arguments: Mapping[str, Any],
+    arguments: tuple[Any, ...],
     outputs: Outputs,
-    names: Sequence[str],
-    wanted: int,
+    names: tuple[str, ...],
     *,
     parameters: Sequence[float] = (),
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Results of an operation by name.
 
@@ -159,9 +163,11 @@ def call(
     ----------
     operation : str
         Its name in the core.
-    arguments : mapping
-        Argument to value, in the order of the operation's.
-    outputs, names, wanted
+    arguments : tuple
+        Values of its arguments, in its order.
+    outputs : Outputs
+        What it has.
+    names : tuple of str
         What `Outputs.choose` gave.
     parameters : sequence of float
         Numbers that are the same for every row.
@@ -169,64 +175,61 @@ def call(
         Name to the array that takes the result.
     num_threads : int, optional
         CPU threads.
+    device, stream
+        Where to compute, as for every function of the package.
 
     Returns
     -------
     dict
         Name to result: a float where every argument is a number, else an array of the kind of the first argument that
-        is one, of the shape that all have together.
+        is none of NumPy's, of the shape that all have together.
     """
-    labels = tuple(arguments)
-    values = tuple(arguments.values())
     threads, simd = config._execution(num_threads)
-    kind: Unpacked | None = None
-    if not all(type(v) in _PLAIN for v in values):
-        values, kind = _unpacked(labels, values)
-    targets = None
-    if out is not None:
-        if not isinstance(out, Mapping):
-            raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
-        targets = {}
-        for name, array in out.items():
-            if name not in names:
-                raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
-            targets[outputs.names[outputs.place(name).bit_length() - 1]] = array
-    results = _core.row_call(operation, values, labels, wanted, list(parameters), targets, threads, simd, None)
-    by_place = dict(zip((1 << k for k in range(len(outputs.names)) if wanted >> k & 1), results, strict=True))
-    made = {name: by_place[outputs.place(name)] for name in names}
-    if kind is None:
+    places = outputs.places(names)
+    targets = None if out is None else _targets(out, outputs, names)
+    # On its own accord nothing is sent to a device: a pass over rows takes less than the copies.
+    if stream is None and (config._value("device") if device is None else device) in ("auto", "cpu"):
+        made = _core.row_call(operation, arguments, names, places, parameters, targets, threads, simd, None, False)
+        if made is not None:
+            return made
+    values, others = _unpacked(_OPERATIONS[operation][0], arguments)
+    lives_on = next((one.device for one in others if one.device is not None), None)
+    place = resolve(device, lives_on, _OPERATIONS[operation][0][0], None, num_threads, stream)
+    made = _core.row_call(operation, values, names, places, parameters, targets, threads, simd, place, True)
+    assert made is not None
+    if not others:
         return made
-    return {n: r if out is not None and n in out else kind.wrap_named(r, n) for n, r in made.items()}
+    return {n: r if out is not None and n in out else others[0].wrap_named(r, n) for n, r in made.items()}
 
 
-def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, ...], Unpacked | None]:
-    """Arguments as arrays, and the first that is of another kind than NumPy."""
+def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -> dict[str, Any]:
+    """Arrays to write to by the operation's own names."""
+    if not isinstance(out, Mapping):
+        raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
+    for name in out:
+        if name not in names:
+            raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
+    return {outputs.names[outputs.places((name,))[0]]: array for name, array in out.items()}
+
+
+def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, ...], list[Unpacked]]:
+    """Arguments as arrays, and those that are of another kind than NumPy."""
     arrays: list[Any] = []
-    first: Unpacked | None = None
+    others: list[Unpacked] = []
     for label, value in zip(labels, values, strict=True):
         if type(value) in _PLAIN:
             arrays.append(value)
-            continue
-        if isinstance(value, np.generic):
+        elif isinstance(value, np.generic):
             arrays.append(np.asarray(value))
-            continue
-        if isinstance(value, Mapping) or value is None:
+        elif isinstance(value, Mapping) or value is None:
             raise DTypeError(f"{label}: cannot read numbers from {type(value).__name__}")
-        one = unpack(value, label)
-        if one.labels is not None:
-            raise ShapeError(f"{label}: is a table of several types of columns; pass one column, or an array")
-        if type(value).__module__.partition(".")[0] in (
-            "pandas",
-            "polars",
-            "pyarrow",
-            "xarray",
-            "torch",
-            "jax",
-            "jaxlib",
-        ):
-            if first is None:
-                first = one
-            else:
-                same_index(one, label, first)
-        arrays.append(one.data)
-    return tuple(arrays), first
+        else:
+            one = unpack(value, label)
+            if one.labels is not None:
+                raise ShapeError(f"{label}: is a table of several types of columns; pass one column, or an array")
+            if not isinstance(value, (list, tuple, np.ndarray)):
+                if others:
+                    same_index(one, label, others[0])
+                others.append(one)
+            arrays.append(one.data)
+    return tuple(arrays), others

@@ -15,9 +15,102 @@ const Op& operation(std::string_view name) {
   throw InternalError("operation '" + std::string(name) + "' is unknown");
 }
 
+namespace {
+
+/// Call visit(place, stride, rows, done) for runs of rows of a column that are evenly spaced.
+template <class Visit>
+void each_run(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, Visit visit) {
+  const int inner = frame.dims - 1;
+  for (std::int64_t done = 0; done < count;) {
+    const std::int64_t rows = std::min(frame.extents[inner] - (from + done) % frame.extents[inner], count - done);
+    visit(column.at(frame, from + done), column.strides[inner], rows, done);
+    done += rows;
+  }
+}
+
+/// Where a batch has its columns, each from a multiple of 8 on; those that are the same for every row are not there.
+struct Layout {
+  std::int64_t in[kMostInputs], out[kMostOutputs], up = 0, down = 0;
+};
+
+Layout layout_of(const Job& job, std::int64_t rows) {
+  Layout l;
+  const auto next = [&](std::int64_t& end, DType type) {
+    const std::int64_t at = end;
+    end += (rows * item_size(type) + 7) / 8 * 8;
+    return at;
+  };
+  for (int k = 0; k < job.inputs; ++k) l.in[k] = job.in[k].data == nullptr ? 0 : next(l.up, job.in[k].type);
+  for (int k = 0; k < job.outputs; ++k) l.out[k] = job.out[k].data == nullptr ? 0 : next(l.down, job.out[k].type);
+  return l;
+}
+
+/// From memory of the host, in batches of rows.
+void run_shipped(const Job& job, const Execution& execution) {
+  const Device device = *execution.device;
+  Freight freight;
+  freight.items = job.frame.rows;
+  freight.load = [&](std::int64_t from, std::int64_t to) {
+    const Layout l = layout_of(job, to - from);
+    return Load{static_cast<std::size_t>(l.up), static_cast<std::size_t>(l.down), 0};
+  };
+  freight.pack = [&](const Cargo& c) {
+    const Layout l = layout_of(job, c.to - c.from);
+    for (int k = 0; k < job.inputs; ++k) {
+      const Column& column = job.in[k];
+      if (column.data == nullptr) continue;
+      const std::int64_t size = item_size(column.type);
+      each_run(column, job.frame, c.from, c.to - c.from,
+               [&](const std::byte* p, std::int64_t stride, std::int64_t rows, std::int64_t done) {
+                 gather({p, stride, rows}, column.type, c.up + l.in[k] + done * size);
+               });
+    }
+  };
+  freight.launch = [&](const Cargo& c) {
+    const Layout l = layout_of(job, c.to - c.from);
+    Job there = job;
+    there.frame = {1, {c.to - c.from}, c.to - c.from};
+    const auto place = [&](Column& column, std::byte* memory, std::int64_t at) {
+      if (column.data == nullptr) return;
+      column.data = memory + at;
+      column.strides[0] = item_size(column.type);
+    };
+    for (int k = 0; k < job.inputs; ++k) place(there.in[k], c.device_up, l.in[k]);
+    for (int k = 0; k < job.outputs; ++k) place(there.out[k], c.device_down, l.out[k]);
+    device.check(device.table->rows(device.index, there, c.stream), "starting a kernel");
+  };
+  freight.unpack = [&](const Cargo& c) {
+    const Layout l = layout_of(job, c.to - c.from);
+    for (int k = 0; k < job.outputs; ++k) {
+      const Column& column = job.out[k];
+      if (column.data == nullptr) continue;
+      const std::int64_t size = item_size(column.type);
+      each_run(column, job.frame, c.from, c.to - c.from,
+               [&](std::byte* p, std::int64_t stride, std::int64_t rows, std::int64_t done) {
+                 scatter(c.down + l.out[k] + done * size, {p, stride, rows}, column.type);
+               });
+    }
+  };
+  ship(device, execution.pipeline, freight);
+}
+
+void run_resident(const Job& job, const Execution& execution) {
+  const auto put = [job, device = *execution.device](Handle stream) {
+    device.check(device.table->rows(device.index, job, stream), "starting a kernel");
+  };
+  if (execution.prepared != nullptr)
+    execution.prepared->add(put);
+  else
+    put(execution.stream);
+}
+
+}  // namespace
+
 void run(const Op& op, Job& job, const Execution& execution) {
   if (job.frame.rows == 0) return;
-  if (execution.device) throw ParameterError("device: options are computed on the CPU");
+  job.group = op.id;
+  job.index = op.index;
+  if (execution.device) return execution.resident ? run_resident(job, execution) : run_shipped(job, execution);
   const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());
   const Kernels& kernels = kernels_at(execution.level);
   // A thread is worth waking for this much, and a task is about as long.

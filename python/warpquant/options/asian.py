@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from warpquant import _rows
 from warpquant.errors import ParameterError
 
-from ._one_asset import USUAL, Product, one_asset
+from ._product import USUAL, Product
 
 __all__ = ["asian"]
 
@@ -39,6 +40,8 @@ def asian(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Options on the average price, with Greeks by exact differentiation of the method.
@@ -61,8 +64,8 @@ def asian(
         passes for all fixings alike.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
     **options
         Of methods that are not closed forms.
 
@@ -95,7 +98,8 @@ def asian(
     if method in METHODS:
         return METHODS[method](
             spot, strike, expiry, rate, dividend, vol, is_call, fixings=fixings, first=first, past=past,
-            past_weight=past_weight, outputs=outputs, out=out, num_threads=num_threads, **options,
+            past_weight=past_weight, outputs=outputs, out=out, num_threads=num_threads, device=device, stream=stream,
+            **options,
         )  # fmt: skip
     if method not in _CLOSED:
         raise ParameterError(
@@ -103,11 +107,8 @@ def asian(
         )
     if options:
         raise ParameterError(f"{next(iter(options))}: method={method!r} has no such option")
-    arguments = one_asset(
-        spot, strike, expiry, rate, dividend, vol, is_call,
-        first=-1.0 if first is None else first,
-        fixings=fixings,
-        past=past,
-        past_weight=past_weight,
+    arguments = (
+        spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call),
+        -1.0 if first is None else first, fixings, past, past_weight,
     )  # fmt: skip
-    return _CLOSED[method](arguments, outputs, out, num_threads)
+    return _CLOSED[method](arguments, outputs, out, num_threads, device, stream)

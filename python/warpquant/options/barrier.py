@@ -6,14 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._one_asset import USUAL, Product, code, one_asset
+from warpquant import _rows
+
+from ._product import USUAL, Product, code
 
 __all__ = ["barrier", "double_barrier"]
 
 _BARRIER = Product("barrier")
 _DOUBLE = Product("double_barrier")
-UP_TYPES = {"down-in": 0.0, "down-out": 0.0, "up-in": 1.0, "up-out": 1.0}
-OUT_TYPES = {"down-in": 0.0, "up-in": 0.0, "down-out": 1.0, "up-out": 1.0}
+TYPES = {"down-in": 0.0, "up-in": 1.0, "down-out": 2.0, "up-out": 3.0}
 
 
 def barrier(
@@ -32,6 +33,8 @@ def barrier(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """European options with one barrier: the eight closed forms of Reiner and Rubinstein, all Greeks exact.
 
@@ -52,8 +55,8 @@ def barrier(
         Of 'price', 'delta', 'gamma', 'vega', 'theta', 'rho', 'epsilon', 'dual_delta', 'vanna', 'volga', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -79,15 +82,11 @@ def barrier(
     >>> round(result["price"], 4)
     9.0246
     """
-    arguments = one_asset(
-        spot, strike, expiry, rate, dividend, vol, is_call,
-        barrier=barrier,
-        barrier_type=code(barrier_type, UP_TYPES, "barrier_type"),
-        out=code(barrier_type, OUT_TYPES, "barrier_type"),
-        rebate=rebate,
-        interval=interval,
+    arguments = (
+        spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call),
+        barrier, code(barrier_type, TYPES, "barrier_type"), rebate, interval,
     )  # fmt: skip
-    return _BARRIER(arguments, outputs, out, num_threads)
+    return _BARRIER(arguments, outputs, out, num_threads, device, stream)
 
 
 def double_barrier(
@@ -105,6 +104,8 @@ def double_barrier(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """European options that either of two barriers knocks out, or in.
 
@@ -116,7 +117,7 @@ def double_barrier(
         The levels, ``lower < upper``. A spot at or beyond one has met it.
     barrier_type : str or array of str, default 'out'
         'out' or 'in'.
-    outputs, out, num_threads
+    outputs, out, num_threads, device, stream
         As in :func:`barrier`.
 
     Returns
@@ -141,10 +142,6 @@ def double_barrier(
     >>> round(wq.options.double_barrier(100.0, 100.0, 0.25, 0.1, 0.0, 0.15, True, 50.0, 150.0)["price"], 4)
     4.3515
     """
-    arguments = one_asset(
-        spot, strike, expiry, rate, dividend, vol, is_call,
-        lower=lower,
-        upper=upper,
-        barrier_type=code(barrier_type, {"in": 0.0, "out": 1.0}, "barrier_type"),
-    )  # fmt: skip
-    return _DOUBLE(arguments, outputs, out, num_threads)
+    kind = code(barrier_type, {"in": 0.0, "out": 1.0}, "barrier_type")
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), lower, upper, kind)
+    return _DOUBLE(arguments, outputs, out, num_threads, device, stream)

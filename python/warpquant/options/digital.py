@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from warpquant import _rows
 from warpquant.errors import ParameterError
 
-from ._one_asset import USUAL, Product, code, one_asset
-from .barrier import OUT_TYPES, UP_TYPES
+from ._product import USUAL, Product, code
+from .barrier import TYPES
 
 __all__ = ["digital"]
 
@@ -46,6 +47,8 @@ def digital(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Digital (binary) options in closed form, with Greeks by exact differentiation of the form.
 
@@ -74,8 +77,8 @@ def digital(
         Of 'price', 'delta', 'gamma', 'vega', 'theta', 'rho', 'epsilon', 'dual_delta', 'vanna', 'volga', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -109,31 +112,23 @@ def digital(
         raise ParameterError("barrier, barrier_type: one does not go without the other")
     if pay not in ("expiry", "hit"):
         raise ParameterError(f"pay: {pay!r} is unknown; accepted are 'expiry', 'hit'")
-    asset = (spot, strike, expiry, rate, dividend, vol, is_call)
+    asset = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
     amount = payoff_strike if payoff == "gap" else cash
     if style == "european":
         if pay == "hit":
             raise ParameterError("pay: 'hit' goes with style='touch'")
         if barrier is None:
-            return _DIGITAL(
-                one_asset(*asset, payoff=_PAYOFFS[payoff], cash=amount), outputs, out, num_threads
-            )
+            return _DIGITAL((*asset, _PAYOFFS[payoff], amount), outputs, out, num_threads, device, stream)
         if payoff == "gap":
             raise ParameterError("barrier: goes with payoff='cash' and 'asset'")
-        arguments = one_asset(
-            *asset,
-            barrier=barrier,
-            barrier_type=code(barrier_type, UP_TYPES, "barrier_type"),
-            out=code(barrier_type, OUT_TYPES, "barrier_type"),
-            payoff=_PAYOFFS[payoff],
-            cash=amount,
-        )
-        return _BARRIER(arguments, outputs, out, num_threads)
+        arguments = (*asset, barrier, code(barrier_type, TYPES, "barrier_type"), _PAYOFFS[payoff], amount)
+        return _BARRIER(arguments, outputs, out, num_threads, device, stream)
     if style not in ("touch", "no_touch"):
         raise ParameterError(f"style: {style!r} is unknown; accepted are 'european', 'touch', 'no_touch'")
     kind = _TOUCHES.get((style, pay, payoff))
     if kind is None or barrier is not None:
         raise ParameterError(
-            "style: 'touch' and 'no_touch' go with payoff='cash' and 'asset' and no barrier, 'no_touch' with pay='expiry'"
+            "style: 'touch' and 'no_touch' go with payoff='cash' and 'asset' and no barrier, "
+            "'no_touch' with pay='expiry' alone"
         )
-    return _TOUCH(one_asset(*asset, payoff=kind, cash=amount), outputs, out, num_threads)
+    return _TOUCH((*asset, kind, amount), outputs, out, num_threads, device, stream)

@@ -9,7 +9,7 @@ from typing import Any
 from warpquant import _rows
 from warpquant.errors import ParameterError
 
-from ._one_asset import USUAL, Product
+from ._product import USUAL, Product
 
 __all__ = ["heston"]
 
@@ -34,6 +34,8 @@ def heston(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """European options under Heston's model, by one contour integral, with the derivatives under the integral.
 
@@ -57,8 +59,8 @@ def heston(
         time and in the rate; 'vega', 'vanna' and 'volga' are by the square root of `v0`.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -74,8 +76,8 @@ def heston(
 
     References
     ----------
-    Heston, A Closed-Form Solution for Options with Stochastic Volatility, Review of Financial Studies 6 (1993); Andersen,
-    Lake, Robust High-Precision Option Pricing by Fourier Transforms (2018).
+    Heston, A Closed-Form Solution for Options with Stochastic Volatility, Review of Financial Studies 6 (1993);
+    Andersen, Lake, Robust High-Precision Option Pricing by Fourier Transforms (2018).
 
     Examples
     --------
@@ -88,17 +90,5 @@ def heston(
     nodes = _NODES.get(accuracy) if isinstance(accuracy, str) else None
     if nodes is None:
         raise ParameterError(f"accuracy: {accuracy!r} is unknown; accepted are 'default', 'high'")
-    arguments = {
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "v0": v0,
-        "kappa": kappa,
-        "theta": theta,
-        "xi": xi,
-        "rho": rho,
-        "is_call": _rows.flags(is_call),
-    }
-    return _HESTON(arguments, outputs, out, num_threads, (nodes,))
+    arguments = (spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho, _rows.flags(is_call))
+    return _HESTON(arguments, outputs, out, num_threads, device, stream, (nodes,))

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._one_asset import USUAL, Product, one_asset
+from warpquant import _rows
+
+from ._product import USUAL, Product
 
 __all__ = ["merton_jump"]
 
@@ -28,6 +30,8 @@ def merton_jump(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """European options on an asset that diffuses and jumps, as a sum over the number of jumps; all Greeks exact.
 
@@ -44,8 +48,8 @@ def merton_jump(
         derivatives 'dintensity', 'djump_mean', 'djump_vol', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -68,8 +72,5 @@ def merton_jump(
     >>> round(result["price"], 4)
     4.5219
     """
-    arguments = one_asset(
-        spot, strike, expiry, rate, dividend, vol, is_call,
-        intensity=intensity, jump_mean=jump_mean, jump_vol=jump_vol,
-    )  # fmt: skip
-    return _MERTON(arguments, outputs, out, num_threads)
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), intensity, jump_mean, jump_vol)
+    return _MERTON(arguments, outputs, out, num_threads, device, stream)

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ._one_asset import USUAL, Product, one_asset
+from warpquant import _rows
+
+from ._product import USUAL, Product
 
 __all__ = ["lookback"]
 
@@ -26,6 +28,8 @@ def lookback(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Lookback options with continuous observation in closed form, all Greeks exact.
 
@@ -43,8 +47,8 @@ def lookback(
         Of 'price', 'delta', 'gamma', 'vega', 'theta', 'rho', 'epsilon', 'dual_delta', 'vanna', 'volga', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -58,8 +62,8 @@ def lookback(
 
     References
     ----------
-    Goldman, Sosin, Gatto, Path Dependent Options: Buy at the Low, Sell at the High, Journal of Finance 34 (1979); Conze,
-    Viswanathan, Path Dependent Options: The Case of Lookback Options, Journal of Finance 46 (1991).
+    Goldman, Sosin, Gatto, Path Dependent Options: Buy at the Low, Sell at the High, Journal of Finance 34 (1979);
+    Conze, Viswanathan, Path Dependent Options: The Case of Lookback Options, Journal of Finance 46 (1991).
 
     Examples
     --------
@@ -67,9 +71,8 @@ def lookback(
     >>> round(wq.options.lookback(120.0, None, 0.5, 0.1, 0.06, 0.3, True, extreme=100.0)["price"], 4)
     25.3533
     """
-    arguments = one_asset(
-        spot, 0.0 if strike is None else strike, expiry, rate, dividend, vol, is_call,
-        extreme=spot if extreme is None else extreme,
-        fixed=0.0 if strike is None else 1.0,
+    arguments = (
+        spot, 0.0 if strike is None else strike, expiry, rate, dividend, vol, _rows.flags(is_call),
+        spot if extreme is None else extreme, 0.0 if strike is None else 1.0,
     )  # fmt: skip
-    return _LOOKBACK(arguments, outputs, out, num_threads)
+    return _LOOKBACK(arguments, outputs, out, num_threads, device, stream)

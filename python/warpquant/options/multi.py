@@ -9,7 +9,7 @@ from typing import Any
 from warpquant import _rows
 from warpquant.errors import ParameterError
 
-from ._one_asset import USUAL, Product, one_asset
+from ._product import USUAL, Product
 
 __all__ = ["chooser", "compound", "correlation_option", "exchange", "quanto", "rainbow", "spread"]
 
@@ -35,6 +35,8 @@ def chooser(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options whose holder decides, `choose` years from now, whether they are calls or puts.
 
@@ -48,8 +50,8 @@ def chooser(
         Of 'price', 'delta', 'gamma', 'vega', 'theta', 'rho', 'epsilon', 'dual_delta', 'vanna', 'volga', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -71,8 +73,8 @@ def chooser(
     >>> round(wq.options.chooser(50.0, 50.0, 0.5, 0.08, 0.0, 0.25, 0.25)["price"], 4)
     6.1071
     """
-    arguments = one_asset(spot, strike, expiry, rate, dividend, vol, True, choose=choose)
-    return _CHOOSER(arguments, outputs, out, num_threads)
+    arguments = (spot, strike, expiry, rate, dividend, vol, 1.0, choose)
+    return _CHOOSER(arguments, outputs, out, num_threads, device, stream)
 
 
 def compound(
@@ -90,6 +92,8 @@ def compound(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on options: the right to buy or sell, at `expiry` for `strike`, a European option.
 
@@ -106,8 +110,8 @@ def compound(
         'dunder_strike', or 'all'. Theta moves both expiries.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -130,13 +134,11 @@ def compound(
     >>> round(result["price"], 4)
     21.1965
     """
-    arguments = one_asset(
-        spot, strike, expiry, rate, dividend, vol, is_call,
-        under_strike=under_strike,
-        under_expiry=under_expiry,
-        under_is_call=_rows.flags(under_is_call, "under_is_call"),
+    arguments = (
+        spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call),
+        under_strike, under_expiry, _rows.flags(under_is_call, "under_is_call"),
     )  # fmt: skip
-    return _COMPOUND(arguments, outputs, out, num_threads)
+    return _COMPOUND(arguments, outputs, out, num_threads, device, stream)
 
 
 def quanto(
@@ -154,6 +156,8 @@ def quanto(
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on a foreign asset that pay in domestic money, one unit of it for one of the foreign.
 
@@ -170,8 +174,8 @@ def quanto(
         'dforeign_rate', 'dfx_vol', 'dcorrelation', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -193,43 +197,8 @@ def quanto(
     >>> round(wq.options.quanto(100.0, 105.0, 0.5, 0.08, 0.04, 0.2, True, 0.05, 0.1, 0.3)["price"], 4)
     3.552
     """
-    arguments = one_asset(
-        spot, strike, expiry, rate, dividend, vol, is_call,
-        foreign_rate=foreign_rate, fx_vol=fx_vol, correlation=correlation,
-    )  # fmt: skip
-    return _QUANTO(arguments, outputs, out, num_threads)
-
-
-def _two_assets(
-    product: Product,
-    spots: tuple[Any, Any],
-    strike: Any,
-    expiry: Any,
-    rate: Any,
-    dividends: tuple[Any, Any],
-    vols: tuple[Any, Any],
-    correlation: Any,
-    is_call: Any,
-    kind: Any,
-    outputs: str | Iterable[str],
-    out: Mapping[str, Any] | None,
-    num_threads: int | None,
-) -> dict[str, Any]:
-    arguments = {
-        "spot1": spots[0],
-        "spot2": spots[1],
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend1": dividends[0],
-        "dividend2": dividends[1],
-        "vol1": vols[0],
-        "vol2": vols[1],
-        "correlation": correlation,
-        "is_call": _rows.flags(is_call),
-        "strike2" if product is _CORRELATION else "kind": kind,
-    }
-    return product(arguments, outputs, out, num_threads)
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), foreign_rate, fx_vol, correlation)
+    return _QUANTO(arguments, outputs, out, num_threads, device, stream)
 
 
 def exchange(
@@ -246,6 +215,8 @@ def exchange(
     outputs: str | Iterable[str] = _TWO,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options to give the second asset for the first (Margrabe): max(S1 - S2, 0) at expiry.
 
@@ -264,8 +235,8 @@ def exchange(
         'epsilon1', 'epsilon2', 'dcorrelation', or 'all'.
     out : mapping, optional
         Output to the array that takes it.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As in :func:`warpquant.options.greeks`.
 
     Returns
     -------
@@ -287,10 +258,10 @@ def exchange(
     >>> round(wq.options.exchange(22.0, 20.0, 0.1, 0.1, 0.06, 0.04, 0.2, 0.15, -0.5)["price"], 3)
     2.125
     """
-    return _two_assets(
-        _EXCHANGE, (spot1, spot2), 0.0, expiry, rate, (dividend1, dividend2), (vol1, vol2), correlation, True, 0.0,
-        outputs, out, num_threads,
+    arguments = (
+        spot1, spot2, 0.0, expiry, rate, dividend1, dividend2, vol1, vol2, correlation, 1.0, 0.0,
     )  # fmt: skip
+    return _EXCHANGE(arguments, outputs, out, num_threads, device, stream)
 
 
 def spread(
@@ -309,6 +280,8 @@ def spread(
     outputs: str | Iterable[str] = _TWO,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on the difference of two assets: max(S1 - S2 - K, 0), by Kirk's approximation.
 
@@ -320,7 +293,7 @@ def spread(
         May be negative, as long as it is above minus the forward of the second asset.
     is_call : array_like or bool
         Puts pay max(K - S1 + S2, 0).
-    outputs, out, num_threads
+    outputs, out, num_threads, device, stream
         As in :func:`exchange`, and 'dual_delta'. Greeks are those of the approximation.
 
     Returns
@@ -343,10 +316,10 @@ def spread(
     >>> round(wq.options.spread(122.0, 120.0, 3.0, 0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.0, True)["price"], 3)
     3.797
     """
-    return _two_assets(
-        _SPREAD, (spot1, spot2), strike, expiry, rate, (dividend1, dividend2), (vol1, vol2), correlation, is_call, 0.0,
-        outputs, out, num_threads,
+    arguments = (
+        spot1, spot2, strike, expiry, rate, dividend1, dividend2, vol1, vol2, correlation, _rows.flags(is_call), 0.0,
     )  # fmt: skip
+    return _SPREAD(arguments, outputs, out, num_threads, device, stream)
 
 
 def rainbow(
@@ -366,6 +339,8 @@ def rainbow(
     outputs: str | Iterable[str] = _TWO,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on the smaller or the larger of two assets (Stulz).
 
@@ -375,7 +350,7 @@ def rainbow(
         As in :func:`exchange` and :func:`spread`; the strike is 0 or more.
     kind : {'min', 'max'}, default 'min'
         The smaller or the larger.
-    outputs, out, num_threads
+    outputs, out, num_threads, device, stream
         As in :func:`exchange`, and 'dual_delta'.
 
     Returns
@@ -404,10 +379,11 @@ def rainbow(
     """
     if kind not in ("min", "max"):
         raise ParameterError(f"kind: {kind!r} is unknown; accepted are 'min', 'max'")
-    return _two_assets(
-        _RAINBOW, (spot1, spot2), strike, expiry, rate, (dividend1, dividend2), (vol1, vol2), correlation, is_call,
-        1.0 if kind == "max" else 0.0, outputs, out, num_threads,
+    arguments = (
+        spot1, spot2, strike, expiry, rate, dividend1, dividend2, vol1, vol2, correlation, _rows.flags(is_call),
+        1.0 if kind == "max" else 0.0,
     )  # fmt: skip
+    return _RAINBOW(arguments, outputs, out, num_threads, device, stream)
 
 
 def correlation_option(
@@ -427,6 +403,8 @@ def correlation_option(
     outputs: str | Iterable[str] = _TWO,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on the first asset on condition that the second ends beyond `strike2` (two-asset correlation options).
 
@@ -437,7 +415,7 @@ def correlation_option(
         max(K - S1, 0) where S2 < `strike2`.
     strike2 : array_like or float
         Of the condition.
-    outputs, out, num_threads
+    outputs, out, num_threads, device, stream
         As in :func:`exchange`, and 'dual_delta'.
 
     Returns
@@ -462,7 +440,8 @@ def correlation_option(
     ... )["price"].__round__(4)
     4.7073
     """
-    return _two_assets(
-        _CORRELATION, (spot1, spot2), strike, expiry, rate, (dividend1, dividend2), (vol1, vol2), correlation, is_call,
-        strike2, outputs, out, num_threads,
+    arguments = (
+        spot1, spot2, strike, expiry, rate, dividend1, dividend2, vol1, vol2, correlation, _rows.flags(is_call),
+        strike2,
     )  # fmt: skip
+    return _CORRELATION(arguments, outputs, out, num_threads, device, stream)

@@ -26,9 +26,12 @@ struct Launch;
 namespace signals {
 struct Launch;
 }
+namespace rows {
+struct Job;
+}
 
-inline constexpr int kBackendAbi = 6;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.5";
+inline constexpr int kBackendAbi = 7;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.7";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -118,6 +121,7 @@ struct BackendTable {
   Fault (*atc_stream)(int device, const atc::StreamLaunch& launch, Handle stream);
   std::size_t (*atc_stream_scratch)(const atc::Run& run, std::int64_t groups);
   Fault (*signals)(int device, const signals::Launch& launch, Handle stream);
+  Fault (*rows)(int device, const rows::Job& job, Handle stream);
 };
 
 }  // namespace wq

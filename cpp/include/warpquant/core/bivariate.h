@@ -20,10 +20,10 @@ WQ_HD_NOINLINE V bivariate_cdf(V a, V b, V r) {
     // In t = tan(angle / 2), r = sin(angle), nothing but the exponential is transcendental.
     const V end = r / (one + sqrt(max(one - r * r, zero))), gap = V(0.5) * (h - k0) * (h - k0), product = h * k0;
     for (int i = 0; i < 20; ++i) {
-      const V t = end * V(Gauss20::kNodes[i]), square = t * t, by = one / (one + square);
+      const V t = end * V(Gauss20::node(i)), square = t * t, by = one / (one + square);
       const V s = (t + t) * by, rest = (one - square) * by;
       const V p = zero - gap / (rest * rest) - product / (one + s);
-      y = y + (V(2.0 * Gauss20::kWeights[i]) * by) * exp_at(p);
+      y = y + (V(2.0 * Gauss20::weight(i)) * by) * exp_at(p);
     }
     y = V(0.15915494309189535) * (end * y) + cdf_h * cdf_k;
   }
@@ -39,10 +39,10 @@ WQ_HD_NOINLINE V bivariate_cdf(V a, V b, V r) {
     const V tail = scaled_cdf(V(-0.5) * hk, zero - distance / max(width, V(1e-150)));
     sum = sum - V(2.5066282746310002) * tail * distance * (one - c * apart * (one - V(0.2) * (d * apart)) / V(3.0));
     for (int i = 0; i < 20; ++i) {
-      const V x = width * V(Gauss20::kNodes[i]), xx = x * x, rs = sqrt(max(one - xx, zero));
+      const V x = width * V(Gauss20::node(i)), xx = x * x, rs = sqrt(max(one - xx, zero));
       const V p = V(-0.5) * (apart / max(xx, V(1e-300)) + hk);
       const V form = exp_at(V(-0.5) * hk * (xx / ((one + rs) * (one + rs)))) / rs - (one + c * xx * (one + d * xx));
-      sum = sum + width * V(Gauss20::kWeights[i]) * select(gt(p, V(-100.0)), exp_at(p) * form, zero);
+      sum = sum + width * V(Gauss20::weight(i)) * select(gt(p, V(-100.0)), exp_at(p) * form, zero);
     }
     sum = select(gt(width, zero), sum, zero) * V(-0.15915494309189535);
     const V least = min(cdf_at(zero - h), cdf_at(zero - k));
@@ -62,10 +62,9 @@ WQ_HD_CALL Dual<V, N, M> bivariate_cdf(const Dual<V, N, M>& a, const Dual<V, N, 
   const V slope_x = scaled_cdf(V(-0.5) * x * x, (z - c * x) / width) * V(kInvSqrtTwoPi);
   const V slope_z = scaled_cdf(V(-0.5) * z * z, (x - c * z) / width) * V(kInvSqrtTwoPi);
   const V bend = density * by * (c + (x * z * (one + c * c) - c * (x * x + z * z)) * by);
-  return Dual<V, N, M>::template chain<3>(
-      {&a, &b, &r}, bivariate_cdf(a.value, b.value, c), {slope_x, slope_z, density},
-      {zero - x * slope_x - c * density, density, zero - z * slope_z - c * density, zero - density * (x - c * z) * by,
-       zero - density * (z - c * x) * by, bend});
+  return Dual<V, N, M>::template chain<3>({&a, &b, &r}, bivariate_cdf(a.value, b.value, c), {slope_x, slope_z, density},
+                                          {zero - x * slope_x - c * density, density, zero - z * slope_z - c * density,
+                                           zero - density * (x - c * z) * by, zero - density * (z - c * x) * by, bend});
 }
 
 }  // namespace wq::inline WQ_LEVEL

@@ -39,7 +39,8 @@ struct Dual {
 
   /// f(a[0], ..., a[K - 1]) from its slopes and its curvatures in the order 00, 01, 11, 02, 12, 22, ...
   template <int K>
-  WQ_HD_CALL static Dual chain(const Dual* const (&a)[K], V f, const V (&slope)[K], const V (&curvature)[K*(K + 1) / 2]) {
+  WQ_HD_CALL static Dual chain(const Dual* const (&a)[K], V f, const V (&slope)[K],
+                               const V (&curvature)[K * (K + 1) / 2]) {
     Dual y(f);
     for (int i = 0; i < K; ++i) {
       for (int k = 0; k < N; ++k) y.first[k] = mul_add(slope[i], a[i]->first[k], y.first[k]);
@@ -79,9 +80,9 @@ WQ_HD V value_of(const Dual<V, N, M>& x) {
 }
 
 #define WQ_DUAL template <class V, int N, int M>
-#define WQ_EACH(expression, second_expression)                                 \
-  Dual<V, N, M> y;                                                             \
-  for (int k = 0; k < N; ++k) y.first[k] = expression;                         \
+#define WQ_EACH(expression, second_expression)         \
+  Dual<V, N, M> y;                                     \
+  for (int k = 0; k < N; ++k) y.first[k] = expression; \
   for (int k = 0; k < (M > 0 ? M : 1); ++k) y.second[k] = second_expression;
 
 WQ_DUAL WQ_HD_CALL Dual<V, N, M> operator+(const Dual<V, N, M>& a, const Dual<V, N, M>& b) {

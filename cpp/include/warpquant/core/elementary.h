@@ -8,13 +8,20 @@
 /// (docs/numerics.md).
 namespace wq::inline WQ_LEVEL {
 
-/// coefficients[0] + coefficients[1] * x + ...
+/// coefficients[0] + coefficients[1] * x + ... Long ones as two chains, of even powers and of odd ones, which a
+/// processor follows side by side.
 template <class V, int N>
 WQ_HD V polynomial(V x, const double (&coefficients)[N]) {
-  V p(coefficients[N - 1]);
+  constexpr int kChains = N > 8 ? 2 : 1;
+  const V step = kChains == 2 ? x * x : x;
+  V p[2] = {V(coefficients[N - 1]), V(kChains == 2 ? coefficients[N - 2] : 0.0)};
   WQ_UNROLL(32)
-  for (int k = N - 2; k >= 0; --k) p = mul_add(p, x, V(coefficients[k]));
-  return p;
+  for (int k = N - 1 - kChains; k >= 0; --k) {
+    V& chain = p[(N - 1 - k) % kChains];
+    chain = mul_add(chain, step, V(coefficients[k]));
+  }
+  if constexpr (kChains == 1) return p[0];
+  return N % 2 == 1 ? mul_add(p[1], x, p[0]) : mul_add(p[0], x, p[1]);
 }
 
 /// What rounding took from `product` = a * b.
@@ -34,17 +41,17 @@ WQ_HD V product_error(V a, V b, V product) {
 /// e^(x + low), where `low` is what x lost to rounding: below 1 ulp, subnormal results included.
 template <class V>
 WQ_HD V exp_of(V x, V low = V(0.0)) {
-  const V inside = max(min(x, V(720.0)), V(-760.0));  // a NaN stays one
+  const V inside = max(V(-760.0), min(V(720.0), x));  // in this order a NaN stays one
   const V n = rint(inside * V(1.4426950408889634074));
   // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
   V r = mul_add(n, V(-6.93147180369123816490e-01), inside);
   r = mul_add(n, V(-1.90821492927058770002e-10), r) + low;
-  constexpr double kTail[] = {0.5000000000000001,     0.16666666666666669,    0.04166666666662399,
-                              0.008333333333330051,   0.0013888888917281794,  0.00019841269863105968,
-                              2.480152119021773e-05,  2.7557268378684192e-06, 2.7620138719733994e-07,
+  constexpr double kTail[] = {0.5000000000000001,    0.16666666666666669,    0.04166666666662399,
+                              0.008333333333330051,  0.0013888888917281794,  0.00019841269863105968,
+                              2.480152119021773e-05, 2.7557268378684192e-06, 2.7620138719733994e-07,
                               2.5100424157005067e-08};
   const V y = V(1.0) + mul_add(r * r, polynomial(r, kTail), r);
-  return select(is_nan(x), x, scale(y, n));
+  return scale(y, n);
 }
 
 /// ln(a / b) for finite a, b > 0, to 2 ulp of itself also where the two are almost equal.

@@ -86,6 +86,15 @@ WQ_HD Pack<W> operator/(Pack<W> a, Pack<W> b) {
   return a.v / b.v;
 }
 
+template <int W>
+WQ_HD double lane(Pack<W> a, int i) {
+  return a.v[i];
+}
+template <int W>
+WQ_HD void set_lane(Pack<W>& a, int i, double value) {
+  a.v[i] = value;
+}
+
 /// 64 marks per lane.
 template <int W>
 struct PackBits {

@@ -53,6 +53,14 @@ inline constexpr bool kFused = false;
 /// a * b + c, rounded once where the machine can (`kFused`): for functions that promise a bound, not bits.
 WQ_HD double mul_add(double a, double b, double c) { return kFused ? __builtin_fma(a, b, c) : a * b + c; }
 
+/// One of the numbers of a value: for the few that take a way of their own.
+WQ_HD double lane(double a, int) { return a; }
+WQ_HD bool lane(bool a, int) { return a; }
+WQ_HD void set_lane(double& a, int, double value) { a = value; }
+/// How many there are.
+template <class V>
+inline constexpr int kWidth = sizeof(V) / sizeof(double);
+
 /// The smallest number greater than `a` (`a` finite).
 WQ_HD double next_up(double a) {
   const auto bits = __builtin_bit_cast(std::int64_t, a + 0.0);  // -0 becomes +0

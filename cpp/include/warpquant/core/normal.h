@@ -10,40 +10,43 @@ namespace wq::inline WQ_LEVEL {
 inline constexpr double kInvSqrtTwoPi = 0.3989422804014327;
 inline constexpr double kSqrtTwo = 1.4142135623730951;
 
-/// (1 + sqrt(2) x) M(x) as a polynomial in t = (x - k) / (x + k): the variable of Shepherd and Laframboise, Chebyshev
-/// Approximation of (1 + 2x) exp(x^2) erfc(x), Math. Comp. 36 (1981); 5.6e-18 relative.
-struct Mills {
-  static constexpr double k = 5.303300858899107;
-  static constexpr double kCoefficients[] = {
-      1.550992075335547,      -0.17576552483285415,   0.004493651916081667,   0.1031185995219093,
-      -0.13636550384210308,   0.115686310645613,      -0.07356126622020681,   0.03554684325562251,
-      -0.01221552594362375,   0.002200350701403647,   0.0003681154501717153,  -0.0003636542116914278,
+inline constexpr double kMillsScale = 5.303300858899107;
+
+/// (1 + sqrt(2) x) M(x) as a polynomial in t = (x - k) / (x + k), k being the scale: the variable of Shepherd and
+/// Laframboise, Chebyshev Approximation of (1 + 2x) exp(x^2) erfc(x), Math. Comp. 36 (1981); 5.6e-18 relative.
+template <class V>
+WQ_HD V scaled_mills(V t) {
+  constexpr double kCoefficients[] = {
+      1.550992075335547,      -0.17576552483285415,   0.004493651916081667,    0.1031185995219093,
+      -0.13636550384210308,   0.115686310645613,      -0.07356126622020681,    0.03554684325562251,
+      -0.01221552594362375,   0.002200350701403647,   0.0003681154501717153,   -0.0003636542116914278,
       6.473268681716465e-05,  2.8054484838885043e-05, -1.4343443903283289e-05, -1.220178894724604e-06,
       2.1958790234057456e-06, -7.170958728959078e-08, -3.2474242704852106e-07, 2.915448477069094e-08,
-      4.883595254654041e-08,  -4.691866740556611e-09, -6.622871577204284e-09, 3.8981963966183756e-10,
+      4.883595254654041e-08,  -4.691866740556611e-09, -6.622871577204284e-09,  3.8981963966183756e-10,
       5.55839690085867e-10};
-};
+  return polynomial(t, kCoefficients);
+}
 
 /// M(x) for x >= 0.
 template <class V>
 WQ_HD V mills(V x) {
-  const V far = min(x, V(1e100)), one = mul_add(far, V(kSqrtTwo), V(1.0)), sum = far + V(Mills::k);
+  const V far = min(x, V(1e100)), one = mul_add(far, V(kSqrtTwo), V(1.0)), sum = far + V(kMillsScale);
   const V inverse = V(1.0) / (one * sum);
   const V t = mul_add(far + far, one * inverse, V(-1.0));  // right to the last place near x = 0
-  return polynomial(t, Mills::kCoefficients) * (sum * inverse);
+  return scaled_mills(t) * (sum * inverse);
 }
 
 /// M of two numbers >= 0 with one division.
 template <class V>
 WQ_HD void mills(V x, V y, V& of_x, V& of_y) {
   const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50));
-  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(Mills::k), both_x = one_x * sum_x;
-  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(Mills::k), both_y = one_y * sum_y;
+  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(kMillsScale), both_x = one_x * sum_x;
+  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(kMillsScale), both_y = one_y * sum_y;
   const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
   const V tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0));
   const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
-  of_x = polynomial(tx, Mills::kCoefficients) * (sum_x * inverse_x);
-  of_y = polynomial(ty, Mills::kCoefficients) * (sum_y * inverse_y);
+  of_x = scaled_mills(tx) * (sum_x * inverse_x);
+  of_y = scaled_mills(ty) * (sum_y * inverse_y);
 }
 
 /// e^(-x^2 / 2), without the digits that rounding x^2 costs far out.

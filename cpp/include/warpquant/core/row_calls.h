@@ -14,8 +14,10 @@ namespace wq::rows {
 /// An operation, wherever it comes from.
 struct Op {
   const Group* (*group)(Level);
+  GroupId id;
   int index;
   Info info;
+  std::vector<std::string> inputs, outputs;
 };
 
 /// Every operation there is.
@@ -24,7 +26,7 @@ const std::vector<Op>& operations();
 /// Throws InternalError if there is none of that name.
 const Op& operation(std::string_view name);
 
-/// `job` but for its index, which is the operation's.
+/// `job` but for its group and index, which are the operation's.
 void run(const Op& op, Job& job, const Execution& execution);
 
 }  // namespace wq::rows

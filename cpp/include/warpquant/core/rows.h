@@ -9,7 +9,7 @@
 /// spot, strike, ... . Arguments are broadcast as NumPy does, without being materialised.
 namespace wq::rows {
 
-inline constexpr int kMostInputs = 20, kMostOutputs = 24, kMostParameters = 8, kMostDims = 8;
+inline constexpr int kMostInputs = 20, kMostOutputs = 24, kMostParameters = 8, kMostDims = 6;
 
 /// Rows that are computed at a time: a tile of every argument and result stays in the first-level cache.
 inline constexpr int kTile = 128;
@@ -23,8 +23,9 @@ struct Frame {
 
 /// An argument, or a result, which is written to. Strides are in bytes, 0 where it is broadcast.
 struct Column {
-  std::byte* data = nullptr;  // of a result: null if it is not wanted
+  std::byte* data = nullptr;  // null: an argument that is `value` in every row, a result that is not wanted
   DType type = DType::f64;
+  double value = 0;
   std::int64_t strides[kMostDims] = {};
 
   /// Where a row is.
@@ -39,8 +40,13 @@ struct Column {
   }
 };
 
+/// Operations come in groups, each of which is compiled by itself.
+enum class GroupId : std::uint8_t { vanilla, digitals, barriers, lookback, asians, multi, jumps, fourier };
+inline constexpr int kGroups = 1;
+
 /// A call: operation `index` of a group, and what it is about.
 struct Job {
+  GroupId group;
   int index;
   int inputs, outputs;
   Frame frame;

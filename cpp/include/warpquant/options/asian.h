@@ -125,7 +125,8 @@ struct Averaging {
     const auto smooth = continuous();
     const R count = select(smooth, R(20.0), fixings);
     for (int k = 0; any(lt(R(static_cast<double>(k)), count)); ++k) {
-      const R index(static_cast<double>(k)), node(Gauss20::kNodes[k < 20 ? k : 0]), share(Gauss20::kWeights[k < 20 ? k : 0]);
+      const R index(static_cast<double>(k)), node(Gauss20::node(k < 20 ? k : 0)),
+          share(Gauss20::weight(k < 20 ? k : 0));
       const auto there = lt(index, count);
       const R at = select(smooth, node, index / gaps());
       sum(index, at, select(there, select(smooth, share, R(1.0) / max(fixings, R(1.0))), R(0.0)));
@@ -200,7 +201,8 @@ struct Curran : AsianArguments {
     T level(R(0.0)), mean(R(0.0));
     a.each([&](R index, R at, R weight) {
       const T time = a.first + at * a.span, shared = common(index, at);
-      level = level + weight * exp_at(nu * time + shared * away / spread + half * (variance * time - shared * shared / spread));
+      level = level +
+              weight * exp_at(nu * time + shared * away / spread + half * (variance * time - shared * shared / spread));
       mean = mean + weight * exp_at(d.carry * time);
     });
     const T bound = at_least(R(2.0) * strike - d.spot * level, kLeastPrice);

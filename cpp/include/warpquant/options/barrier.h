@@ -13,21 +13,21 @@ inline constexpr double kDiscreteShift = 0.5825971579390106;
 
 /// A knock-out's rebate is paid when the barrier is met, a knock-in's at expiry if it never was.
 struct Barrier : OneAsset {
-  static constexpr rows::Info kInfo = {"barrier", WQ_ONE_ASSET_INPUTS " barrier up out rebate interval",
+  static constexpr rows::Info kInfo = {"barrier", WQ_ONE_ASSET_INPUTS " barrier barrier_type rebate interval",
                                        WQ_ONE_ASSET_OUTPUTS, 300};
-  static constexpr int kInputs = 12;
+  static constexpr int kInputs = 11;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
-    return both(both(valid_asset(in), positive(in[7])), both(is_finite(in[10]), amount(in[11])));
+    return both(both(valid_asset(in), positive(in[7])), both(is_finite(in[9]), amount(in[10])));
   }
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
     const auto d = Diffusion<T>::of(x);
-    const R sign = call_or_put(in[6]), rebate = in[10];
-    const R side = select(gt(in[8], R(0.0)), R(-1.0), R(1.0));
-    const T barrier = in[7] * exp_at((R(0.0) - side * R(kDiscreteShift) * sqrt(in[11])) * d.vol);
+    const R sign = call_or_put(in[6]), rebate = in[9];
+    const R side = barrier_side(in[8]);
+    const T barrier = in[7] * exp_at((R(0.0) - side * R(kDiscreteShift) * sqrt(in[10])) * d.vol);
     const T strike = at_least(x[5], kLeastPrice), none(R(0.0));
     const T to_strike = log_at(d.spot, strike), to_barrier = log_at(d.spot, barrier), image = R(-2.0) * to_barrier;
     // A to F of Reiner and Rubinstein.
@@ -36,7 +36,7 @@ struct Barrier : OneAsset {
     const T c = turn * d.part(side, strike, to_strike, image), e = turn * d.part(side, strike, to_barrier, image);
     const auto above = gt(value_of(strike), value_of(barrier));
     const auto hit = le(side * (value_of(d.spot) - value_of(barrier)), R(0.0));
-    const auto is_call = gt(sign, R(0.0)), down = gt(side, R(0.0)), out = gt(in[9], R(0.0));
+    const auto is_call = gt(sign, R(0.0)), down = gt(side, R(0.0)), out = knocks_out(in[8]);
     const auto not_call = negate(is_call), up = negate(down), below = negate(above);
     const auto apart = either(both(both(is_call, down), above), both(both(not_call, up), below));
     const auto same_way = either(both(is_call, down), both(not_call, up));
@@ -54,8 +54,8 @@ struct Barrier : OneAsset {
 /// Knocked out, or in, by either of two barriers. The sum over images of the spot in the barriers, which has as many
 /// terms as it takes.
 struct DoubleBarrier : OneAsset {
-  static constexpr rows::Info kInfo = {"double_barrier", WQ_ONE_ASSET_INPUTS " lower upper out", WQ_ONE_ASSET_OUTPUTS,
-                                       1500};
+  static constexpr rows::Info kInfo = {"double_barrier", WQ_ONE_ASSET_INPUTS " lower upper barrier_type",
+                                       WQ_ONE_ASSET_OUTPUTS, 1500};
   static constexpr int kInputs = 10;
 
   template <class V>

@@ -31,26 +31,39 @@ struct Differentiated {
   static constexpr int kVariables = sizeof Product::kVariables / sizeof(int);
   static constexpr int kResults = sizeof Product::kResults / sizeof(Derivative);
 
+  /// The lists of the product, as values: device code cannot read arrays that are members.
+  struct Lists {
+    int variables[kVariables];
+    Derivative results[kResults];
+  };
+  static constexpr Lists lists() {
+    Lists l{};
+    for (int k = 0; k < kVariables; ++k) l.variables[k] = Product::kVariables[k];
+    for (int k = 0; k < kResults; ++k) l.results[k] = Product::kResults[k];
+    return l;
+  }
+
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
+    constexpr Lists kLists = lists();
     V in[Product::kInputs];
     for (int k = 0; k < Product::kInputs; ++k) in[k] = r.template in<V>(k);
     const auto valid = Product::valid(in);
     const V nan(__builtin_nan(""));
     bool greeks = false;
-    for (int k = 0; k < kResults; ++k) greeks = greeks || (Product::kResults[k].order > 0 && r.wants(k));
+    for (int k = 0; k < kResults; ++k) greeks = greeks || (kLists.results[k].order > 0 && r.wants(k));
     if (!greeks) {
       V x[kVariables];
-      for (int k = 0; k < kVariables; ++k) x[k] = in[Product::kVariables[k]];
+      for (int k = 0; k < kVariables; ++k) x[k] = in[kLists.variables[k]];
       r.put(0, select(valid, Product::template price<V>(x, in), nan));
       return;
     }
     using D = Dual<V, kVariables, Product::kSecond>;
     D x[kVariables];
-    for (int k = 0; k < kVariables; ++k) x[k] = D(in[Product::kVariables[k]], k);
+    for (int k = 0; k < kVariables; ++k) x[k] = D(in[kLists.variables[k]], k);
     const D y = Product::template price<D>(x, in);
     for (int k = 0; k < kResults; ++k) {
-      const Derivative d = Product::kResults[k];
+      const Derivative d = kLists.results[k];
       const V result = d.order == 0 ? y.value : d.order == 1 ? y.first[d.index] : y.second[d.index];
       r.put(k, select(valid, d.sign < 0 ? V(0.0) - result : result, nan));
     }
@@ -91,6 +104,17 @@ WQ_HD V call_or_put(V flag) {
   return select(gt(flag, V(0.0)), V(1.0), V(-1.0));
 }
 
+/// Of a barrier's type, by number: 0 down and in, 1 up and in, 2 down and out, 3 up and out. The side: 1 below the
+/// spot, -1 above.
+template <class V>
+WQ_HD V barrier_side(V type) {
+  return select(either(eq(type, V(1.0)), eq(type, V(3.0))), V(-1.0), V(1.0));
+}
+template <class V>
+WQ_HD auto knocks_out(V type) {
+  return ge(type, V(2.0));
+}
+
 /// Below these, volatility and time are taken for these: prices then are the limit to the last digit but at the kinks
 /// of a payoff, and derivatives are those of either side.
 inline constexpr double kLeastVol = 1e-6, kLeastTime = 1e-12, kLeastPrice = 1e-100;
@@ -105,9 +129,9 @@ template <class T>
 struct Diffusion {
   using R = Number<T>;
   T spot, vol, expiry, rate, dividend;
-  T v, carry;               // sigma sqrt(T); b = r - q
-  T discount, spot_now;     // e^(-rT), S e^(-qT)
-  T drift;                  // mu = b / sigma^2 - 1/2: the drift of the logarithm, per variance
+  T v, carry;            // sigma sqrt(T); b = r - q
+  T discount, spot_now;  // e^(-rT), S e^(-qT)
+  T drift;               // mu = b / sigma^2 - 1/2: the drift of the logarithm, per variance
 
   WQ_HD_CALL static Diffusion of(const T* x) {
     Diffusion d;

@@ -31,7 +31,14 @@ struct Digital : OneAsset {
   }
 };
 
-enum class TouchPayoff : int { cash_at_hit, asset_at_hit, cash_at_expiry, asset_at_expiry, no_touch_cash, no_touch_asset };
+enum class TouchPayoff : int {
+  cash_at_hit,
+  asset_at_hit,
+  cash_at_expiry,
+  asset_at_expiry,
+  no_touch_cash,
+  no_touch_asset
+};
 
 /// Paid if the asset reaches the strike at any time before expiry: from below for a call, from above for a put. At or
 /// beyond the strike it has been reached.
@@ -73,26 +80,25 @@ struct Touch : OneAsset {
 
 /// A digital option that a barrier knocks in or out: cash, or the asset, at expiry.
 struct BarrierDigital : OneAsset {
-  static constexpr rows::Info kInfo = {"barrier_digital", WQ_ONE_ASSET_INPUTS " barrier up out payoff cash",
+  static constexpr rows::Info kInfo = {"barrier_digital", WQ_ONE_ASSET_INPUTS " barrier barrier_type payoff cash",
                                        WQ_ONE_ASSET_OUTPUTS, 150};
-  static constexpr int kInputs = 12;
+  static constexpr int kInputs = 11;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
-    return both(both(valid_asset(in), positive(in[7])), is_finite(in[11]));
+    return both(both(valid_asset(in), positive(in[7])), is_finite(in[10]));
   }
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
     const auto d = Diffusion<T>::of(x);
-    const R sign = call_or_put(in[6]), up = in[8];
-    const R side = select(gt(up, R(0.0)), R(-1.0), R(1.0));
+    const R sign = call_or_put(in[6]), side = barrier_side(in[8]);
     const T barrier(in[7]), strike = at_least(x[5], kLeastPrice);
     const T to_strike = log_at(d.spot, strike), to_barrier = log_at(d.spot, barrier), none(R(0.0));
     const T image = R(-2.0) * to_barrier;
-    const auto asset = eq(in[10], R(static_cast<int>(DigitalPayoff::asset)));
+    const auto asset = eq(in[9], R(static_cast<int>(DigitalPayoff::asset)));
     const auto part = [&](R s, const T& distance, const T& shift) {
-      return select(asset, d.asset_part(s, distance, shift), in[11] * d.cash_part(s, distance, shift));
+      return select(asset, d.asset_part(s, distance, shift), in[10] * d.cash_part(s, distance, shift));
     };
     // Cases of Reiner and Rubinstein: A and B end beyond strike and barrier, C and D are their images.
     const T a = part(sign, to_strike, none), b = part(sign, to_barrier, none);
@@ -100,12 +106,14 @@ struct BarrierDigital : OneAsset {
     const auto above = gt(value_of(strike), in[7]), hit = le(side * (value_of(d.spot) - in[7]), R(0.0));
     const auto is_call = gt(sign, R(0.0)), down = gt(side, R(0.0));
     // Where a payoff begins on the far side of its barrier, it is paid only where the barrier was met.
-    const auto apart = either(both(both(is_call, down), above), both(both(negate(is_call), negate(down)), negate(above)));
+    const auto apart =
+        either(both(both(is_call, down), above), both(both(negate(is_call), negate(down)), negate(above)));
     const auto same_way = either(both(is_call, down), both(negate(is_call), negate(down)));
-    const auto within = either(both(both(is_call, negate(down)), above), both(both(negate(is_call), down), negate(above)));
+    const auto within =
+        either(both(both(is_call, negate(down)), above), both(both(negate(is_call), down), negate(above)));
     const T in_same = select(apart, c, a - b + e), in_other = select(within, a, b - c + e);
     const T knocked_in = select(hit, a, select(same_way, in_same, in_other));
-    return select(gt(in[9], R(0.0)), select(hit, none, a - knocked_in), knocked_in);
+    return select(knocks_out(in[8]), select(hit, none, a - knocked_in), knocked_in);
   }
 };
 

@@ -84,8 +84,24 @@ struct Heston {
   static constexpr rows::Info kInfo = {
       "heston", "spot strike expiry rate dividend v0 kappa theta xi rho is_call",
       "price delta gamma vega theta rho epsilon dual_delta vanna volga dv0 dkappa dtheta dxi drho", 4000};
-  enum { kPrice, kDelta, kGamma, kVega, kTheta, kRho, kEpsilon, kDualDelta, kVanna, kVolga, kV0, kKappa, kLongRun, kXi,
-         kCorrelation, kResults };
+  enum {
+    kPrice,
+    kDelta,
+    kGamma,
+    kVega,
+    kTheta,
+    kRho,
+    kEpsilon,
+    kDualDelta,
+    kVanna,
+    kVolga,
+    kV0,
+    kKappa,
+    kLongRun,
+    kXi,
+    kCorrelation,
+    kResults
+  };
 
   template <class V>
   struct Model {
@@ -276,5 +292,7 @@ struct Heston {
     put(kCorrelation, sum[kCorrelation]);
   }
 };
+
+using Fourier = rows::List<Heston>;
 
 }  // namespace wq::options::inline WQ_LEVEL

@@ -53,4 +53,6 @@ struct MertonJump {
   }
 };
 
+using Jumps = rows::List<Differentiated<MertonJump>>;
+
 }  // namespace wq::options::inline WQ_LEVEL

@@ -32,16 +32,15 @@ struct Lookback {
     const R size = abs(value_of(c)) * max(abs(value_of(span)), value_of(v));
     const auto small = lt(size, R(0.5));
     const T safe = select(lt(abs(value_of(c)), R(1e-300)), T(R(1e-300)), c);
-    const T direct =
-        (scaled_cdf(c * rise, s * d1) - scaled_cdf(R(0.0) - c * log, s * (d1 - c * v))) / safe;
+    const T direct = (scaled_cdf(c * rise, s * d1) - scaled_cdf(R(0.0) - c * log, s * (d1 - c * v))) / safe;
     if (!any(small)) return direct;
     // The mean of the derivative of e^p N(x) on the straight way from the second term to the first.
     T sum(R(0.0));
     for (int i = 0; i < 12; ++i) {
-      const R at(Gauss12::kNodes[i]), rest(1.0 - Gauss12::kNodes[i]);
+      const R at(Gauss12::node(i)), rest(1.0 - Gauss12::node(i));
       const T p = c * (at * rise - rest * log), x = d1 - rest * (c * v);
       const T density = R(kInvSqrtTwoPi) * exp_at(p - R(0.5) * (x * x));
-      sum = sum + R(Gauss12::kWeights[i]) * (span * scaled_cdf(p, s * x) + s * (v * density));
+      sum = sum + R(Gauss12::weight(i)) * (span * scaled_cdf(p, s * x) + s * (v * density));
     }
     return select(small, sum, direct);
   }
@@ -63,5 +62,7 @@ struct Lookback {
     return part + bonus + select(fixed, certain, T(zero));
   }
 };
+
+using Lookbacks = rows::List<Differentiated<Lookback>>;
 
 }  // namespace wq::options::inline WQ_LEVEL

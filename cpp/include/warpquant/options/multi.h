@@ -34,21 +34,23 @@ struct Compound {
                                        WQ_ONE_ASSET_OUTPUTS " dunder_strike", 2500};
   static constexpr int kInputs = 10, kSecond = 3;
   static constexpr int kVariables[] = {0, 5, 2, 3, 4, 1, 7};
-  static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0}, {1, 2, -1.0}, {1, 3, 1.0},
-                                            {1, 4, 1.0}, {1, 5, 1.0}, {2, 1, 1.0}, {2, 2, 1.0}, {1, 6, 1.0}};
+  static constexpr Derivative kResults[] = {{0, 0, 1.0},  {1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0},
+                                            {1, 2, -1.0}, {1, 3, 1.0}, {1, 4, 1.0}, {1, 5, 1.0},
+                                            {2, 1, 1.0},  {2, 2, 1.0}, {1, 6, 1.0}};
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
     auto known = eq(V(0.0), V(0.0));
     (void)sign_of(in[9], known);
-    return both(both(valid_asset(in), known), both(both(positive(in[1]), positive(in[7])),
-                                                   both(is_finite(in[8]), ge(in[8], in[2]))));
+    return both(both(valid_asset(in), known),
+                both(both(positive(in[1]), positive(in[7])), both(is_finite(in[8]), ge(in[8], in[2]))));
   }
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
     const auto d = Diffusion<T>::of(x);
-    const R mother = call_or_put(in[6]), daughter = call_or_put(in[9]), zero(0.0), gap = max(in[8] - in[2], R(kLeastTime));
+    const R mother = call_or_put(in[6]), daughter = call_or_put(in[9]), zero(0.0),
+            gap = max(in[8] - in[2], R(kLeastTime));
     const T& under = x[6];
     const T end = d.expiry + gap, v = d.vol * sqrt(end);
     const T discount = exp_at(zero - d.rate * end), spot = d.spot * exp_at(zero - d.dividend * end);
@@ -117,8 +119,8 @@ struct Quanto {
 struct TwoAssets {
   static constexpr int kInputs = 12, kSecond = 3;
   static constexpr int kVariables[] = {0, 1, 7, 8, 3, 4, 5, 6, 9, 2};
-  static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {1, 1, 1.0},  {2, 0, 1.0}, {2, 1, 1.0},
-                                            {2, 2, 1.0}, {1, 2, 1.0}, {1, 3, 1.0},  {1, 4, -1.0}, {1, 5, 1.0},
+  static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {1, 1, 1.0}, {2, 0, 1.0},  {2, 1, 1.0},
+                                            {2, 2, 1.0}, {1, 2, 1.0}, {1, 3, 1.0}, {1, 4, -1.0}, {1, 5, 1.0},
                                             {1, 6, 1.0}, {1, 7, 1.0}, {1, 8, 1.0}, {1, 9, 1.0}};
 
   template <class V>
@@ -159,13 +161,13 @@ struct TwoAssets {
     }
   };
 };
-#define WQ_TWO_ASSET_INPUTS                                                                                           \
-  "spot1 spot2 strike expiry rate dividend1 dividend2 vol1 vol2 correlation is_call kind"
-#define WQ_EXCHANGE_OUTPUTS                                                                                           \
+#define WQ_TWO_ASSET_INPUTS "spot1 spot2 strike expiry rate dividend1 dividend2 vol1 vol2 correlation is_call kind"
+#define WQ_EXCHANGE_OUTPUTS \
   "price delta1 delta2 gamma1 cross_gamma gamma2 vega1 vega2 theta rho epsilon1 epsilon2 dcorrelation"
 #define WQ_TWO_ASSET_OUTPUTS WQ_EXCHANGE_OUTPUTS " dual_delta"
 
-/// Margrabe, The Value of an Option to Exchange One Asset for Another (1978); the strike and the rate are not looked at.
+/// Margrabe, The Value of an Option to Exchange One Asset for Another (1978); the strike and the rate are not looked
+/// at.
 struct Exchange : TwoAssets {
   static constexpr rows::Info kInfo = {"exchange", WQ_TWO_ASSET_INPUTS, WQ_EXCHANGE_OUTPUTS, 60};
   template <class T>
@@ -248,8 +250,8 @@ struct Correlation : TwoAssets {
   }
 };
 
-using Multi = rows::List<Differentiated<Chooser>, Differentiated<Compound>, Differentiated<Quanto>,
-                         Differentiated<Exchange>, Differentiated<Spread>, Differentiated<Rainbow>,
-                         Differentiated<Correlation>>;
+using Multi =
+    rows::List<Differentiated<Chooser>, Differentiated<Compound>, Differentiated<Quanto>, Differentiated<Exchange>,
+               Differentiated<Spread>, Differentiated<Rainbow>, Differentiated<Correlation>>;
 
 }  // namespace wq::options::inline WQ_LEVEL

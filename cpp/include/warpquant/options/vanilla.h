@@ -138,7 +138,9 @@ WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double r
     put(kDualGamma, 0.0);
     if (expiry == kInfinity) return;
     put(kTheta, sign > 0 ? q * spot_now : rate * strike_now);
-    put(kRho, kForward ? (sign > 0 ? -expiry * spot_now : -expiry * strike_now) : sign > 0 ? 0.0 : -expiry * strike_now);
+    put(kRho, kForward   ? (sign > 0 ? -expiry * spot_now : -expiry * strike_now)
+              : sign > 0 ? 0.0
+                         : -expiry * strike_now);
     if (!kForward) put(kEpsilon, sign > 0 ? -expiry * spot_now : 0.0);
     put(kLambda, sign > 0 ? 1.0 : 0.0);
     return;
@@ -158,7 +160,7 @@ WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double r
   }
   const bool half = at_forward;
   const double intrinsic = sign * (spot_now - strike_now);
-  const double price = half ? 0.0 : in_money * (spot == 0 || strike == 0 ? abs(intrinsic) : intrinsic);
+  const double price = half ? 0.0 : in_money * (spot == 0 || strike == 0 ? abs(intrinsic) : intrinsic) + 0.0;
   const double zero_or_nan = half ? nan : 0.0;
   for (int k = kVanna; k < kOutputs; ++k) put(k, zero_or_nan);
   put(kPrice, price);
@@ -175,34 +177,6 @@ WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double r
   put(kLambda, price > 0 ? spot * (in_money * sign * carry) / price : nan);
 }
 
-/// Puts a result of one lane of a pack, or of the one number there is.
-template <class V, class Row>
-struct LanePut {
-  const Row& row;
-  V* results;
-  int lane;
-  WQ_HD void operator()(int k, double value) const { set(results[k], value); }
-  template <class P>
-  WQ_HD void set(P& pack, double value) const {
-    pack.v[lane] = value;
-  }
-  WQ_HD void set(double& number, double value) const { number = value; }
-};
-
-WQ_HD double lane_of(double x, int) { return x; }
-WQ_HD int lanes_of(double) { return 1; }
-#if !defined(__CUDACC__)
-template <class P>
-WQ_HD double lane_of(P x, int lane) {
-  return x.v[lane];
-}
-template <class P>
-WQ_HD int lanes_of(P x) {
-  return static_cast<int>(sizeof x / sizeof(double));
-}
-WQ_HD bool lane(bool m, int) { return m; }
-#endif
-
 enum class Model { bsm, black76 };
 
 /// Black-Scholes-Merton (spot, dividend yield), Black 1976 (forward).
@@ -218,9 +192,9 @@ struct BlackGreeks {
     auto known = eq(V(0.0), V(0.0));
     const V sign = sign_of(r.template in<V>(6), known);
     const V shift = r.template in<V>(7);
-    const auto o = Black<V>::template of<kForward>(r.template in<V>(0) + shift, r.template in<V>(1) + shift,
-                                                   r.template in<V>(2), r.template in<V>(3), r.template in<V>(4),
-                                                   r.template in<V>(5), sign);
+    const auto o =
+        Black<V>::template of<kForward>(r.template in<V>(0) + shift, r.template in<V>(1) + shift, r.template in<V>(2),
+                                        r.template in<V>(3), r.template in<V>(4), r.template in<V>(5), sign);
     const V v = o.vol * o.root;
     const auto positive = both(both(gt(o.spot, V(0.0)), gt(o.strike, V(0.0))), gt(v, V(0.0)));
     const auto finite = is_finite(((o.spot + o.strike) + (o.rate + o.dividend)) + v);
@@ -229,11 +203,11 @@ struct BlackGreeks {
     // The few rows at the border of the domain are done one by one.
     V results[kOutputs];
     greeks<V>(o, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
-    for (int j = 0; j < lanes_of(sign); ++j) {
+    for (int j = 0; j < kWidth<V>; ++j) {
       if (lane(ordinary, j)) continue;
-      black_limits<kForward>(lane_of(o.spot, j), lane_of(o.strike, j), lane_of(o.expiry, j), lane_of(o.rate, j),
-                             lane_of(o.dividend, j), lane_of(o.vol, j), lane(known, j) ? lane_of(sign, j) : 0.0,
-                             LanePut<V, Row>{r, results, j});
+      black_limits<kForward>(lane(o.spot, j), lane(o.strike, j), lane(o.expiry, j), lane(o.rate, j),
+                             lane(o.dividend, j), lane(o.vol, j), lane(known, j) ? lane(sign, j) : 0.0,
+                             [&](int k, double value) { set_lane(results[k], j, value); });
     }
     for (int k = 0; k < kOutputs; ++k) r.put(k, results[k]);
   }
@@ -242,7 +216,7 @@ struct BlackGreeks {
   template <class V, class Wants, class Put>
   WQ_HD static void greeks(const Black<V>& o, Wants wants, Put put) {
     const V one(1.0), half(0.5), price = o.price();
-    const V b = o.rate - o.dividend, v = o.vol * o.root;
+    const V b = o.rate - o.dividend;
     const V vega = o.spot_density * o.root;
     const V spot_share = o.spot_share(), strike_share = o.strike_share();
     if (wants(kPrice)) put(kPrice, price);
@@ -250,9 +224,9 @@ struct BlackGreeks {
     if (wants(kVega)) put(kVega, vega);
     if (wants(kTheta)) {
       const V decay = half * (o.spot_density * (o.vol * o.vol * o.inverse_v));
-      put(kTheta, kForward ? mul_add(o.rate, price, V(0.0) - decay)
-                           : mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share),
-                                     V(0.0) - decay));
+      put(kTheta,
+          kForward ? mul_add(o.rate, price, V(0.0) - decay)
+                   : mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share), V(0.0) - decay));
     }
     if (wants(kRho)) put(kRho, kForward ? V(0.0) - o.expiry * price : o.sign * o.expiry * strike_share);
     if (wants(kEpsilon)) put(kEpsilon, kForward ? V(__builtin_nan("")) : V(0.0) - o.sign * o.expiry * spot_share);
@@ -293,10 +267,103 @@ struct BlackGreeks {
       const V sum = mul_add(d12, one - d12, mul_add(o.d1, o.d1, o.d2 * o.d2));
       put(kUltima, V(0.0) - vega * by_vol * by_vol * sum);
     }
-    (void)v;
   }
 };
 
-using Vanilla = rows::List<BlackGreeks<Model::bsm>, BlackGreeks<Model::black76>>;
+/// What the limit gives in the model of Bachelier where sigma sqrt(T) is 0 or T infinite; NaN for arguments without a
+/// meaning.
+template <class Put>
+WQ_HD_CALL void bachelier_limits(double forward, double strike, double expiry, double rate, double vol, double sign,
+                                 Put put) {
+  const double nan = __builtin_nan("");
+  for (int k = 0; k < kOutputs; ++k) put(k, nan);
+  if (!(expiry >= 0 && vol >= 0 && vol < kInfinity) || !is_finite((forward + strike) + rate) || sign == 0) return;
+  if (expiry == kInfinity) {
+    if (rate > 0) put(kPrice, 0.0);
+    return;
+  }
+  const double discount = exp_of(-rate * expiry), money = sign * (forward - strike);
+  const bool half = money == 0;
+  const double in_money = half ? 0.5 : money > 0 ? 1.0 : 0.0, price = in_money * discount * money + 0.0;
+  for (int k = kVanna; k < kOutputs; ++k) put(k, half ? nan : 0.0);
+  put(kPrice, price);
+  put(kDelta, in_money * sign * discount + 0.0);
+  put(kDualDelta, in_money * -sign * discount + 0.0);
+  put(kVega, half ? discount * sqrt(expiry) * kInvSqrtTwoPi : 0.0);
+  put(kGamma, half ? kInfinity : 0.0);
+  put(kDualGamma, half ? kInfinity : 0.0);
+  put(kTheta, half && expiry == 0 && vol > 0 ? -kInfinity : rate * price);
+  put(kRho, -expiry * price + 0.0);
+  if (price > 0) put(kLambda, forward * in_money * sign * discount / price);
+  if (!half) put(kCharm, rate * in_money * sign * discount + 0.0);
+}
+
+/// Bachelier 1900: a normal distribution of the forward, which may be negative, as the strike may.
+struct BachelierGreeks {
+  static constexpr rows::Info kInfo = {"bachelier", "spot strike expiry rate dividend vol is_call shift", kOutputNames,
+                                       5};
+  static constexpr std::uint32_t kSets[] = {kPriceOnly, kUsualGreeks, kAllGreeks};
+
+  template <class V, class Row>
+  WQ_HD static void row(const Row& r) {
+    auto known = eq(V(0.0), V(0.0));
+    const V sign = sign_of(r.template in<V>(6), known);
+    const V forward = r.template in<V>(0), strike = r.template in<V>(1), expiry = r.template in<V>(2);
+    const V rate = r.template in<V>(3), vol = r.template in<V>(5), v = vol * sqrt(expiry);
+    const auto ordinary =
+        both(both(gt(v, V(0.0)), gt(vol, V(0.0))), both(is_finite(((forward + strike) + rate) + v), known));
+    if (all(ordinary))
+      return greeks<V>(
+          forward, strike, expiry, rate, vol, sign, [&](int k) { return r.wants(k); },
+          [&](int k, V x) { r.put(k, x); });
+    V results[kOutputs];
+    greeks<V>(forward, strike, expiry, rate, vol, sign, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
+    for (int j = 0; j < kWidth<V>; ++j) {
+      if (lane(ordinary, j)) continue;
+      bachelier_limits(lane(forward, j), lane(strike, j), lane(expiry, j), lane(rate, j), lane(vol, j),
+                       lane(known, j) ? lane(sign, j) : 0.0,
+                       [&](int k, double value) { set_lane(results[k], j, value); });
+    }
+    for (int k = 0; k < kOutputs; ++k) r.put(k, results[k]);
+  }
+
+ private:
+  template <class V, class Wants, class Put>
+  WQ_HD static void greeks(V forward, V strike, V expiry, V rate, V vol, V sign, Wants wants, Put put) {
+    const V one(1.0), half(0.5), root = sqrt(expiry), v = vol * root, inverse_v = one / v;
+    const V money = forward - strike, d = max(min(money * inverse_v, V(1e8)), V(-1e8)), x = abs(d);
+    const V discount = exp_of(V(0.0) - rate * expiry), m = mills(x);
+    const V slope = discount * normal_density(x);  // e^(-rT) phi(d)
+    const auto in_money = gt(sign * d, V(0.0));
+    const V tail = slope * m, excess = max(one - x * m, V(0.0));
+    const V outer = slope * v * excess;
+    const V price = select(in_money, mul_add(discount, sign * money, outer), outer);
+    const V delta = sign * select(in_money, discount - tail, tail);
+    const V vega = slope * root, gamma = slope * inverse_v, d_squared = d * d;
+    if (wants(kPrice)) put(kPrice, price);
+    if (wants(kDelta)) put(kDelta, delta);
+    if (wants(kVega)) put(kVega, vega);
+    const V by_expiry = half / expiry, by_vol = one / vol;  // 1 / (2 T), 1 / sigma
+    if (wants(kTheta)) put(kTheta, mul_add(rate, price, V(0.0) - slope * vol * root * by_expiry));
+    if (wants(kRho)) put(kRho, V(0.0) - expiry * price);
+    if (wants(kEpsilon)) put(kEpsilon, V(__builtin_nan("")));
+    if (wants(kLambda))
+      put(kLambda, select(in_money, forward * delta / price, sign * forward * inverse_v * (m / excess)));
+    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - delta);
+    if (wants(kGamma)) put(kGamma, gamma);
+    if (wants(kDualGamma)) put(kDualGamma, gamma);
+    if (wants(kVanna)) put(kVanna, V(0.0) - slope * d * by_vol);
+    if (wants(kVolga)) put(kVolga, vega * d_squared * by_vol);
+    if (wants(kVera)) put(kVera, V(0.0) - expiry * vega);
+    if (wants(kCharm)) put(kCharm, mul_add(rate, delta, slope * d * by_expiry));
+    if (wants(kVeta)) put(kVeta, vega * mul_add(V(0.0) - (one + d_squared), by_expiry, rate));
+    if (wants(kSpeed)) put(kSpeed, V(0.0) - gamma * d * inverse_v);
+    if (wants(kZomma)) put(kZomma, gamma * (d_squared - one) * by_vol);
+    if (wants(kColor)) put(kColor, gamma * mul_add(one - d_squared, by_expiry, rate));
+    if (wants(kUltima)) put(kUltima, vega * d_squared * (d_squared - V(3.0)) * by_vol * by_vol);
+  }
+};
+
+using Vanilla = rows::List<BlackGreeks<Model::bsm>, BlackGreeks<Model::black76>, BachelierGreeks>;
 
 }  // namespace wq::options::inline WQ_LEVEL

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What products share: their arguments, and words for what a core operation knows by numbers."""
+"""What products share: calls of core operations, and words for what those know by numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from warpquant import _rows
 from warpquant.errors import ParameterError
 
-__all__ = ["ALIASES", "USUAL", "Product", "code", "one_asset"]
+__all__ = ["ALIASES", "USUAL", "Product", "code"]
 
 USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
 ALIASES = {"psi": "epsilon", "vomma": "volga", "DdeltaDvol": "vanna"}
@@ -27,33 +27,18 @@ class Product:
 
     def __call__(
         self,
-        arguments: Mapping[str, Any],
+        arguments: tuple[Any, ...],
         outputs: str | Iterable[str],
         out: Mapping[str, Any] | None,
         num_threads: int | None,
+        device: str | None,
+        stream: Any,
         parameters: tuple[float, ...] = (),
     ) -> dict[str, Any]:
-        names, wanted = self.outputs.choose(outputs)
         return _rows.call(
-            self.operation, arguments, self.outputs, names, wanted, parameters=parameters, out=out,
-            num_threads=num_threads,
+            self.operation, arguments, self.outputs, self.outputs.choose(outputs), parameters=parameters, out=out,
+            num_threads=num_threads, device=device, stream=stream,
         )  # fmt: skip
-
-
-def one_asset(
-    spot: Any, strike: Any, expiry: Any, rate: Any, dividend: Any, vol: Any, is_call: Any, **more: Any
-) -> dict[str, Any]:
-    """Arguments of a product of one asset by name, in the order of the core's."""
-    return {
-        "spot": spot,
-        "strike": strike,
-        "expiry": expiry,
-        "rate": rate,
-        "dividend": dividend,
-        "vol": vol,
-        "is_call": _rows.flags(is_call),
-        **more,
-    }
 
 
 def code(value: Any, words: Mapping[str, float], name: str) -> Any:

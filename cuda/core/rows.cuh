@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/kernel.cuh"
+#include "warpquant/core/row_ops.h"
+#include "warpquant/core/values.h"
+
+/// Functions of rows: a thread takes a row.
+namespace wq::cuda {
+namespace {
+
+struct ThreadRow {
+  const rows::Job& job;
+  std::int64_t row;
+
+  template <class V>
+  __device__ V in(int k) const {
+    const rows::Column& column = job.in[k];
+    if (column.data == nullptr) return column.value;
+    const std::byte* const p = column.at(job.frame, row);
+    return column.type == DType::f64   ? load_value<double>(p)
+           : column.type == DType::f32 ? load_value<float>(p)
+                                       : load_value<std::int8_t>(p);
+  }
+  __device__ double parameter(int k) const { return job.parameters[k]; }
+  __device__ bool wants(int k) const { return job.out[k].data != nullptr; }
+  __device__ void put(int k, double value) const {
+    const rows::Column& column = job.out[k];
+    if (column.data == nullptr) return;
+    std::byte* const p = column.at(job.frame, row);
+    if (column.type == DType::f64)
+      store_value<double>(p, value);
+    else if (column.type == DType::f32)
+      store_value<float>(p, value);
+    else
+      store_value<std::int8_t>(p, value);
+  }
+};
+
+template <class Op>
+__global__ void row_kernel(rows::Job job) {
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row < job.frame.rows) Op::template row<double>(ThreadRow{job, row});
+}
+
+}  // namespace
+
+/// Put an operation of a `List` into a stream.
+template <class Ops>
+Fault launch_row(const rows::Job& job, Queue queue) {
+  constexpr int kThreads = 128;  // rows need many registers each
+  Fault fault = Fault::invalid;
+  Ops::at(job.index, [&]<class Op>(Op) {
+    const std::int64_t blocks = (job.frame.rows + kThreads - 1) / kThreads;
+    fault = launch(row_kernel<Op>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, queue, job);
+  });
+  return fault;
+}
+
+}  // namespace wq::cuda

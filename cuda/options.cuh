@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/rows.cuh"
+#include "warpquant/options/asian.h"
+#include "warpquant/options/barrier.h"
+#include "warpquant/options/digital.h"
+#include "warpquant/options/heston.h"
+#include "warpquant/options/jumps.h"
+#include "warpquant/options/lookback.h"
+#include "warpquant/options/multi.h"
+#include "warpquant/options/vanilla.h"
+
+/// Options: functions of rows.
+namespace wq::options {
+
+/// Put an operation into a stream.
+inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
+  switch (job.group) {
+  case rows::GroupId::vanilla:
+    return cuda::launch_row<Vanilla>(job, queue);
+  case rows::GroupId::digitals:
+    return cuda::launch_row<Digitals>(job, queue);
+  case rows::GroupId::barriers:
+    return cuda::launch_row<Barriers>(job, queue);
+  case rows::GroupId::lookback:
+    return cuda::launch_row<Lookbacks>(job, queue);
+  case rows::GroupId::asians:
+    return cuda::launch_row<Asians>(job, queue);
+  case rows::GroupId::multi:
+    return cuda::launch_row<Multi>(job, queue);
+  case rows::GroupId::jumps:
+    return cuda::launch_row<Jumps>(job, queue);
+  case rows::GroupId::fourier:
+    return cuda::launch_row<Fourier>(job, queue);
+  }
+  return Fault::invalid;
+}
+
+}  // namespace wq::options
