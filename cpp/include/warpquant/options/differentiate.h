@@ -14,6 +14,20 @@ struct Derivative {
   double sign;
 };
 
+/// The lists of a product, as values.
+template <class Product>
+struct ListsOf {
+  int variables[sizeof Product::kVariables / sizeof(int)];
+  Derivative results[sizeof Product::kResults / sizeof(Derivative)];
+
+  constexpr ListsOf() : variables(), results() {
+    int k = 0;
+    for (const int v : Product::kVariables) variables[k++] = v;
+    k = 0;
+    for (const Derivative d : Product::kResults) results[k++] = d;
+  }
+};
+
 /// An operation on rows from a product:
 ///
 ///     struct Product {
@@ -31,39 +45,29 @@ struct Differentiated {
   static constexpr int kVariables = sizeof Product::kVariables / sizeof(int);
   static constexpr int kResults = sizeof Product::kResults / sizeof(Derivative);
 
-  /// The lists of the product, as values: device code cannot read arrays that are members.
-  struct Lists {
-    int variables[kVariables];
-    Derivative results[kResults];
-  };
-  static constexpr Lists lists() {
-    Lists l{};
-    for (int k = 0; k < kVariables; ++k) l.variables[k] = Product::kVariables[k];
-    for (int k = 0; k < kResults; ++k) l.results[k] = Product::kResults[k];
-    return l;
-  }
+  static constexpr auto kLists = ListsOf<Product>{};
 
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
-    constexpr Lists kLists = lists();
+    constexpr auto lists = kLists;  // device code cannot read arrays that are members
     V in[Product::kInputs];
     for (int k = 0; k < Product::kInputs; ++k) in[k] = r.template in<V>(k);
     const auto valid = Product::valid(in);
     const V nan(__builtin_nan(""));
     bool greeks = false;
-    for (int k = 0; k < kResults; ++k) greeks = greeks || (kLists.results[k].order > 0 && r.wants(k));
+    for (int k = 0; k < kResults; ++k) greeks = greeks || (lists.results[k].order > 0 && r.wants(k));
     if (!greeks) {
       V x[kVariables];
-      for (int k = 0; k < kVariables; ++k) x[k] = in[kLists.variables[k]];
+      for (int k = 0; k < kVariables; ++k) x[k] = in[lists.variables[k]];
       r.put(0, select(valid, Product::template price<V>(x, in), nan));
       return;
     }
     using D = Dual<V, kVariables, Product::kSecond>;
     D x[kVariables];
-    for (int k = 0; k < kVariables; ++k) x[k] = D(in[kLists.variables[k]], k);
+    for (int k = 0; k < kVariables; ++k) x[k] = D(in[lists.variables[k]], k);
     const D y = Product::template price<D>(x, in);
     for (int k = 0; k < kResults; ++k) {
-      const Derivative d = kLists.results[k];
+      const Derivative d = lists.results[k];
       const V result = d.order == 0 ? y.value : d.order == 1 ? y.first[d.index] : y.second[d.index];
       r.put(k, select(valid, d.sign < 0 ? V(0.0) - result : result, nan));
     }

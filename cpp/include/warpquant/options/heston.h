@@ -15,51 +15,6 @@
 /// Pricing by Fourier Transforms (2018).
 namespace wq::options::inline WQ_LEVEL {
 
-// Of complex dual numbers and complex numbers.
-template <class V>
-WQ_HD_NOINLINE Complex<V> root_at(Complex<V> a) {
-  return sqrt(a);
-}
-template <class V>
-WQ_HD_NOINLINE Complex<V> exp_at(Complex<V> a) {
-  return exp_of(a);
-}
-template <class V, int N, int M>
-WQ_HD_CALL Dual<Complex<V>, N, M> root_at(const Dual<Complex<V>, N, M>& a) {
-  const Complex<V> y = root_at(a.value);
-  return chain(a, y, V(0.5) * inverse(y), Complex<V>(V(0.0)));
-}
-
-/// ln(1 + z) / z and its slope.
-template <class V>
-WQ_HD_NOINLINE void log_quotient(Complex<V> z, Complex<V>& y, Complex<V>& slope) {
-  const Complex<V> one(V(1.0)), by = inverse(z);
-  y = log1p_of(z) * by;
-  slope = (inverse(one + z) - y) * by;
-  const auto small = lt(norm(z), V(0.0025));
-  if (!any(small)) return;
-  constexpr int kTerms = 14;
-  Complex<V> series(V(0.0)), bend(V(0.0));
-  for (int n = kTerms; n >= 0; --n) {
-    bend = bend * z + series;
-    series = series * z + Complex<V>(V((n % 2 == 0 ? 1.0 : -1.0) / (n + 1)));
-  }
-  y = {select(small, series.re, y.re), select(small, series.im, y.im)};
-  slope = {select(small, bend.re, slope.re), select(small, bend.im, slope.im)};
-}
-template <class V>
-WQ_HD Complex<V> log_quotient(Complex<V> z) {
-  Complex<V> y, slope;
-  log_quotient(z, y, slope);
-  return y;
-}
-template <class V, int N, int M>
-WQ_HD_CALL Dual<Complex<V>, N, M> log_quotient(const Dual<Complex<V>, N, M>& z) {
-  Complex<V> y, slope;
-  log_quotient(z.value, y, slope);
-  return chain(z, y, slope, Complex<V>(V(0.0)));
-}
-
 /// ln M(s) = theta a + v0 b. T: Complex<V>, or a dual number of it in kappa, xi and rho.
 template <class T>
 struct HestonMoment {
