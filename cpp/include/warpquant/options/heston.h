@@ -8,11 +8,12 @@
 ///
 ///     out-of-the-money price = F e^(-rT) / (2 pi i) * integral of M(s) e^(-(s - 1) k) / (s (s - 1)) ds,  k = ln(K / F)
 ///
-/// upwards through the saddle point of the integrand, right of 1 for a call, left of 0 for a put. The way is a
-/// hyperbola, s = c + i w sinh(t + i beta): it bends to where the oscillation dies out, and what is integrated, in t,
-/// falls doubly exponentially and has no singularity near, so that the trapezoidal rule gains digits in proportion to
-/// its nodes. The idea of a saddle point and a rotated contour is from Andersen and Lake, Robust High-Precision Option
-/// Pricing by Fourier Transforms (2018).
+/// upwards through the saddle point of the integrand, right of 1 for a call, left of 0 for a put; or, if M(s) is
+/// infinite just beyond, between 0 and 1, which gives the call less S e^(-qT). The way is a hyperbola, s = c + i w
+/// sinh(t + i beta): it bends to where the oscillation dies out, and what is integrated, in t, falls doubly
+/// exponentially and has no singularity near, so that the trapezoidal rule gains digits in proportion to its nodes. The
+/// idea of a saddle point and a rotated contour is from Andersen and Lake, Robust High-Precision Option Pricing by
+/// Fourier Transforms (2018).
 namespace wq::options::inline WQ_LEVEL {
 
 /// ln M(s) = theta a + v0 b. T: Complex<V>, or a dual number of it in kappa, xi and rho.
@@ -62,6 +63,7 @@ struct Heston {
   struct Model {
     V expiry, v0, kappa, theta, xi, rho;
     V k, side;  // ln(K / F); 1 where a call is out of the money, -1 where a put is
+    V middle;   // 1 where the way is between the poles
 
     WQ_HD auto moment(Complex<V> s) const {
       using C = Complex<V>;
@@ -105,30 +107,41 @@ struct Heston {
   };
 
   template <class V>
-  WQ_HD_NOINLINE static Path<V> path(const Model<V>& m, double nodes) {
-    // The saddle point, by bisection in the logarithm of its distance from the pole: the integrand has its only minimum
-    // there, between the pole and where the moment explodes.
+  WQ_HD_NOINLINE static Path<V> path(Model<V>& m, double nodes) {
+    // Where the moment explodes, by bisection in the logarithm of the distance from the pole.
     V low(-20.0), high(30.0);
-    for (int i = 0; i < 12; ++i) {
-      const V middle = V(0.5) * (low + high), x = exp_of(middle);
-      const auto beyond = either(m.explodes(m.place(x)), negate(le(m.slope(x), V(0.0))));
+    for (int i = 0; i < 14; ++i) {
+      const V middle = V(0.5) * (low + high);
+      const auto beyond = m.explodes(m.place(exp_of(middle)));
       low = select(beyond, low, middle);
       high = select(beyond, middle, high);
     }
-    const V x = exp_of(low), saddle = m.place(x);
-    V last(30.0);
-    for (int i = 0; i < 10; ++i) {
-      const V middle = V(0.5) * (low + last);
-      const auto beyond = m.explodes(m.place(exp_of(middle)));
+    const V room = exp_of(low);
+    const auto narrow = lt(room, V(0.25));
+    m.middle = select(narrow, V(1.0), V(0.0));
+    // The saddle point: between the two the integrand has its only minimum on the real axis.
+    high = low;
+    low = V(-20.0);
+    for (int i = 0; i < 12; ++i) {
+      const V middle = V(0.5) * (low + high);
+      const auto beyond = negate(le(m.slope(exp_of(middle)), V(0.0)));
       low = select(beyond, low, middle);
-      last = select(beyond, middle, last);
+      high = select(beyond, middle, high);
     }
+    const V x = exp_of(low);
+    const V saddle = select(narrow, V(0.5), m.place(x));
     Path<V> p;
-    p.width = min(x, V(0.999) * max(exp_of(low) - x, V(1e-3) * x));
+    p.width = select(narrow, V(0.5), min(x, V(0.999) * max(room - x, V(1e-3) * x)));
     // Far out M(s) ~ exp(-(fall + i turn) y): the hyperbola bends to where that oscillates least.
     const V variance = (m.v0 + m.kappa * m.theta * m.expiry) / max(m.xi, V(1e-8));
     const V fall = variance * sqrt(max(V(1.0) - m.rho * m.rho, V(0.0))), turn = V(0.0) - m.k - m.rho * variance;
-    const V bend = max(min(angle(turn, fall), V(0.6)), V(-0.6));
+    // That is not yet so where it is a Gaussian's that the integrand dies out as, of the variance that is expected; up
+    // to about `reach` it does.
+    const V speed = m.kappa * m.expiry, one(1.0);
+    const V expected = m.expiry * (m.v0 + V(0.5) * speed * m.theta) / (one + V(0.5) * speed);
+    const V reach = max(V(2.0) / m.expiry, m.kappa) / max(m.xi, V(1e-8));
+    const V share = one / (one + V(0.05) * expected * reach * reach);
+    const V bend = share * max(min(angle(turn, fall), V(0.6)), V(-0.6));
     sin_cos(bend, p.sine, p.cosine);
     p.centre = saddle + p.width * p.sine;
     // Where the integrand has fallen to e^(-38) of its height.
@@ -137,8 +150,8 @@ struct Heston {
       p.at(grown, s, along);
       const auto mo = m.moment(s);
       const V log = m.theta * mo.a.re + m.v0 * mo.b.re - (s.re - V(1.0)) * m.k;
-      const V one = norm(along), two = norm(s) * norm(s - Complex<V>(V(1.0)));
-      return log + V(0.5) * log_ratio(max(one, V(1e-300)), max(two, V(1e-300)));
+      const V above = norm(along), below = norm(s) * norm(s - Complex<V>(V(1.0)));
+      return log + V(0.5) * log_ratio(max(above, V(1e-300)), max(below, V(1e-300)));
     };
     const V floor_at = height(V(1.0)) - V(38.0);
     V near(0.0), far(16.0);
@@ -225,19 +238,22 @@ struct Heston {
     }
     const V forward_now = spot_now * p.step * p.width * V(0.3183098861837907), by_spot = one / spot;
     for (V& y : sum) y = y * forward_now;
-    // From the side that was computed to the one that is asked for.
-    const V parity = V(0.5) * (sign - m.side), nan(__builtin_nan(""));
+    // What is missing from the side that was computed to what is asked for, in units of S e^(-qT) and of K e^(-rT).
+    const auto call = gt(sign, zero), right = gt(m.side, zero), middle = gt(m.middle, zero);
+    const V spots = select(either(middle, negate(right)), select(call, one, zero), select(call, zero, V(-1.0)));
+    const V strikes = select(either(middle, right), select(call, zero, one), select(call, V(-1.0), zero));
+    const V missing = spots * spot_now + strikes * strike_now, nan(__builtin_nan(""));
     const auto put = [&](int k, V value) { r.put(k, select(valid, value, nan)); };
-    put(kPrice, max(sum[kPrice], zero) + parity * (spot_now - strike_now));
+    put(kPrice, max(select(middle, sum[kPrice], max(sum[kPrice], zero)) + missing, zero));
     if (!greeks) return;
     const V root = sqrt(m.v0), T = m.expiry;
-    put(kDelta, sum[kDelta] * by_spot + parity * (spot_now * by_spot));
+    put(kDelta, sum[kDelta] * by_spot + spots * (spot_now * by_spot));
     put(kGamma, sum[kGamma] * by_spot * by_spot);
     put(kVega, V(2.0) * root * sum[kV0]);
-    put(kTheta, rate * sum[kPrice] - sum[kTheta] + parity * (dividend * spot_now - rate * strike_now));
-    put(kRho, T * (sum[kRho] + parity * strike_now));
-    put(kEpsilon, zero - T * (sum[kDelta] + parity * spot_now));
-    put(kDualDelta, (zero - sum[kRho]) / strike - parity * discount);
+    put(kTheta, rate * sum[kPrice] - sum[kTheta] + (dividend * spots * spot_now + rate * strikes * strike_now));
+    put(kRho, T * (sum[kRho] - strikes * strike_now));
+    put(kEpsilon, zero - T * (sum[kDelta] + spots * spot_now));
+    put(kDualDelta, strikes * discount - sum[kRho] / strike);
     put(kVanna, V(2.0) * root * sum[kVanna] * by_spot);
     put(kVolga, V(4.0) * m.v0 * sum[kVolga] + V(2.0) * sum[kV0]);
     put(kV0, sum[kV0]);
