@@ -34,7 +34,9 @@ def models(count, seed=0):
 
 def test_table_of_30_digits(shared, device):
     rows = reference.table(shared, "heston_public")
-    columns = [np.array([row[c] for row in rows]) for c in ("S", "K", "T", "r", "q", "v0", "kappa", "theta", "xi", "rho")]
+    columns = [
+        np.array([row[c] for row in rows]) for c in ("S", "K", "T", "r", "q", "v0", "kappa", "theta", "xi", "rho")
+    ]
     if device != "cpu":
         columns = [c[:6] for c in columns]
         rows = rows[:6]
@@ -159,7 +161,15 @@ def test_edges():
     expired = options.heston(**{**ordinary, "expiry": 0.0}, is_call=True, outputs="all")
     assert expired["price"] == pytest.approx(10.0, abs=1e-9)
     assert expired["delta"] == pytest.approx(1.0)
-    for change in ({"v0": 0.0}, {"kappa": 0.0}, {"rho": 1.0}, {"rho": -1.0}, {"theta": 0.0}, {"strike": 1e-3}, {"strike": 1e6}):
+    for change in (
+        {"v0": 0.0},
+        {"kappa": 0.0},
+        {"rho": 1.0},
+        {"rho": -1.0},
+        {"theta": 0.0},
+        {"strike": 1e-3},
+        {"strike": 1e6},
+    ):
         result = options.heston(**{**ordinary, **change}, is_call=True, outputs="price")["price"]
         assert np.isfinite(result), change
         # Between intrinsic value and spot.
@@ -214,5 +224,7 @@ def test_arrays():
     same_bits(got, wide.astype(np.float32))
     strided = options.heston(s[::-1], k[::-1], t[::-1], *[a[::-1] for a in rest], True, outputs="price")["price"]
     same_bits(strided[::-1], want)
-    grid = options.heston(100.0, k[:5, None], t[None, :7], 0.01, 0.0, 0.04, 1.0, 0.05, 0.4, -0.3, "put", outputs="price")
+    grid = options.heston(
+        100.0, k[:5, None], t[None, :7], 0.01, 0.0, 0.04, 1.0, 0.05, 0.4, -0.3, "put", outputs="price"
+    )
     assert grid["price"].shape == (5, 7)

@@ -128,7 +128,7 @@ struct Averaging {
       const R index(static_cast<double>(k)), node(Gauss20::node(k < 20 ? k : 0)),
           share(Gauss20::weight(k < 20 ? k : 0));
       const auto there = lt(index, count);
-      const R at = select(smooth, node, index / gaps());
+      const R at = select(smooth, node, min(index / gaps(), R(1.0)));
       sum(index, at, select(there, select(smooth, share, R(1.0) / max(fixings, R(1.0))), R(0.0)));
     }
   }
@@ -215,7 +215,7 @@ struct Curran : AsianArguments {
     const T forward = d.spot * mean;
     const T call = (d.spot * share - strike * cdf_at(distance)) * d.discount;
     const T value = select(gt(a.sign, R(0.0)), call, call - (forward - strike) * d.discount);
-    return a.settle(forward, value);
+    return a.settle(forward, not_below_0(value));
   }
 };
 

@@ -94,18 +94,20 @@ struct DoubleBarrier : OneAsset {
     const R reach = R(1.0) + R(4.5) * value_of(d.v) / value_of(width);
     constexpr int kMost = 28;
     for (int n = 0; n <= kMost && any(ge(reach, R(static_cast<double>(n)))); ++n) {
+      // Rows that have all of theirs take no more: a row's bits do not depend on its neighbours.
+      const R counts = select(ge(reach, R(static_cast<double>(n))), R(1.0), R(0.0));
       for (int s = n == 0 ? 1 : -1; s <= 1; s += 2) {
         const T shift = R(2.0 * s * n) * width;
-        add(shift, R(1.0));
-        add(R(2.0) * to_lower - shift, R(-1.0));
+        add(shift, counts);
+        add(R(2.0) * to_lower - shift, R(0.0) - counts);
       }
     }
     const auto hit = either(le(in[0], in[7]), ge(in[0], in[8]));
     // Over a longer time no path is left: exp(-pi^2 v^2 / 2 width^2) < 1e-70.
     const auto gone = either(hit, gt(value_of(d.v), R(6.0) * value_of(width)));
-    const T knock_out = select(gone, none, sign * sum);
+    const T knock_out = select(gone, none, not_below_0(sign * sum));
     const T vanilla = d.part(sign, strike, log_at(d.spot, strike), none);
-    return select(gt(in[9], R(0.0)), knock_out, vanilla - knock_out);
+    return select(gt(in[9], R(0.0)), knock_out, not_below_0(vanilla - knock_out));
   }
 };
 

@@ -128,6 +128,19 @@ WQ_HD_CALL T at_least(const T& x, double least) {
   return max(x, T(Number<T>(least)));
 }
 
+/// A price that rounding may have made a little less than nothing. Its derivatives stay: next to a barrier they are not
+/// small where it is.
+template <class V>
+WQ_HD V not_below_0(V x) {
+  return max(V(0.0), x);
+}
+template <class V, int N, int M>
+WQ_HD Dual<V, N, M> not_below_0(const Dual<V, N, M>& x) {
+  Dual<V, N, M> y = x;
+  y.value = not_below_0(x.value);
+  return y;
+}
+
 /// What the closed forms of one asset have in common; T is a number or a dual number.
 template <class T>
 struct Diffusion {

@@ -39,14 +39,15 @@ struct MertonJump {
     const T start = R(0.0) - jumps * excess;
     T weight = exp_at(R(0.0) - jumps), sum(R(0.0));
     const R often = max(value_of(jumps), value_of(jumps) * (value_of(excess) + one));
-    const auto counted = valid(in);
-    for (int n = 0; n < 2000; ++n) {
+    auto open = valid(in);
+    for (int n = 0; n < 2000 && any(open); ++n) {
       const R count(static_cast<double>(n));
       const T grown = exp_at(start + count * log_growth);
-      sum = sum + weight * black(d.spot_now * grown, strike, sqrt(variance + count * jump_variance), sign);
-      // What is left is less than the last place of the larger of spot and strike.
+      const T term = weight * black(d.spot_now * grown, strike, sqrt(variance + count * jump_variance), sign);
+      sum = select(open, sum + term, sum);
+      // Until what is left is less than the last place of the larger of spot and strike.
       const R rest = value_of(weight) * max(value_of(grown), one);
-      if (!any(both(counted, either(le(count, often), gt(rest, R(1e-19)))))) break;
+      open = both(open, either(le(count, often), gt(rest, R(1e-19))));
       weight = weight * jumps * R(1.0 / (n + 1));
     }
     return sum;

@@ -59,7 +59,7 @@ struct Lookback {
     const R turn = select(fixed, sign, zero - sign);
     const T bonus = turn * (d.spot * d.discount * slope(turn, c, log, d1, d.v));
     const T certain = max(sign * (extreme - strike), T(zero)) * d.discount;
-    return part + bonus + select(fixed, certain, T(zero));
+    return not_below_0(part + bonus + select(fixed, certain, T(zero)));
   }
 };
 

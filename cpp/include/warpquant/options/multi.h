@@ -57,6 +57,7 @@ struct Compound {
     // The spot at which the option is worth what it is bought or sold for: Newton's method within a bracket.
     const R carry = exp_at(zero - value_of(d.dividend) * gap), then = exp_at(zero - value_of(d.rate) * gap);
     const R left = value_of(d.vol) * sqrt(gap), strike = value_of(x[5]), paid = value_of(under) * then;
+    auto found = eq(strike, R(0.0));
     R low = log_at(paid, carry) - R(60.0), high = low + R(120.0), at = low + R(60.0);
     for (int i = 0; i < 100; ++i) {
       BlackParts<R> y;
@@ -68,9 +69,11 @@ struct Compound {
       low = select(above, low, at);
       R next = at - daughter * (y.price - strike) / max(daughter * y.slope[0] * carry * s, R(1e-300));
       next = select(both(gt(next, low), lt(next, high)), next, R(0.5) * (low + high));
-      const R step = abs(next - at);
-      at = next;
-      if (!any(gt(step, R(1e-15) * max(abs(at), R(1.0))))) break;
+      // Found ones stay: a row's bits do not depend on its neighbours.
+      const auto there = le(abs(next - at), R(1e-15) * max(abs(at), R(1.0)));
+      at = select(found, at, next);
+      found = either(found, there);
+      if (all(found)) break;
     }
     // Its derivatives, from one step of Newton's method more.
     T edge(exp_at(at));
@@ -79,16 +82,16 @@ struct Compound {
     BlackParts<R> y;
     black_parts(value_of(edge) * carry, paid, left, daughter, true, y);
     const R slope = y.slope[0] * carry;
-    const auto found = gt(abs(slope) * value_of(edge), R(1e-12) * strike);
-    edge = select(found, edge - (worth - x[5]) * (R(1.0) / select(found, slope, R(1.0))), edge);
+    const auto steep = gt(abs(slope) * value_of(edge), R(1e-12) * strike);
+    edge = select(steep, edge - (worth - x[5]) * (R(1.0) / select(steep, slope, R(1.0))), edge);
     edge = max(edge, T(R(kLeastPrice)));
     const T z = log_at(d.spot, edge) / d.v + (d.drift + R(1.0)) * d.v;
     const T w = log_at(d.spot, under) / v + (d.drift + R(1.0)) * v;
     const T together = mother * sqrt(d.expiry / end);
     const R turn = mother * daughter;
-    return turn * (spot * bivariate_cdf(daughter * w, turn * z, together) -
-                   under * discount * bivariate_cdf(daughter * (w - v), turn * (z - d.v), together)) -
-           mother * (x[5] * d.discount * cdf_at(turn * (z - d.v)));
+    return not_below_0(turn * (spot * bivariate_cdf(daughter * w, turn * z, together) -
+                               under * discount * bivariate_cdf(daughter * (w - v), turn * (z - d.v), together)) -
+                       mother * (x[5] * d.discount * cdf_at(turn * (z - d.v))));
   }
 };
 
@@ -157,7 +160,7 @@ struct TwoAssets {
       using R = Number<T>;
       const T other = weight * vol[1];
       const T square = vol[0] * vol[0] - R(2.0) * (correlation * vol[0] * other) + other * other;
-      return sqrt(at_least(square, kLeastVol * kLeastVol));
+      return sqrt(at_least(square, 1e-24));
     }
   };
 };
@@ -226,7 +229,7 @@ struct Rainbow : TwoAssets {
                    a.now[1] * bivariate_cdf(y[1], way * (v - d), way * near[1]) - strike * exercised;
     const T margrabe = black(a.now[0], a.now[1], v, one);
     const T whole = select(larger, a.now[1] + margrabe, a.now[0] - margrabe);
-    return select(gt(in[10], zero), call, strike - whole + call);
+    return not_below_0(select(gt(in[10], zero), call, strike - whole + call));
   }
 };
 
