@@ -276,7 +276,8 @@ def test_scaling(at, sign, power):
     a = 2.0**power
     one, other = (all_of(spot * f, spot * moneyness * f, t, r, q, v, sign) for f in (1.0, a))
     for name, factor in {"price": a, "vega": a, "delta": 1.0, "gamma": 1 / a, "speed": a**-2, "vanna": 1.0}.items():
-        assert other[name] == one[name] * factor, name
+        if abs(one[name]) > 1e-290:  # smaller ones have fewer digits
+            assert other[name] == one[name] * factor, name
 
 
 @settings(max_examples=100)
