@@ -68,9 +68,7 @@ def process(model: Any, s: float, r: float, q: float) -> Any:
     curves = [QuantLib.YieldTermStructureHandle(QuantLib.FlatForward(day, x, count)) for x in (r, q)]
     spot = QuantLib.QuoteHandle(QuantLib.SimpleQuote(s))
     if model == "heston":
-        return QuantLib.HestonProcess(
-            *curves, spot, *(MODEL[name] for name in ("v0", "kappa", "theta", "xi", "rho"))
-        )
+        return QuantLib.HestonProcess(*curves, spot, *(MODEL[name] for name in ("v0", "kappa", "theta", "xi", "rho")))
     vol = QuantLib.BlackVolTermStructureHandle(QuantLib.BlackConstantVol(day, QuantLib.NullCalendar(), model, count))
     return QuantLib.BlackScholesMertonProcess(spot, curves[1], curves[0], vol)
 
@@ -125,7 +123,11 @@ def main() -> None:
     few, strikes = 100, np.linspace(70.0, 140.0, 100)
     for label, accuracy, engine in (
         ("AnalyticHestonEngine", "default", QuantLib.AnalyticHestonEngine),
-        ("AnalyticHestonEngine(relTolerance=1e-10)", "high", lambda m: QuantLib.AnalyticHestonEngine(m, 1e-10, 100_000)),
+        (
+            "AnalyticHestonEngine(relTolerance=1e-10)",
+            "high",
+            lambda m: QuantLib.AnalyticHestonEngine(m, 1e-10, 100_000),
+        ),
         ("COSHestonEngine", "default", QuantLib.COSHestonEngine),
     ):
         arguments = (100.0, strikes, 1.0, 0.03, 0.01, *MODEL.values(), True)
@@ -141,7 +143,8 @@ def main() -> None:
         run.note(case=f"100 strikes, {label}", ours_us=min(ours) * 1e6, theirs_us=min(theirs) * 1e6)
         print(
             f"Heston, 100 strikes of one expiry, accuracy={accuracy!r}: {min(ours) * 1e6:.0f} us "
-            f"(median {np.median(ours) * 1e6:.0f}); QuantLib {label}: {min(theirs) * 1e6:.0f} us, {ratio:.0f} times ours"
+            f"(median {np.median(ours) * 1e6:.0f}); QuantLib {label}: {min(theirs) * 1e6:.0f} us, "
+            f"{ratio:.0f} times ours"
         )
     seconds, prices = barriers(0.03, 0.01, few)
     begin = time.perf_counter()

@@ -159,10 +159,13 @@ WQ_HD_NOINLINE void log_quotient(Complex<V> z, Complex<V>& y, Complex<V>& slope)
   slope = {select(small, bend.re, slope.re), select(small, bend.im, slope.im)};
 }
 template <class V>
-WQ_HD Complex<V> log_quotient(Complex<V> z) {
-  Complex<V> y, slope;
-  log_quotient(z, y, slope);
-  return y;
+WQ_HD_NOINLINE Complex<V> log_quotient(Complex<V> z) {
+  const Complex<V> y = log1p_of(z) * inverse(z);
+  const auto small = lt(norm(z), V(0.0025));
+  if (!any(small)) return y;
+  Complex<V> series(V(0.0));
+  for (int n = 14; n >= 0; --n) series = series * z + Complex<V>(V((n % 2 == 0 ? 1.0 : -1.0) / (n + 1)));
+  return {select(small, series.re, y.re), select(small, series.im, y.im)};
 }
 template <class V, int N, int M>
 WQ_HD_CALL Dual<Complex<V>, N, M> log_quotient(const Dual<Complex<V>, N, M>& z) {

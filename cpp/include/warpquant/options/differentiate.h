@@ -132,7 +132,7 @@ WQ_HD_CALL T at_least(const T& x, double least) {
 /// small where it is.
 template <class V>
 WQ_HD V not_below_0(V x) {
-  return max(V(0.0), x);
+  return max(V(0.0), x) + V(0.0);  // no -0
 }
 template <class V, int N, int M>
 WQ_HD Dual<V, N, M> not_below_0(const Dual<V, N, M>& x) {

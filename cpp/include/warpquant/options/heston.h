@@ -109,8 +109,8 @@ struct Heston {
   template <class V>
   WQ_HD_NOINLINE static Path<V> path(Model<V>& m, double nodes) {
     // Where the moment explodes, by bisection in the logarithm of the distance from the pole.
-    V low(-20.0), high(30.0);
-    for (int i = 0; i < 14; ++i) {
+    V low(-2.0), high(30.0);
+    for (int i = 0; i < 10; ++i) {
       const V middle = V(0.5) * (low + high);
       const auto beyond = m.explodes(m.place(exp_of(middle)));
       low = select(beyond, low, middle);
@@ -121,14 +121,14 @@ struct Heston {
     m.middle = select(narrow, V(1.0), V(0.0));
     // The saddle point: between the two the integrand has its only minimum on the real axis.
     high = low;
-    low = V(-20.0);
-    for (int i = 0; i < 12; ++i) {
+    low = V(-5.0);
+    for (int i = 0; i < 9; ++i) {
       const V middle = V(0.5) * (low + high);
       const auto beyond = negate(le(m.slope(exp_of(middle)), V(0.0)));
       low = select(beyond, low, middle);
       high = select(beyond, middle, high);
     }
-    const V x = exp_of(low);
+    const V x = exp_of(V(0.5) * (low + high));
     const V saddle = select(narrow, V(0.5), m.place(x));
     Path<V> p;
     p.width = select(narrow, V(0.5), min(x, V(0.999) * max(room - x, V(1e-3) * x)));
@@ -155,7 +155,7 @@ struct Heston {
     };
     const V floor_at = height(V(1.0)) - V(38.0);
     V near(0.0), far(16.0);
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < 6; ++i) {
       const V middle = V(0.5) * (near + far);
       const auto above = gt(height(exp_of(middle)), floor_at);
       near = select(above, middle, near);
