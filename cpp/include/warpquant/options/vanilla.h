@@ -58,15 +58,21 @@ struct Black {
   V carry_factor, discount;  // e^(-qT), e^(-rT)
   V log_moneyness;           // ln(F / K)
   V d1, d2;
-  V density;       // phi(d1)
   V m1, m2;        // Mills ratios of |d1|, |d2|
   V spot_density;  // S e^(-qT) phi(d1) = K e^(-rT) phi(d2)
+  V slope;         // e^(-qT) phi(d1)
 
   /// `kForward`: the spot is a forward price, and `dividend` is not looked at.
   template <bool kForward>
   WQ_HD static Black of(V spot, V strike, V expiry, V rate, V dividend, V vol, V sign) {
-    Black o{spot, strike, expiry, rate, kForward ? rate : dividend, vol, sign, {}, {}, {}, {}, {}, {}, {}, {}, {},
-            {},   {},     {},     {}};
+    Black o;
+    o.spot = spot;
+    o.strike = strike;
+    o.expiry = expiry;
+    o.rate = rate;
+    o.dividend = kForward ? rate : dividend;
+    o.vol = vol;
+    o.sign = sign;
     o.root = sqrt(expiry);
     const V v = vol * o.root;
     o.inverse_v = V(1.0) / v;
@@ -80,9 +86,13 @@ struct Black {
     // Far out everything is 0; nearer infinity products with 0 would have no value.
     o.d1 = max(min(h + half, V(1e8)), V(-1e8));
     o.d2 = max(min(h - half, V(1e8)), V(-1e8));
-    o.density = normal_density(o.d1);
-    o.spot_density = o.spot_now * o.density;
-    mills(abs(o.d1), abs(o.d2), o.m1, o.m2);
+    // Of the two ways to write the density, the one that depends less on what rounding did to d1 and d2.
+    const V x1 = abs(o.d1), x2 = abs(o.d2);
+    const auto by_spot = le(x1, x2);
+    const V density = normal_density(min(x1, x2));
+    o.spot_density = select(by_spot, o.spot_now, o.strike_now) * density;
+    o.slope = select(by_spot, o.carry_factor * density, o.spot_density / spot);
+    mills(x1, x2, o.m1, o.m2);
     return o;
   }
 
@@ -90,7 +100,7 @@ struct Black {
   WQ_HD V share(V d, V value, V tail) const { return select(gt(sign * d, V(0.0)), value - tail, tail); }
   /// N(sign * d1) times S e^(-qT), and times e^(-qT); N(sign * d2) times K e^(-rT).
   WQ_HD V spot_share() const { return share(d1, spot_now, spot_density * m1); }
-  WQ_HD V carry_share() const { return share(d1, carry_factor, carry_factor * density * m1); }
+  WQ_HD V carry_share() const { return share(d1, carry_factor, slope * m1); }
   WQ_HD V strike_share() const { return share(d2, strike_now, spot_density * m2); }
 
   /// Where d1 and d2 have one sign: the price of the side that is out of the money needs no difference of two
@@ -102,8 +112,34 @@ struct Black {
     const V near = select(gt(log_moneyness, V(0.0)), strike_now, spot_now) - spot_density * (m1 + m2);
     return select(same_tail(), spot_density * abs(m1 - m2), near);
   }
-  WQ_HD V price() const {
-    const V outer = max(outer_price(), V(0.0));
+  /// The same where v = sigma sqrt(T) is small: spot_density (M(x - v/2) - M(x + v/2)) as a series about
+  /// x = |ln(F/K)| / v, whose terms all have one sign.
+  WQ_HD V outer_price_by_series(V v) const {
+    const V x = abs(log_moneyness) * inverse_v, u = V(0.5) * v, u2 = u * u;
+    const V m = mills(x);
+    // Derivatives of M: M' = x M - 1, and from there on M(n+1) = x M(n) + n M(n-1).
+    const V first = mul_add(x, m, V(-1.0));
+    V before = first, now = mul_add(x, first, m), power = u2, sum = first;
+    double factorial = 1.0;
+    WQ_UNROLL(8)
+    for (int n = 2; n <= 10; n += 2) {
+      const V odd = mul_add(x, now, V(n) * before);
+      factorial *= n * (n + 1);
+      sum = mul_add(odd, power * V(1.0 / factorial), sum);
+      now = mul_add(x, odd, V(n + 1) * now);
+      before = odd;
+      power = power * u2;
+    }
+    return V(-2.0) * spot_density * u * sum;
+  }
+  WQ_HD V price() const { return with_intrinsic(max(outer_price(), V(0.0))); }
+  /// The price where it is one of two parts that cancel; `usual` is good enough where sigma sqrt(T) is not small.
+  WQ_HD V precise_price(V usual) const {
+    const V v = vol * root;
+    const auto small = lt(v, V(0.2));
+    return any(small) ? select(small, with_intrinsic(outer_price_by_series(v)), usual) : usual;
+  }
+  WQ_HD V with_intrinsic(V outer) const {
     return select(gt(sign * log_moneyness, V(0.0)), outer + sign * (spot_now - strike_now), outer);
   }
 };
@@ -224,9 +260,10 @@ struct BlackGreeks {
     if (wants(kVega)) put(kVega, vega);
     if (wants(kTheta)) {
       const V decay = half * (o.spot_density * (o.vol * o.vol * o.inverse_v));
-      put(kTheta,
-          kForward ? mul_add(o.rate, price, V(0.0) - decay)
-                   : mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share), V(0.0) - decay));
+      if constexpr (kForward)
+        put(kTheta, mul_add(o.rate, o.precise_price(price), V(0.0) - decay));
+      else
+        put(kTheta, mul_add(o.sign, mul_add(o.dividend, spot_share, V(0.0) - o.rate * strike_share), V(0.0) - decay));
     }
     if (wants(kRho)) put(kRho, kForward ? V(0.0) - o.expiry * price : o.sign * o.expiry * strike_share);
     if (wants(kEpsilon)) put(kEpsilon, kForward ? V(__builtin_nan("")) : V(0.0) - o.sign * o.expiry * spot_share);
@@ -239,7 +276,7 @@ struct BlackGreeks {
     }
     if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * (strike_share / o.strike));
     const V by_spot = one / o.spot, by_vol = one / o.vol;
-    const V slope = o.carry_factor * o.density;  // e^(-qT) phi(d1)
+    const V slope = o.slope;
     const V gamma = slope * o.inverse_v * by_spot, d12 = o.d1 * o.d2;
     if (wants(kGamma)) put(kGamma, gamma);
     if (wants(kDualGamma)) {
