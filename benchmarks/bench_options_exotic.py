@@ -52,7 +52,7 @@ def products(at: dict[str, Any]) -> dict[str, Callable[..., Any]]:
         "chooser": lambda **o: options.chooser(*values[:6], 0.1, **o),
         "compound": lambda **o: options.compound(values[0], 6.0, *values[2:7], values[1], 2.5, True, **o),
         "exchange": lambda **o: options.exchange(*two_assets(at)[:2], *two_assets(at)[3:10], **o),
-        "rainbow": lambda **o: options.rainbow(*two_assets(at), **o),
+        "basket": lambda **o: options.basket(*two_assets(at), **o),
         "geometric Asian": lambda **o: options.asian(*values, method="geometric", fixings=12, **o),
         "Turnbull-Wakeman, 12 fixings": lambda **o: options.asian(*values, method="turnbull_wakeman", fixings=12, **o),
         "Curran, 12 fixings": lambda **o: options.asian(*values, method="curran", fixings=12, **o),
@@ -119,7 +119,8 @@ def main() -> None:
         print(f"{name:38}{row[0]:13.0f}{row[1]:15.0f}")
     if QuantLib is None:
         print("QuantLib is not installed")
-        return run.finish()
+        run.finish()
+        return
     few, strikes = 100, np.linspace(70.0, 140.0, 100)
     for label, accuracy, engine in (
         ("AnalyticHestonEngine", "default", QuantLib.AnalyticHestonEngine),

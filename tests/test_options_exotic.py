@@ -136,7 +136,7 @@ def test_tables_of_two_assets(shared):
             met(options.spread(*arguments, row["corr"], row["type"])["price"], row)
         else:
             kind = row["basket"].removesuffix("Basket").lower()
-            met(options.rainbow(*arguments, row["corr"], row["type"], kind=kind)["price"], row)
+            met(options.basket(*arguments, row["corr"], row["type"], kind=kind)["price"], row)
     for row in reference.table(shared, "quanto"):
         met(options.quanto(*one(row), row["fx_r"], row["fx_vol"], row["corr"])["price"], row)
 
@@ -349,10 +349,10 @@ def test_compound_identities():
     assert (options.compound(s, 150.0, t, r, q, v, True, 100.0, t + 0.4, False)["price"] <= 1e-200).all()
 
 
-def test_rainbow_identities():
+def test_basket_identities():
     a = pair(500)
     s, s2, k, t, r, q, q2, v, v2, rho, c = a
-    least, most = (options.rainbow(*a, kind=kind) for kind in ("min", "max"))
+    least, most = (options.basket(*a, kind=kind) for kind in ("min", "max"))
     first = options.greeks(s, k, t, r, q, v, c)
     second = options.greeks(s2, k, t, r, q2, v2, c)
     for name in ("price", "theta", "rho"):
@@ -363,10 +363,10 @@ def test_rainbow_identities():
     # The same asset twice.
     a[1], a[6], a[8], a[9] = s, q, v, np.ones_like(rho)
     for kind in ("min", "max"):
-        close(options.rainbow(*a, kind=kind)["price"], first["price"], 1e-7)
+        close(options.basket(*a, kind=kind)["price"], first["price"], 1e-7)
     # The larger of two is one and the right to exchange it.
     close(
-        options.rainbow(s, s2, 0.0, t, r, q, q2, v, v2, rho, True, kind="max")["price"],
+        options.basket(s, s2, 0.0, t, r, q, q2, v, v2, rho, True, kind="max")["price"],
         s2 * np.exp(-q2 * t) + options.exchange(s, s2, t, r, q, q2, v, v2, rho)["price"],
         1e-12,
     )
@@ -537,7 +537,7 @@ def test_greeks_of_two_assets(name):
             return options.spread(s, s2, k - 90.0, *two, P[10], outputs=outputs)
         if name == "correlation":
             return options.correlation_option(s, s2, k, *two, P[10], 95.0, outputs=outputs)
-        return options.rainbow(s, s2, k, *two, P[10], kind=name, outputs=outputs)
+        return options.basket(s, s2, k, *two, P[10], kind=name, outputs=outputs)
 
     arguments = P[:10]
     got = function(*arguments, outputs="all")
@@ -600,7 +600,7 @@ CALLS = {
     "curran": lambda *a, **o: options.asian(*a, True, **o),
     "exchange": lambda s, k, t, r, q, v, **o: options.exchange(s, k, t, r, q, 0.0, v, 0.2, 0.1, **o),
     "spread": lambda s, k, t, r, q, v, **o: options.spread(s, k, 5.0, t, r, q, 0.0, v, 0.2, 0.1, True, **o),
-    "rainbow": lambda s, k, t, r, q, v, **o: options.rainbow(s, k, 90.0, t, r, q, 0.0, v, 0.2, 0.1, True, **o),
+    "basket": lambda s, k, t, r, q, v, **o: options.basket(s, k, 90.0, t, r, q, 0.0, v, 0.2, 0.1, True, **o),
 }
 
 
@@ -650,7 +650,7 @@ def test_words():
         (lambda: options.digital(*m, barrier=90.0), "barrier_type"),
         (lambda: options.asian(*m, method="guess"), "method: 'guess'"),
         (lambda: options.asian(*m, paths=7), "paths"),
-        (lambda: options.rainbow(1.0, 1.0, 1.0, 1.0, 0, 0, 0, 0.2, 0.2, 0, True, kind="mid"), "kind: 'mid'"),
+        (lambda: options.basket(1.0, 1.0, 1.0, 1.0, 0, 0, 0, 0.2, 0.2, 0, True, kind="mid"), "kind: 'mid'"),
         (lambda: options.lookback(*m, outputs="speed"), "outputs: 'speed'"),
     ):
         with pytest.raises(ParameterError, match=match):

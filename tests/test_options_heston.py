@@ -91,6 +91,10 @@ def test_known_variance_is_black_scholes():
             for name in ("delta", "gamma", "theta", "rho", "epsilon", "dual_delta"):
                 error = np.abs(got[name] - want[name]) / (1.0 + np.abs(want[name]))
                 assert error.max() < 1e-9, name
+    for kappa in (0.0, 1e-12, 1e-5):
+        for xi in (0.0, 1e-200, 1e-15):
+            got = options.heston(s, k, t, r, q, v0, kappa, v0, xi, 0.7, True, accuracy="high", outputs="price")["price"]
+            assert np.max(np.abs(got - want["price"])) < 1e-11
     # A long-run variance of its own is an average variance.
     mean = 0.09 + (0.04 - 0.09) * (1.0 - np.exp(-2.0)) / 2.0
     got = options.heston(100.0, 110.0, 1.0, 0.02, 0.01, 0.04, 2.0, 0.09, 0.0, 0.3, True, accuracy="high")["price"]

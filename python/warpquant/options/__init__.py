@@ -7,12 +7,13 @@ from .digital import digital
 from .fourier import heston
 from .jumps import merton_jump
 from .lookback import lookback
-from .multi import chooser, compound, correlation_option, exchange, quanto, rainbow, spread
+from .multi import basket, chooser, compound, correlation_option, exchange, quanto, spread
 from .vanilla import greeks, price
 
 __all__ = [
     "asian",
     "barrier",
+    "basket",
     "chooser",
     "compound",
     "correlation_option",
@@ -25,6 +26,5 @@ __all__ = [
     "merton_jump",
     "price",
     "quanto",
-    "rainbow",
     "spread",
 ]

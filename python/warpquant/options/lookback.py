@@ -69,7 +69,7 @@ def lookback(
     --------
     >>> import warpquant as wq
     >>> round(wq.options.lookback(120.0, None, 0.5, 0.1, 0.06, 0.3, True, extreme=100.0)["price"], 4)
-    25.3533
+    25.3534
     """
     arguments = (
         spot, 0.0 if strike is None else strike, expiry, rate, dividend, vol, _rows.flags(is_call),

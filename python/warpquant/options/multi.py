@@ -11,14 +11,14 @@ from warpquant.errors import ParameterError
 
 from ._product import USUAL, Product
 
-__all__ = ["chooser", "compound", "correlation_option", "exchange", "quanto", "rainbow", "spread"]
+__all__ = ["basket", "chooser", "compound", "correlation_option", "exchange", "quanto", "spread"]
 
 _CHOOSER = Product("chooser")
 _COMPOUND = Product("compound")
 _QUANTO = Product("quanto")
 _EXCHANGE = Product("exchange")
 _SPREAD = Product("spread")
-_RAINBOW = Product("rainbow")
+_BASKET = Product("rainbow")
 _CORRELATION = Product("correlation")
 _TWO = ("price", "delta1", "delta2", "gamma1", "cross_gamma", "gamma2", "vega1", "vega2", "theta", "rho")
 
@@ -322,7 +322,7 @@ def spread(
     return _SPREAD(arguments, outputs, out, num_threads, device, stream)
 
 
-def rainbow(
+def basket(
     spot1: Any,
     spot2: Any,
     strike: Any,
@@ -373,7 +373,7 @@ def rainbow(
     Examples
     --------
     >>> import warpquant as wq
-    >>> result = wq.options.rainbow(100.0, 100.0, 100.0, 1.0, 0.05, 0.0, 0.0, 0.3, 0.3, 0.9, True, kind="min")
+    >>> result = wq.options.basket(100.0, 100.0, 100.0, 1.0, 0.05, 0.0, 0.0, 0.3, 0.3, 0.9, True, kind="min")
     >>> round(result["price"], 3)
     10.898
     """
@@ -383,7 +383,7 @@ def rainbow(
         spot1, spot2, strike, expiry, rate, dividend1, dividend2, vol1, vol2, correlation, _rows.flags(is_call),
         1.0 if kind == "max" else 0.0,
     )  # fmt: skip
-    return _RAINBOW(arguments, outputs, out, num_threads, device, stream)
+    return _BASKET(arguments, outputs, out, num_threads, device, stream)
 
 
 def correlation_option(

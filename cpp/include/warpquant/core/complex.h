@@ -141,6 +141,37 @@ WQ_HD_CALL Dual<Complex<V>, N, M> root_at(const Dual<Complex<V>, N, M>& a) {
   return chain(a, y, V(0.5) * inverse(y), Complex<V>(V(0.0)));
 }
 
+/// (1 - e^(-z)) / z and its slope.
+template <class V>
+WQ_HD_NOINLINE void decay_mean(Complex<V> z, Complex<V>& y, Complex<V>& slope) {
+  const Complex<V> one(V(1.0)), by = inverse(z), decay = exp_of(Complex<V>(V(0.0)) - z);
+  y = (one - decay) * by;
+  slope = (decay - y) * by;
+  const auto small = lt(norm(z), V(0.25));
+  if (!any(small)) return;
+  Complex<V> series(V(0.0)), bend(V(0.0));
+  double factorial = 1307674368000.0 * 16.0;  // 16!
+  for (int n = 15; n >= 0; --n) {
+    bend = bend * z + series;
+    series = series * z + Complex<V>(V((n % 2 == 0 ? 1.0 : -1.0) / factorial));
+    factorial /= n + 1;
+  }
+  y = {select(small, series.re, y.re), select(small, series.im, y.im)};
+  slope = {select(small, bend.re, slope.re), select(small, bend.im, slope.im)};
+}
+template <class V>
+WQ_HD Complex<V> decay_mean(Complex<V> z) {
+  Complex<V> y, slope;
+  decay_mean(z, y, slope);
+  return y;
+}
+template <class V, int N, int M>
+WQ_HD_CALL Dual<Complex<V>, N, M> decay_mean(const Dual<Complex<V>, N, M>& z) {
+  Complex<V> y, slope;
+  decay_mean(z.value, y, slope);
+  return chain(z, y, slope, Complex<V>(V(0.0)));
+}
+
 /// ln(1 + z) / z and its slope.
 template <class V>
 WQ_HD_NOINLINE void log_quotient(Complex<V> z, Complex<V>& y, Complex<V>& slope) {

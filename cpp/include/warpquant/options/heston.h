@@ -29,8 +29,7 @@ struct HestonMoment {
     const C p = s * s - s, one(1.0);
     const T u = kappa - (rho * xi) * s, squared = xi * xi;
     const T d = root_at(u * u - squared * p);
-    const T decay = exp_at(C(0.0) - d * C(expiry));
-    const T span = (one - decay) / d, slow = p / (u + d);
+    const T span = decay_mean(d * C(expiry)) * C(expiry), slow = p / (u + d);
     const T y = C(0.5) * (span * slow), z = squared * y;
     return {kappa * (slow * C(expiry) - C(2.0) * (y * log_quotient(z))), C(0.5) * p * span / (one + z)};
   }
@@ -181,7 +180,7 @@ struct Heston {
     m.v0 = in[5];
     m.kappa = in[6];
     m.theta = in[7];
-    m.xi = in[8];
+    m.xi = max(in[8], V(1e-30));
     m.rho = in[9];
     const V discount = exp_of(zero - rate * m.expiry), spot_now = spot * exp_of(zero - dividend * m.expiry);
     const V strike_now = strike * discount;
