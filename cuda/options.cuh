@@ -6,6 +6,7 @@
 #include "warpquant/options/barrier.h"
 #include "warpquant/options/digital.h"
 #include "warpquant/options/heston.h"
+#include "warpquant/options/implied.h"
 #include "warpquant/options/jumps.h"
 #include "warpquant/options/lookback.h"
 #include "warpquant/options/multi.h"
@@ -19,6 +20,8 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
   switch (job.group) {
   case rows::GroupId::vanilla:
     return cuda::launch_row<Vanilla>(job, queue);
+  case rows::GroupId::implied:
+    return cuda::launch_row<ImpliedVols>(job, queue);
   case rows::GroupId::digitals:
     return cuda::launch_row<Digitals>(job, queue);
   case rows::GroupId::barriers:

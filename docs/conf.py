@@ -8,7 +8,7 @@ author = "The warpquant authors"
 version = release = warpquant.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "options/accuracy_*.md"]  # tables that pages include
 html_theme = "furo"
 html_title = f"warpquant {release}"
 

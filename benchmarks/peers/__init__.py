@@ -47,6 +47,9 @@ def versions() -> dict[str, str]:
         "pandas",
         "polars",
         "vectorbt",
+        "fast-vollib",
+        "iv-engine",
+        "QuantLib",
     }
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     return {name: version for name, version in sorted(installed.items()) if name.lower() in map(str.lower, names)}

@@ -34,6 +34,7 @@ namespace wq {
 #endif
 
 WQ_ROW_GROUP(options, vanilla)
+WQ_ROW_GROUP(options, implied)
 WQ_ROW_GROUP(options, asians)
 WQ_ROW_GROUP(options, digitals)
 WQ_ROW_GROUP(options, barriers)
@@ -64,6 +65,7 @@ const std::vector<Op>& operations() {
       }
     };
     add(GroupId::vanilla, options::vanilla_at);
+    add(GroupId::implied, options::implied_at);
     add(GroupId::digitals, options::digitals_at);
     add(GroupId::barriers, options::barriers_at);
     add(GroupId::lookback, options::lookback_at);

@@ -12,5 +12,6 @@ PYBIND11_MODULE(_core, m) {
   wq::register_atc(m);
   wq::register_signals(m);
   wq::register_rows(m);
+  wq::register_scenario(m);
   wq::register_backtest(m);
 }

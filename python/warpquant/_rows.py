@@ -191,12 +191,13 @@ def call(
     if stream is None and (config._value("device") if device is None else device) in ("auto", "cpu"):
         made = _core.row_call(operation, arguments, names, places, parameters, targets, threads, simd, None, False)
         if made is not None:
-            return made
+            return _with_codes(made, out)
     values, others = _unpacked(_OPERATIONS[operation][0], arguments)
     lives_on = next((one.device for one in others if one.device is not None), None)
     place = resolve(device, lives_on, _OPERATIONS[operation][0][0], None, num_threads, stream)
     made = _core.row_call(operation, values, names, places, parameters, targets, threads, simd, place, True)
     assert made is not None
+    made = _with_codes(made, out)
     if not others:
         return made
     return {n: r if out is not None and n in out else others[0].wrap_named(r, n) for n, r in made.items()}
@@ -209,7 +210,21 @@ def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -
     for name in out:
         if name not in names:
             raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
-    return {outputs.names[outputs.places((name,))[0]]: array for name, array in out.items()}
+    own = {outputs.names[outputs.places((name,))[0]]: array for name, array in out.items()}
+    return {name: _reinterpreted(array, np.uint8, np.int8) for name, array in own.items()}
+
+
+def _with_codes(made: dict[str, Any], out: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The same with status codes as unsigned integers."""
+    if "status" in made:
+        given = None if out is None else out.get("status")
+        made["status"] = _reinterpreted(made["status"], np.int8, np.uint8) if given is None else given
+    return made
+
+
+def _reinterpreted(array: Any, before: Any, after: Any) -> Any:
+    """The core has no unsigned integers; codes are small."""
+    return array.view(after) if isinstance(array, np.ndarray) and array.dtype == before else array
 
 
 def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, ...], list[Unpacked]]:

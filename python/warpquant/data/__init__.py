@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PricePanel", "sp500_20"]
+__all__ = ["PricePanel", "goog_options", "sp500_20"]
 
 
 class PricePanel(Mapping[str, npt.NDArray[np.float64]]):
@@ -90,3 +90,50 @@ def sp500_20() -> PricePanel:
     close.flags.writeable = False
     dates.flags.writeable = False
     return PricePanel(symbols, dates, close)
+
+
+@functools.cache
+def _goog_columns() -> dict[str, npt.NDArray[Any]]:
+    source = importlib.resources.files(__package__) / "goog_options_20151224.csv.gz"
+    with source.open("rb") as packed:
+        lines = gzip.decompress(packed.read()).decode("ascii").splitlines()
+    names, *rows = (line.split(",") for line in lines)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for name, texts in zip(names, zip(*rows, strict=True), strict=True):
+        if name == "expiry":
+            columns[name] = np.array(texts, dtype="datetime64[D]")
+        elif name == "right":
+            columns[name] = np.array(texts, dtype="U1")
+        else:
+            columns[name] = np.array([text or "nan" for text in texts], dtype=np.float64)
+    columns["spot"] = np.full(len(rows), _GOOG_SPOT)
+    columns["time"] = np.full(len(rows), np.datetime64("2015-12-24T12:00", "ms"))
+    for values in columns.values():
+        values.flags.writeable = False
+    return columns
+
+
+#: Middle of the last bid and ask of the share before noon.
+_GOOG_SPOT = 750.845
+
+
+def goog_options() -> dict[str, npt.NDArray[Any]]:
+    """Quotes of all options on GOOG on 24 December 2015 at noon in New York, in USD.
+
+    From the sample data of Lean (Apache-2.0; the notice lies beside the file): of each of 2,192 contracts the last bid
+    and ask before noon; NaN where that side did not quote. The options are American.
+
+    Returns
+    -------
+    dict of str to ndarray
+        'expiry' (dates), 'strike', 'right' ('C' or 'P'), 'bid', 'bid_size', 'ask', 'ask_size', 'spot', 'time';
+        read-only.
+
+    Examples
+    --------
+    >>> import warpquant
+    >>> quotes = warpquant.data.goog_options()
+    >>> len(quotes["strike"]), float(quotes["spot"][0])
+    (2192, 750.845)
+    """
+    return dict(_goog_columns())

@@ -24,6 +24,28 @@ WQ_HD V polynomial(V x, const double (&coefficients)[N]) {
   return N % 2 == 1 ? mul_add(p[1], x, p[0]) : mul_add(p[0], x, p[1]);
 }
 
+/// (p(x) - p(y)) / (x - y), however close the two are, and p(y): Horner's rule yields divided differences beside
+/// values. Even powers and odd ones apart, as above.
+template <class V, int N>
+WQ_HD V divided_difference(V x, V y, const double (&coefficients)[N], V& of_y) {
+  static_assert(N % 2 == 1 && N >= 5);
+  const V x_step = x * x, y_step = y * y;
+  V even_slope(coefficients[N - 1]), odd_slope(coefficients[N - 2]);
+  V even = mul_add(even_slope, y_step, V(coefficients[N - 3])),
+    odd = mul_add(odd_slope, y_step, V(coefficients[N - 4]));
+  WQ_UNROLL(32)
+  for (int k = N - 5; k > 0; k -= 2) {
+    even_slope = mul_add(even_slope, x_step, even);
+    even = mul_add(even, y_step, V(coefficients[k]));
+    odd_slope = mul_add(odd_slope, x_step, odd);
+    odd = mul_add(odd, y_step, V(coefficients[k - 1]));
+  }
+  even_slope = mul_add(even_slope, x_step, even);
+  even = mul_add(even, y_step, V(coefficients[0]));
+  of_y = mul_add(odd, y, even);
+  return mul_add(x + y, mul_add(odd_slope, x, even_slope), odd);
+}
+
 /// What rounding took from `product` = a * b.
 template <class V>
 WQ_HD V product_error(V a, V b, V product) {

@@ -14,8 +14,9 @@ inline constexpr double kMillsScale = 5.303300858899107;
 
 /// (1 + sqrt(2) x) M(x) as a polynomial in t = (x - k) / (x + k), k being the scale: the variable of Shepherd and
 /// Laframboise, Chebyshev Approximation of (1 + 2x) exp(x^2) erfc(x), Math. Comp. 36 (1981); 5.6e-18 relative.
-template <class V>
-WQ_HD V scaled_mills(V t) {
+/// evaluate(coefficients).
+template <class Evaluate>
+WQ_HD auto with_mills(Evaluate evaluate) {
   constexpr double kCoefficients[] = {
       1.550992075335547,      -0.17576552483285415,   0.004493651916081667,    0.1031185995219093,
       -0.13636550384210308,   0.115686310645613,      -0.07356126622020681,    0.03554684325562251,
@@ -24,7 +25,11 @@ WQ_HD V scaled_mills(V t) {
       2.1958790234057456e-06, -7.170958728959078e-08, -3.2474242704852106e-07, 2.915448477069094e-08,
       4.883595254654041e-08,  -4.691866740556611e-09, -6.622871577204284e-09,  3.8981963966183756e-10,
       5.55839690085867e-10};
-  return polynomial(t, kCoefficients);
+  return evaluate(kCoefficients);
+}
+template <class V>
+WQ_HD V scaled_mills(V t) {
+  return with_mills([&](const auto& coefficients) { return polynomial(t, coefficients); });
 }
 
 /// M(x) for x >= 0.
@@ -47,6 +52,23 @@ WQ_HD void mills(V x, V y, V& of_x, V& of_y) {
   const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
   of_x = scaled_mills(tx) * (sum_x * inverse_x);
   of_y = scaled_mills(ty) * (sum_y * inverse_y);
+}
+
+/// M(x) - M(y) for 0 <= x <= y = x + 2 half, relative to itself however close the two are, and M(y). The difference of
+/// the polynomials is taken as a divided one, and what remains has one sign.
+template <class V>
+WQ_HD V mills_difference(V x, V y, V half, V& of_y) {
+  const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50));
+  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(kMillsScale), both_x = one_x * sum_x;
+  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(kMillsScale), both_y = one_y * sum_y;
+  const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
+  const V tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0));
+  const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
+  V value;
+  const V slope = with_mills([&](const auto& c) { return divided_difference(tx, ty, c, value); });
+  of_y = value * (sum_y * inverse_y);
+  const V per_half = V(2.0 * kSqrtTwo) * value - V(4.0 * kMillsScale) * slope * one_y * (one_x * one_y * inverse);
+  return half * per_half * (sum_x * sum_y * inverse);
 }
 
 /// e^(-x^2 / 2), without the digits that rounding x^2 costs far out.

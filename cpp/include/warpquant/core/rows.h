@@ -41,8 +41,18 @@ struct Column {
 };
 
 /// Operations come in groups, each of which is compiled by itself.
-enum class GroupId : std::uint8_t { vanilla, digitals, barriers, lookback, asians, multi, jumps, fourier };
-inline constexpr int kGroups = 1;
+enum class GroupId : std::uint8_t {
+  vanilla,
+  implied,
+  digitals,
+  barriers,
+  lookback,
+  asians,
+  multi,
+  jumps,
+  fourier,
+};
+inline constexpr int kGroups = 9;
 
 /// A call: operation `index` of a group, and what it is about.
 struct Job {

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "warpquant/options/scenario_calls.h"
+
+#include <pybind11/stl.h>
+
+#include "arrays.h"
+#include "register.h"
+#include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
+
+namespace wq {
+namespace {
+
+namespace scenario = options::scenario;
+
+/// A compact array of float64.
+Borrowed numbers(py::handle object, const std::string& name, std::int64_t count) {
+  Borrowed a = Borrowed::input(object, name);
+  WQ_EXPECT(a.ndim() == 1 && a.type == DType::f64 && a.shape[0] == count &&
+                (count < 2 || a.strides[0] == static_cast<std::int64_t>(sizeof(double))),
+            InternalError, name + ": is not the compact array that the caller makes");
+  return a;
+}
+
+const double* values(const Borrowed& a) { return reinterpret_cast<const double*>(a.data); }
+
+py::array revalue(const py::tuple& fields, int model, const std::vector<std::int64_t>& offsets, const py::tuple& axes,
+                  bool with_greeks, int num_threads, const std::string& simd) {
+  const MemorySite site("options.scenarios");
+  WQ_EXPECT(fields.size() == scenario::kFields && axes.size() == 5 && model >= 0 && model < 3 && !offsets.empty(),
+            InternalError, "scenarios: a wrong number of arguments");
+  std::vector<Borrowed> kept;
+  kept.reserve(fields.size() + axes.size());
+  scenario::Book book{static_cast<scenario::Model>(model), {}};
+  for (std::size_t f = 0; f < fields.size(); ++f)
+    book.field[f] = values(kept.emplace_back(numbers(fields[f], "field", offsets.back())));
+  const auto axis = [&](std::size_t k) {
+    const auto count = static_cast<std::int64_t>(py::len(axes[k]));
+    return std::pair(count, values(kept.emplace_back(numbers(axes[k], "axis", count))));
+  };
+  const auto [spots, spot_relative] = axis(0);
+  const double* const spot_absolute = axis(1).second;
+  const auto [vols, vol_relative] = axis(2);
+  const double* const vol_absolute = axis(3).second;
+  const auto [times, years] = axis(4);
+  const scenario::Grid grid{{spots, spot_relative, spot_absolute}, {vols, vol_relative, vol_absolute}, times, years};
+
+  const int sums = with_greeks ? scenario::kSums : 1;
+  const auto groups = static_cast<std::int64_t>(offsets.size()) - 1;
+  std::int64_t size = 8;
+  for (const std::int64_t extent : {groups, std::int64_t{sums}, times, vols, spots})
+    if (__builtin_mul_overflow(size, extent, &size)) throw ShapeError("the grid is larger than memory");
+  py::array result = new_array(DType::f64, {groups, sums, times, vols, spots});
+  auto* const out = static_cast<double*>(result.mutable_data());
+  carry_out(execution(num_threads, simd),
+            [&](const Execution& how) { scenario::run(book, grid, offsets, sums, out, how); });
+  return result;
+}
+
+}  // namespace
+
+void register_scenario(py::module_& m) {
+  using py::arg;
+  m.def("scenario_sums", revalue, arg("fields"), arg("model"), arg("offsets"), arg("axes"), arg("with_greeks"),
+        arg("num_threads"), arg("simd"), "Sums over groups of positions at every node of a grid of moves.");
+}
+
+}  // namespace wq
