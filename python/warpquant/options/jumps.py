@@ -70,7 +70,7 @@ def merton_jump(
     >>> import warpquant as wq
     >>> result = wq.options.merton_jump(100.0, 95.0, 0.5, 0.05, 0.0, 0.2, False, 1.0, -0.1, 0.15)
     >>> round(result["price"], 4)
-    4.5219
+    4.0586
     """
     arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), intensity, jump_mean, jump_vol)
     return _MERTON(arguments, outputs, out, num_threads, device, stream)

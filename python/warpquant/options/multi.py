@@ -132,7 +132,7 @@ def compound(
     >>> import warpquant as wq
     >>> result = wq.options.compound(500.0, 50.0, 0.25, 0.08, 0.03, 0.35, False, 520.0, 0.5, True)
     >>> round(result["price"], 4)
-    21.1965
+    21.1964
     """
     arguments = (
         spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call),
@@ -375,7 +375,7 @@ def basket(
     >>> import warpquant as wq
     >>> result = wq.options.basket(100.0, 100.0, 100.0, 1.0, 0.05, 0.0, 0.0, 0.3, 0.3, 0.9, True, kind="min")
     >>> round(result["price"], 3)
-    10.898
+    10.897
     """
     if kind not in ("min", "max"):
         raise ParameterError(f"kind: {kind!r} is unknown; accepted are 'min', 'max'")
