@@ -168,10 +168,6 @@ template <class V>
 WQ_HD_NOINLINE V log_at(V a, V b) {
   return log_ratio(a, b);
 }
-template <class V>
-WQ_HD_NOINLINE V inverse_at(V x) {
-  return V(1.0) / x;
-}
 
 WQ_DUAL WQ_HD_CALL Dual<V, N, M> sqrt(const Dual<V, N, M>& a) {
   const V y = sqrt(a.value), slope = V(0.5) / y;

@@ -8,12 +8,9 @@
 namespace wq::options::inline WQ_LEVEL {
 
 /// `extreme`: of prices so far, the lowest for floating calls and fixed puts, the highest for the others.
-struct Lookback {
+struct Lookback : OneAsset {
   static constexpr rows::Info kInfo = {"lookback", WQ_ONE_ASSET_INPUTS " extreme fixed", WQ_ONE_ASSET_OUTPUTS, 200};
   static constexpr int kInputs = 9;
-  static constexpr int kSecond = OneAsset::kSecond;
-  static constexpr const auto& kVariables = OneAsset::kVariables;
-  static constexpr const auto& kResults = OneAsset::kResults;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {

@@ -164,7 +164,8 @@ struct TwoAssets {
     }
   };
 };
-#define WQ_TWO_ASSET_INPUTS "spot1 spot2 strike expiry rate dividend1 dividend2 vol1 vol2 correlation is_call kind"
+#define WQ_TWO_ASSETS "spot1 spot2 strike expiry rate dividend1 dividend2 vol1 vol2 correlation is_call"
+#define WQ_TWO_ASSET_INPUTS WQ_TWO_ASSETS " kind"
 #define WQ_EXCHANGE_OUTPUTS \
   "price delta1 delta2 gamma1 cross_gamma gamma2 vega1 vega2 theta rho epsilon1 epsilon2 dcorrelation"
 #define WQ_TWO_ASSET_OUTPUTS WQ_EXCHANGE_OUTPUTS " dual_delta"
@@ -196,8 +197,7 @@ struct Spread : TwoAssets {
   }
 };
 
-/// On the smaller or the larger of two assets (Stulz, Options on the Minimum or the Maximum of Two Risky Assets, 1982),
-/// and the first on condition that the second ends beyond its own strike (two-asset correlation, Zhang 1995).
+/// On the smaller or the larger of two assets (Stulz, Options on the Minimum or the Maximum of Two Risky Assets, 1982).
 struct Rainbow : TwoAssets {
   enum class Kind : int { smaller, larger };
   static constexpr rows::Info kInfo = {"rainbow", WQ_TWO_ASSET_INPUTS, WQ_TWO_ASSET_OUTPUTS, 600};
@@ -233,9 +233,9 @@ struct Rainbow : TwoAssets {
   }
 };
 
-/// Pays the first asset against `strike` if the second ends beyond `kind`, its own strike.
+/// Pays the first asset against `strike` if the second ends beyond `strike2` (Zhang, Correlation Digitals, 1995).
 struct Correlation : TwoAssets {
-  static constexpr rows::Info kInfo = {"correlation", WQ_TWO_ASSET_INPUTS, WQ_TWO_ASSET_OUTPUTS, 250};
+  static constexpr rows::Info kInfo = {"correlation", WQ_TWO_ASSETS " strike2", WQ_TWO_ASSET_OUTPUTS, 250};
   template <class V>
   WQ_HD static auto valid(const V* in) {
     return both(TwoAssets::valid(in), both(amount(in[2]), positive(in[11])));
