@@ -2,7 +2,14 @@
 #pragma once
 
 #include "core/rows.cuh"
+#include "warpquant/options/asian.h"
+#include "warpquant/options/barrier.h"
+#include "warpquant/options/digital.h"
+#include "warpquant/options/heston.h"
 #include "warpquant/options/implied.h"
+#include "warpquant/options/jumps.h"
+#include "warpquant/options/lookback.h"
+#include "warpquant/options/multi.h"
 #include "warpquant/options/vanilla.h"
 
 /// Options: functions of rows.
@@ -15,9 +22,23 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
     return cuda::launch_row<Vanilla>(job, queue);
   case rows::GroupId::implied:
     return cuda::launch_row<ImpliedVols>(job, queue);
+  case rows::GroupId::digitals:
+    return cuda::launch_row<Digitals>(job, queue);
+  case rows::GroupId::barriers:
+    return cuda::launch_row<Barriers>(job, queue);
+  case rows::GroupId::lookback:
+    return cuda::launch_row<Lookbacks>(job, queue);
+  case rows::GroupId::asians:
+    return cuda::launch_row<Asians>(job, queue);
+  case rows::GroupId::multi:
+    return cuda::launch_row<Multi>(job, queue);
+  case rows::GroupId::jumps:
+    return cuda::launch_row<Jumps>(job, queue);
+  case rows::GroupId::fourier:
+    return cuda::launch_row<Fourier>(job, queue);
   case rows::GroupId::american:
   case rows::GroupId::numerical:
-    break;
+    break;  // on the CPU alone
   }
   return Fault::invalid;
 }

@@ -37,6 +37,13 @@ WQ_ROW_GROUP(options, vanilla)
 WQ_ROW_GROUP(options, implied)
 WQ_ROW_GROUP(options, american)
 WQ_ROW_GROUP(options, numerical)
+WQ_ROW_GROUP(options, asians)
+WQ_ROW_GROUP(options, digitals)
+WQ_ROW_GROUP(options, barriers)
+WQ_ROW_GROUP(options, fourier)
+WQ_ROW_GROUP(options, jumps)
+WQ_ROW_GROUP(options, lookback)
+WQ_ROW_GROUP(options, multi)
 
 namespace rows {
 namespace {
@@ -63,6 +70,13 @@ const std::vector<Op>& operations() {
     add(GroupId::implied, options::implied_at);
     add(GroupId::american, options::american_at);
     add(GroupId::numerical, options::numerical_at);
+    add(GroupId::digitals, options::digitals_at);
+    add(GroupId::barriers, options::barriers_at);
+    add(GroupId::lookback, options::lookback_at);
+    add(GroupId::asians, options::asians_at);
+    add(GroupId::multi, options::multi_at);
+    add(GroupId::jumps, options::jumps_at);
+    add(GroupId::fourier, options::fourier_at);
     return *ops;
   }();
   return all;

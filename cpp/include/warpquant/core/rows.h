@@ -44,8 +44,19 @@ struct Column {
 };
 
 /// Operations come in groups, each of which is compiled by itself.
-enum class GroupId : std::uint8_t { vanilla, implied, american, numerical };
-inline constexpr int kGroups = 4;
+enum class GroupId : std::uint8_t {
+  vanilla,
+  implied,
+  american,
+  numerical,
+  digitals,
+  barriers,
+  lookback,
+  asians,
+  multi,
+  jumps,
+  fourier,
+};
 
 /// A call: operation `index` of a group, and what it is about.
 struct Job {
