@@ -70,12 +70,7 @@ class Resolver {
  public:
   Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64, bool or_device = false,
            const StreamRule& rule = {}, bool keep_int8 = false)
-      : object_(object),
-        name_(name),
-        writable_(writable),
-        wanted_(wanted),
-        or_device_(or_device),
-        rule_(rule),
+      : object_(object), name_(name), writable_(writable), wanted_(wanted), or_device_(or_device), rule_(rule),
         keep_int8_(keep_int8) {}
 
   Borrowed resolve() {

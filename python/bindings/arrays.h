@@ -63,8 +63,8 @@ class Borrowed {
   /// Anything with the buffer protocol, the DLPack exchange table, `__dlpack__` or `__array__`, or a list. Numbers are
   /// float64 or float32 afterwards; integers are widened. Throws DTypeError, ShapeError, LayoutError naming `name`.
   /// Memory of a device is refused unless `or_device`. With `keep_int8`, int8 stays, and bool counts as it.
-  static Borrowed input(py::handle object, const std::string& name, bool or_device = false,
-                        const StreamRule& rule = {}, bool keep_int8 = false);
+  static Borrowed input(py::handle object, const std::string& name, bool or_device = false, const StreamRule& rule = {},
+                        bool keep_int8 = false);
 
   /// Memory to write to: the same, but writable and of exactly this type.
   static Borrowed output(py::handle object, const std::string& name, DType type, const StreamRule& rule = {});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <algorithm>
 #include <bit>
@@ -96,6 +97,9 @@ bool same_layout(const rows::Column& a, const rows::Column& b) {
   return a.data == b.data && a.type == b.type && std::equal(std::begin(a.strides), std::end(a.strides), b.strides);
 }
 
+template <class T>
+using Tuple = py::typing::Tuple<T, py::ellipsis>;
+
 bool is_number(py::handle object) { return PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr()); }
 
 bool is_numpy_array(py::handle object) {
@@ -130,9 +134,9 @@ py::dict call_numbers(const rows::Op& op, rows::Job& job, const py::tuple& input
 }
 
 /// None if there are arguments other than numbers and NumPy's arrays, unless `unpacked`: the caller is to unpack them.
-py::object call(const std::string& name, const py::tuple& inputs, const py::tuple& names, const py::tuple& places,
-                const std::vector<double>& parameters, const py::object& out, int num_threads, const std::string& simd,
-                const DeviceChoice& device, bool unpacked) {
+py::object call(const std::string& name, const Tuple<py::object>& inputs, const Tuple<py::str>& names,
+                const Tuple<py::int_>& places, const std::vector<double>& parameters, const py::object& out,
+                int num_threads, const std::string& simd, const DeviceChoice& device, bool unpacked) {
   const rows::Op& op = rows::operation(name);
   rows::Job job{};
   job.inputs = static_cast<int>(inputs.size());

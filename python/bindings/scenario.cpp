@@ -2,6 +2,7 @@
 #include "warpquant/options/scenario_calls.h"
 
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include "arrays.h"
 #include "register.h"
@@ -24,7 +25,9 @@ Borrowed numbers(py::handle object, const std::string& name, std::int64_t count)
 
 const double* values(const Borrowed& a) { return reinterpret_cast<const double*>(a.data); }
 
-py::array revalue(const py::tuple& fields, int model, const std::vector<std::int64_t>& offsets, const py::tuple& axes,
+using Tuple = py::typing::Tuple<py::object, py::ellipsis>;
+
+py::array revalue(const Tuple& fields, int model, const std::vector<std::int64_t>& offsets, const Tuple& axes,
                   bool with_greeks, int num_threads, const std::string& simd) {
   const MemorySite site("options.scenarios");
   WQ_EXPECT(fields.size() == scenario::kFields && axes.size() == 5 && model >= 0 && model < 3 && !offsets.empty(),

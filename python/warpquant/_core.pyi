@@ -351,7 +351,7 @@ def restore_memory(stack: MemoryStack) -> None:
     """
     Take blocks from a stack again.
     """
-def row_call(name: str, inputs: tuple, names: tuple, places: tuple, parameters: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None, unpacked: bool) -> typing.Any:
+def row_call(name: str, inputs: tuple[typing.Any, ...], names: tuple[str, ...], places: tuple[int, ...], parameters: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None, unpacked: bool) -> typing.Any:
     """
     Results of an operation on rows, by name: those of its results that `places` count.
     """
@@ -359,7 +359,7 @@ def row_operations() -> dict[str, typing.Any]:
     """
     Names of the operations on rows, with those of their arguments and results.
     """
-def scenario_sums(fields: tuple, model: typing.SupportsInt | typing.SupportsIndex, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], axes: tuple, with_greeks: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.ndarray:
+def scenario_sums(fields: tuple[typing.Any, ...], model: typing.SupportsInt | typing.SupportsIndex, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], axes: tuple[typing.Any, ...], with_greeks: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.ndarray:
     """
     Sums over groups of positions at every node of a grid of moves.
     """

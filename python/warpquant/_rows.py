@@ -133,13 +133,15 @@ def _flag_array(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]
         if value is None:
             raise ParameterError(f"{name}: {text!r} is unknown; {_FLAGS}")
         numbers[i] = value
-    return numbers[inverse].reshape(values.shape)
+    found: np.ndarray[Any, Any] = numbers[inverse].reshape(values.shape)
+    return found
 
 
 def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if values.dtype.kind != "O":
         return np.zeros(values.shape, bool)
-    return np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values).astype(bool)
+    missing = np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values)
+    return np.asarray(missing, dtype=bool)
 
 
 _PLAIN = (float, int, bool, np.ndarray)

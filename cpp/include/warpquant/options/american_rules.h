@@ -5,9 +5,9 @@
 
 /// Nodes and weights for american.h. With s_k = sin^2(pi k / (2 (N - 1))), c = kSpread, f = kFirst:
 /// place: zeta_k = f + (1 - f) s_k; root: sqrt(tau_k / T); cosine: cos(pi i / (N - 1)).
-/// inner, outer: sin(theta) and cos(theta), the weight, and c ln(1 / sin^2 theta). theta are nodes of Gauss and Legendre
-/// on (0, pi / 2), inner: as they are, weighted by 2 sin(theta); outer: theta = pi / 2 (3 t^2 - 2 t^3), which crowds
-/// them at both ends, weighted by 2 sin(theta) cos(theta).
+/// inner, outer: sin(theta) and cos(theta), the weight, and c ln(1 / sin^2 theta). theta are nodes of Gauss and
+/// Legendre on (0, pi / 2), inner: as they are, weighted by 2 sin(theta); outer: theta = pi / 2 (3 t^2 - 2 t^3), which
+/// crowds them at both ends, weighted by 2 sin(theta) cos(theta).
 // clang-format off
 namespace wq::options::inline WQ_LEVEL {
 
