@@ -9,6 +9,8 @@ VENV ?= .venv
 BUILD ?= build/dev
 BUILD_TYPE ?= Release
 CUDA ?= AUTO
+# Architectures of the CUDA module; empty: all that the toolkit knows.
+CUDA_ARCHITECTURES ?=
 EMULATOR ?= OFF
 SANITIZE ?=
 PYTEST_ARGS ?=
@@ -19,7 +21,9 @@ SOURCES := CMakeLists.txt pyproject.toml $(shell find cpp cuda python/bindings -
 CXX_FILES := $(shell find cpp cuda python/bindings -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 INSTALL = $(BIN)/pip install --quiet --no-build-isolation -C build-dir=$(BUILD) -C cmake.build-type=$(BUILD_TYPE) \
           -C cmake.define.WQ_CUDA=$(CUDA) -C cmake.define.WQ_SANITIZE=$(SANITIZE) \
-          -C cmake.define.WQ_EMULATOR=$(EMULATOR) $(EXTRA_SETTINGS) --editable
+          -C cmake.define.WQ_EMULATOR=$(EMULATOR) \
+          $(if $(CUDA_ARCHITECTURES),-C "cmake.define.CMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES)") \
+          $(EXTRA_SETTINGS) --editable
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak stubs lint format docs bench asan tsan clean
