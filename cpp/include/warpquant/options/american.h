@@ -462,8 +462,10 @@ struct American {
     // A call is a put on the other side of the trade; then everything is a multiple of the strike.
     const V own = select(call, strike, spot), other = select(call, spot, strike);
     const V gain = select(call, dividend, rate), loss = select(call, rate, dividend);
-    const auto never = both(le(gain, V(0.0)), ge(loss, gain));
-    const auto twice = both(lt(gain, V(0.0)), lt(loss, gain));
+    // Interest up to 1e-20 of the strike is none: waiting then costs less than a rounding.
+    const V nothing(1e-20);
+    const auto never = both(le(gain * expiry, nothing), either(ge(loss, gain), ge(loss * expiry, V(0.0) - nothing)));
+    const auto twice = but_not(both(lt(gain, V(0.0)), lt(loss, gain)), never);
     const auto early = both(ordinary, negate(either(never, twice)));
     const V zero(0.0), one(1.0);
     // Other lanes get an option that gives no trouble.
