@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import threading
 import time
 
@@ -78,7 +79,8 @@ def test_a_peak_below_an_earlier_one_is_sampled():
     block = np.ones(2**24)
     del block
     with warpquant.profile() as report:
-        block = np.ones(2**22)
+        block = np.frombuffer(mmap.mmap(-1, 2**25), np.uint8)  # never memory that was freed before
+        block[:] = 1
         time.sleep(0.5)  # also where there is other work
         del block
     assert not report.peak_is_exact
