@@ -31,6 +31,8 @@ def american(
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Prices and Greeks of American options on an asset with a continuous yield.
 
@@ -59,6 +61,10 @@ def american(
         Name of a result to the array that takes it.
     num_threads : int, optional
         CPU threads.
+    device : str, optional
+        'auto', 'cpu', 'cuda' or 'cuda:N'. Arrays on a device are computed where they are.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -72,6 +78,8 @@ def american(
         If the accuracy, an output or a text in ``is_call`` is unknown.
     ShapeError, DTypeError
         If arguments do not broadcast, or are no numbers.
+    DeviceUnavailableError
+        If there is no such device.
 
     Notes
     -----
@@ -88,4 +96,6 @@ def american(
     operation = _ACCURACIES[choice("accuracy", accuracy, _ACCURACIES)]
     names = _AMERICAN.choose(outputs, status=return_status)
     arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
-    return _rows.call(operation, arguments, _AMERICAN, names, out=out, num_threads=num_threads)
+    return _rows.call(
+        operation, arguments, _AMERICAN, names, out=out, num_threads=num_threads, device=device, stream=stream
+    )

@@ -99,8 +99,8 @@ template <class Rule>
 struct AmericanNodes {
   static constexpr int N = Rule::kNodes, L = Rule::kInner, P = Rule::kOuter;
 
-  double cosine[N] = {};       // cos(pi (1 - i / (N - 1))): from -1 to 1
-  double barycentric[N] = {};  // 1 / the product of 2 (cosine - another cosine)
+  double cosine[N] = {};               // cos(pi (1 - i / (N - 1))): from -1 to 1
+  double barycentric[N] = {};          // 1 / the product of 2 (cosine - another cosine)
   double place[N] = {}, root[N] = {};  // zeta = f + (1 - f) (1 + cosine) / 2; sqrt(tau / T)
   // sin(theta), cos(theta), the weight, c ln(1 / sin^2 theta). Inner: theta are nodes of Gauss and Legendre on (0,
   // pi/2), weighted by 2 sin(theta). Outer: theta = pi/2 (3 t^2 - 2 t^3), which crowds them at both ends, weighted by
@@ -134,8 +134,7 @@ struct AmericanNodes {
       const auto bent = [](double t) { return kHalfPi * t * t * (3.0 - 2.0 * t); };
       const double t = outer.node[j];
       outer_past[j] = sine(bent(t)), outer_left[j] = sine(bent(outer.node[P - 1 - j]));
-      outer_weight[j] =
-          kHalfPi * 6.0 * t * (1.0 - t) * outer.weight[j] * 2.0 * outer_past[j] * outer_left[j];
+      outer_weight[j] = kHalfPi * 6.0 * t * (1.0 - t) * outer.weight[j] * 2.0 * outer_past[j] * outer_left[j];
       outer_lag[j] = 2.0 * Rule::kSpread * log_inverse(outer_past[j]);
     }
   }
