@@ -53,10 +53,11 @@ def american(
     outputs : tuple of str, or 'all'
         Of ``price``, ``delta``, ``gamma``, ``vega`` (per 1.00 of vol), ``theta`` (per year of calendar time), ``rho``,
         ``epsilon`` (by the dividend yield, alias ``psi``), ``dual_delta`` (by the strike), ``boundary`` (the spot at
-        which it is exercised today; NaN if early exercise is never right) and ``status``.
+        which it is exercised today; NaN if that is right at no spot), ``far_boundary`` (the spot beyond which it is not
+        exercised any more; NaN if there is none) and ``status``.
     return_status : bool
-        Whether ``status`` is added to the results: 0 held, 1 worth exercising now, 2 never exercised early, 4 invalid
-        argument, 5 two boundaries; rows of 4 and 5 are NaN.
+        Whether ``status`` is added to the results: 0 held, 1 worth exercising now, 2 never exercised early, 3 boundary
+        not resolved, 4 invalid argument; rows of 3 and 4 are NaN.
     out : mapping, optional
         Name of a result to the array that takes it.
     num_threads : int, optional
@@ -84,7 +85,7 @@ def american(
     Notes
     -----
     Where the spot is beyond the boundary, the price is the intrinsic value to the last bit, delta is 1 or -1 and the
-    other Greeks are 0. With q < r < 0 (a put; r < q < 0 a call) there are two boundaries, and the result is NaN.
+    other Greeks are 0. With q < r < 0 (a put; r < q < 0 a call) there are two boundaries, between which it is exercised.
 
     Examples
     --------

@@ -15,18 +15,20 @@ template <class Rule, class V, class Numbers>
 struct AmericanPair {
   using Put = AmericanPut<Rule, V, Numbers>;
   static constexpr int N = Rule::kNodes;
-  static constexpr int kNumbers = 2 * N + Put::kParameters * N + Put::kWork;
+  static constexpr int kOwn = 2 * N + Put::kParameters * N + Put::kWork, kStart = AmericanFast::kNodes;
+  static constexpr int kNumbers = kOwn + kStart + kStart * (kStart + 4);
 
   AmericanTerms<V> above, below;  // of the upper boundary, and of the lower one seen in 1 / S
   V gap;                          // ln(q / r): the depths of both together where they meet
   Put upper, lower;
-  Numbers kept;  // derivatives of the upper boundary
+  Numbers kept;   // derivatives of the upper boundary
+  Numbers spare;  // for boundaries with fewer nodes
 
   WQ_HD AmericanPair(V horizon, V rate, V dividend, V vol, Numbers memory)
       : above(AmericanTerms<V>::of(horizon, rate, dividend, vol)),
         below(AmericanTerms<V>::of(horizon, dividend, rate, vol)), gap(log_ratio(V(0.0) - dividend, V(0.0) - rate)),
         upper(above, memory, memory + N * (2 + Put::kParameters)),
-        lower(below, memory + N, memory + N * (2 + Put::kParameters)), kept(memory + 2 * N) {
+        lower(below, memory + N, memory + N * (2 + Put::kParameters)), kept(memory + 2 * N), spare(memory + kOwn) {
     below.strike = V(0.0);
     // Up to a critical vol they never meet, and end where those of an option without end are.
     const V slope = rate - dividend - V(0.5) * above.variance;
@@ -35,6 +37,25 @@ struct AmericanPair {
     below.deepest = select(apart, min(below.deepest, gap), gap);
   }
   AmericanPair(const AmericanPair&) = delete;
+
+  /// Find a boundary, from one with fewer nodes. Gives the lanes that fail.
+  template <class Nodes, class M>
+  WQ_HD_CALL M settle(AmericanPut<Nodes, V, Numbers>& put, M wanted, double near) const {
+    if constexpr (Nodes::kNodes > kStart) {
+      AmericanPut<AmericanFast, V, Numbers> fewer(put.o, spare, spare + kStart);
+      settle(fewer, wanted, AmericanFast::kNear);
+      put.refine(fewer);
+    } else {
+      AmericanPut<AmericanStart, V, Numbers> fewer(put.o, put.matrix, put.matrix + AmericanStart::kNodes);
+      fewer.open(wanted);
+      fewer.solve(wanted, AmericanStart::kNear);
+      put.refine(fewer);
+    }
+    const auto lost = put.solve(wanted, near);
+    if (!any(lost)) return lost;
+    put.open(lost);
+    return put.solve(lost, near);
+  }
 
   /// The part of the gap that the boundaries have come towards each other at node k; 1 is where they meet.
   template <class M>
@@ -84,7 +105,7 @@ template <class Rule, class V, class M, class Numbers>
 WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const V& dividend, const V& vol, M wanted,
                                AmericanWants wants, Numbers memory, AmericanValue<V>& premium, V& far) {
   using Quick = AmericanPair<AmericanFast, V, Numbers>;
-  constexpr double kClose = 1e-4;
+  constexpr double kClose = 1e-4, kQuickly = 0.003;
   const V zero(0.0), one(1.0), nan(__builtin_nan(""));
   // A lower boundary that no spot comes near: with r next to 0.
   const V gap = log_ratio(zero - dividend, zero - rate);
@@ -96,10 +117,8 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
   constexpr int kLast = AmericanFast::kNodes - 1;
   for (int turn = 0; turn < 24 && any(searching); ++turn) {
     Quick pair(horizon, rate, dividend, vol, memory);
-    pair.upper.open(searching);
-    pair.lower.open(searching);
-    const auto lost = both(searching, either(pair.upper.solve(searching, 0.003),
-                                             both(two, pair.lower.solve(both(searching, two), 0.003))));
+    auto lost = pair.settle(pair.upper, searching, kQuickly);
+    if (any(both(searching, two))) lost = either(lost, pair.settle(pair.lower, both(searching, two), kQuickly));
     V inner = pair.closed(kLast - 1, two), outer = pair.closed(kLast, two);
     V from = pair.above.root * V(Quick::Put::nodes().root[kLast - 1]), to = pair.above.root;
     const auto over = both(searching, but_not(gt(outer, one), lost));
@@ -127,16 +146,14 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
   if (!any(found)) return left;
 
   AmericanPair<Rule, V, Numbers> pair(horizon, rate, dividend, vol, memory);
-  pair.upper.open(wanted);
-  pair.lower.open(wanted);
-  left = either(left, both(found, pair.upper.solve(found, Rule::kNear)));
+  left = either(left, pair.settle(pair.upper, found, Rule::kNear));
   if (wants == AmericanWants::tangents) {
     pair.upper.template step<true>(found);
     for (int k = 0; k < Rule::kNodes * AmericanPut<Rule, V, Numbers>::kParameters; ++k)
       pair.kept[k] = pair.upper.tangents[k];
   }
   if (any(two)) {
-    left = either(left, both(both(found, two), pair.lower.solve(both(found, two), Rule::kNear)));
+    left = either(left, pair.settle(pair.lower, both(found, two), Rule::kNear));
     if (wants == AmericanWants::tangents) pair.lower.template step<true>(found);
   }
   if (wants == AmericanWants::tangents)

@@ -254,7 +254,7 @@ struct AmericanPut : AmericanMath<Rule> {
       static_assert(L % kCount == 0);
       for (int first = 0; first < L; first += kCount) {
         double places[kCount], weights[N][kCount];
-        for (int j = 0; j < kCount; ++j) places[j] = 1.0 / (1.0 / nodes().place[i] + nodes().inner_lag[first + j]);
+        for (int j = 0; j < kCount; ++j) places[j] = 1.0 / (nodes().per_place[i] + nodes().inner_lag[first + j]);
         nodes().weigh(places, weights);
         visit(first, weights);
       }
@@ -291,10 +291,10 @@ struct AmericanPut : AmericanMath<Rule> {
   WQ_HD_CALL void equation(int i, bool yields) {
     constexpr int kCount = kBlock<L>;
     const V side = o.root * V(nodes().root[i]), tau = side * side, per_cap = o.rate / o.cap;
-    const V share_of_own = tau * V(1.0 / nodes().place[i]);
+    const V share_of_own = tau * V(nodes().per_place[i]);
     V per_y;
     const V y = Math::root(share_of_own * shapes[i], per_y);
-    const V per_side = o.per_width * V(1.0 / nodes().root[i]), scale_side = side * o.per_vol;
+    const V per_side = o.per_width * V(nodes().per_root[i]), scale_side = side * o.per_vol;
     struct Sums {
       V gained, lost, own_gain, own_loss, gain_by[kParameters], loss_by[kParameters];
     };
@@ -309,7 +309,7 @@ struct AmericanPut : AmericanMath<Rule> {
       for (int j = 0; j < kCount; ++j) {
         const double past = nodes().inner_past[first + j];
         // h (1 / zeta + c ln(...)) tau sin^2 is the square of the depth.
-        const double share = past * past * (1.0 / nodes().place[i] + nodes().inner_lag[first + j]);
+        const double share = past * past * (nodes().per_place[i] + nodes().inner_lag[first + j]);
         const V square = max(deep[j], o.variance * V(1e-8)) * (tau * V(share));
         deep[j] = Math::root(square, per_deep[j]);
         per_deep[j] = per_deep[j] * (tau * V(0.5 * share));
@@ -317,7 +317,7 @@ struct AmericanPut : AmericanMath<Rule> {
       for (int j = 0; j < kCount; ++j) {
         const double left = nodes().inner_left[first + j];
         const V w = side * V(left);
-        ds[j] = mul_add(o.drift, w, (deep[j] - y) * (per_side * V(1.0 / left)));
+        ds[j] = mul_add(o.drift, w, (deep[j] - y) * (per_side * V(nodes().inner_per_left[first + j])));
         const V half_square = V(-0.5) * ds[j] * ds[j];
         densities[j] = Math::exponential(yields ? half_square - o.dividend * (w * w) : half_square);
         lifts[j] = Math::exponential(deep[j]);
@@ -325,7 +325,7 @@ struct AmericanPut : AmericanMath<Rule> {
       for (int j = 0; j < kCount; ++j) {
         const int at = first + j;
         const double left = nodes().inner_left[at], weight = nodes().inner_weight[at];
-        const V w = side * V(left), per = per_side * V(1.0 / left), time = w * w;
+        const V w = side * V(left), per = per_side * V(nodes().inner_per_left[at]), time = w * w;
         const V d = ds[j], lifted = lifts[j], per_form = per_deep[j];
         const V density = densities[j] * V(kInvSqrtTwoPi * weight);
         const V grown = per_cap * lifted, flow = (grown - o.dividend) * density, pull = flow * d * per;
@@ -450,8 +450,8 @@ struct AmericanPut : AmericanMath<Rule> {
   }
 
   /// Whether the nodes are too few: the last coefficients of the shape, as a series of Chebyshev polynomials, are not
-  /// small against its mean.
-  WQ_HD auto rough() const {
+  /// small against its mean and the interest that is at stake.
+  WQ_HD auto rough(double scale) const {
     V mean(0.0), last(0.0), next(0.0);
     for (int k = 0; k < N; ++k) {
       const double end = k == 0 || k == N - 1 ? 0.5 : 1.0, sign = k % 2 == 1 ? -1.0 : 1.0;
@@ -460,7 +460,7 @@ struct AmericanPut : AmericanMath<Rule> {
       last = mul_add(V(sign), h, last);
       next = mul_add(V(2.0 * sign * nodes().cosine[k]), h, next);
     }
-    return negate(le(abs(last) + abs(next), V(Rule::kRest) * mean));
+    return negate(le((abs(last) + abs(next)) * (o.rate * o.expiry), V(scale * Rule::kRest) * mean));
   }
 
   /// The boundary at times of the premium's integral: visit(j, depth, slopes), these being the derivatives of -ln(B) by
@@ -500,7 +500,7 @@ struct AmericanPut : AmericanMath<Rule> {
     AmericanValue<V> out{zero, zero, zero, zero, zero, zero, o.cap * Math::exponential(zero - depth())};
     each_depth<kTangents>([&](int j, V deep, const V(&slopes)[kParameters]) {
       const double left = nodes().outer_left[j];
-      const V boundary = o.cap * Math::exponential(zero - deep), per = o.per_width * V(1.0 / left);
+      const V boundary = o.cap * Math::exponential(zero - deep), per = o.per_width * V(nodes().outer_per_left[j]);
       moment.template add<kSlopes, kTangents>(V(nodes().outer_weight[j]), o.root * V(left), per, log_spot + deep,
                                               boundary, slopes, out);
     });
@@ -534,13 +534,21 @@ struct NoBoundary {
   static constexpr int N = 0;
 };
 
-/// The premium for early exercise in the lanes that are `wanted`, from a boundary of coarser nodes; gives those lanes
-/// in which no rule resolves the boundary. Lanes stop one by one, so that a row's result does not depend on its
-/// neighbours. `kBelow`: rules that are but a start. `kTrusted`: what converges is good enough.
-template <int kBelow, bool kTrusted, class Rule, class... Finer, class V, class M, class Numbers, class Coarser>
+/// How good a boundary must be, for a rule that is asked for and for those that stand in for it.
+struct AmericanTolerance {
+  double near;  // as `kNear`
+  double rest;  // times `kRest`
+
+  WQ_HD AmericanTolerance after() const { return {0.2 * near, 5.0 * rest}; }
+};
+
+/// The premium for early exercise in the lanes that are `wanted`, from a boundary of coarser nodes, but where that is
+/// `astray`; gives those lanes in which no rule resolves the boundary. Lanes stop one by one, so that a row's result
+/// does not depend on its neighbours. `kBelow`: rules that are but a start.
+template <int kBelow, class Rule, class... Finer, class V, class M, class Numbers, class Coarser>
 WQ_HD_NOINLINE M american_premium(AmericanRules<Rule, Finer...>, const AmericanTerms<V>& terms, const V& s, M wanted,
-                                  AmericanWants wants, double near, Numbers memory, const Coarser* coarser, M astray,
-                                  AmericanValue<V>& premium) {
+                                  AmericanWants wants, AmericanTolerance tolerance, Numbers memory,
+                                  const Coarser* coarser, M astray, AmericanValue<V>& premium) {
   using Put = AmericanPut<Rule, V, Numbers>;
   Put put(terms, memory, memory + Rule::kNodes);
   if constexpr (Coarser::N == 0)
@@ -553,11 +561,16 @@ WQ_HD_NOINLINE M american_premium(AmericanRules<Rule, Finer...>, const AmericanT
     V change(0.0);
     for (int turn = 0; turn < Rule::kStartSteps; ++turn) change = put.template step<false>(wanted);
     astray = both(wanted, negate(le(change, V(0.25))));
-    return american_premium<kBelow - 1, kTrusted>(AmericanRules<Finer...>{}, terms, s, wanted, wants, near,
-                                                  memory + Rule::kNodes, &put, astray, premium);
+    return american_premium<kBelow - 1>(AmericanRules<Finer...>{}, terms, s, wanted, wants, tolerance,
+                                        memory + Rule::kNodes, &put, astray, premium);
   } else {
-    const auto active = put.solve(wanted, near);
-    const auto rough = kTrusted || kLastRule ? active : both(wanted, either(active, put.rough()));
+    auto active = put.solve(wanted, tolerance.near);
+    if (Coarser::N > 0 && any(active)) {  // a start that led astray
+      put.open(active);
+      active = put.solve(active, tolerance.near);
+    }
+    auto rough = active;
+    if constexpr (!kLastRule) rough = both(wanted, either(active, put.rough(tolerance.rest)));
     if (!all(rough)) {
       if (wants == AmericanWants::tangents) {
         put.template step<true>(wanted);
@@ -571,8 +584,8 @@ WQ_HD_NOINLINE M american_premium(AmericanRules<Rule, Finer...>, const AmericanT
     if constexpr (!kLastRule) {
       if (any(rough)) {
         AmericanValue<V> finer;
-        const auto left = american_premium<0, true>(AmericanRules<Finer...>{}, terms, s, rough, wants, near,
-                                                    memory + Rule::kNodes, &put, active, finer);
+        const auto left = american_premium<0>(AmericanRules<Finer...>{}, terms, s, rough, wants, tolerance.after(),
+                                              memory + Rule::kNodes, &put, active, finer);
         premium = choose(rough, finer, premium);
         return left;
       }

@@ -9,28 +9,29 @@ namespace wq::options::inline WQ_LEVEL {
 /// Numbers of nodes of the boundary, of its integrals and of the premium; `kSpread` and `kFirst` are c and f of
 /// `AmericanNodes`. `kQuick`: exponentials and the like to 1e-8 or so will do. `kTabled`: weights are looked up, not
 /// computed anew for each node. A boundary is good when no shape moves by more than `kNear`, and resolved when the last
-/// two coefficients of its polynomial are below `kRest` of the mean. `kNanoseconds`: of an option, about.
+/// two coefficients of its polynomial times the interest until expiry are below `kRest` of the mean. `kStartSteps`: of
+/// Newton's method, for the start of a finer rule. `kNanoseconds`: of an option, about.
 struct AmericanStart {
-  static constexpr int kNodes = 5, kInner = 5, kOuter = 1, kStartSteps = 2;
+  static constexpr int kNodes = 5, kInner = 5, kOuter = 1, kStartSteps = 2, kMostSteps = 2;
   static constexpr double kSpread = 0.65, kFirst = 0.15, kNear = 0.0, kRest = 0.0;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanFast {
   static constexpr const char* kName = "american_fast";
   static constexpr int kNanoseconds = 1000, kNodes = 9, kInner = 7, kOuter = 22, kStartSteps = 2, kMostSteps = 6;
-  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.02, kRest = 0.06;
+  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.015, kRest = 0.005;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanAccurate {
   static constexpr const char* kName = "american_accurate";
   static constexpr int kNanoseconds = 5000, kNodes = 16, kInner = 12, kOuter = 44, kStartSteps = 1, kMostSteps = 8;
-  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.0015, kRest = 0.02;
+  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.002;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanHigh {
   static constexpr const char* kName = "american_high";
   static constexpr int kNanoseconds = 60'000, kNodes = 40, kInner = 28, kOuter = 104, kMostSteps = 8;
-  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-5, kRest = 0.002;
+  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-5, kRest = 1.5e-4;
   static constexpr bool kQuick = false, kTabled = false;
 };
 struct AmericanExtra {
@@ -65,7 +66,7 @@ constexpr double log_inverse(double x) {
   for (; x < 0.7; x *= 2.0) sum += 0.6931471805599453;
   const double t = (1.0 - x) / (1.0 + x);
   double power = t, series = 0.0;
-  for (int k = 1; k < 48; k += 2, power *= t * t) series += power / k;
+  for (int k = 1; k < 48 && power * power > 1e-40; k += 2, power *= t * t) series += power / k;
   return sum + 2.0 * series;
 }
 
@@ -99,13 +100,15 @@ template <class Rule>
 struct AmericanNodes {
   static constexpr int N = Rule::kNodes, L = Rule::kInner, P = Rule::kOuter;
 
-  double cosine[N] = {};               // cos(pi (1 - i / (N - 1))): from -1 to 1
-  double barycentric[N] = {};          // 1 / the product of 2 (cosine - another cosine)
-  double place[N] = {}, root[N] = {};  // zeta = f + (1 - f) (1 + cosine) / 2; sqrt(tau / T)
+  double cosine[N] = {};                       // cos(pi (1 - i / (N - 1))): from -1 to 1
+  double barycentric[N] = {};                  // 1 / the product of 2 (cosine - another cosine)
+  double per_place[N] = {}, per_root[N] = {};  // their inverses
+  double place[N] = {}, root[N] = {};          // zeta = f + (1 - f) (1 + cosine) / 2; sqrt(tau / T)
   // sin(theta), cos(theta), the weight, c ln(1 / sin^2 theta). Inner: theta are nodes of Gauss and Legendre on (0,
   // pi/2), weighted by 2 sin(theta). Outer: theta = pi/2 (3 t^2 - 2 t^3), which crowds them at both ends, weighted by
   // 2 sin(theta) cos(theta).
   double inner_past[L] = {}, inner_left[L] = {}, inner_weight[L] = {}, inner_lag[L] = {};
+  double inner_per_left[L] = {}, outer_per_left[P] = {};  // 1 / cos(theta)
   double outer_past[P] = {}, outer_left[P] = {}, outer_weight[P] = {}, outer_lag[P] = {};
 
   constexpr AmericanNodes() {
@@ -115,6 +118,7 @@ struct AmericanNodes {
       cosine[i] = 2.0 * s * s - 1.0;
       place[i] = i == N - 1 ? 1.0 : Rule::kFirst + (1.0 - Rule::kFirst) * s * s;
       root[i] = i == N - 1 ? 1.0 : fading((1.0 / place[i] - 1.0) * (0.5 / Rule::kSpread));
+      per_place[i] = 1.0 / place[i], per_root[i] = 1.0 / root[i];
     }
     for (int i = 0; i < N; ++i) {
       double product = 1.0;
@@ -126,6 +130,7 @@ struct AmericanNodes {
     for (int j = 0; j < L; ++j) {
       const double theta = kHalfPi * inner.node[j];
       inner_past[j] = sine(theta), inner_left[j] = sine(kHalfPi * inner.node[L - 1 - j]);
+      inner_per_left[j] = 1.0 / inner_left[j];
       inner_weight[j] = kHalfPi * inner.weight[j] * 2.0 * inner_past[j];
       inner_lag[j] = 2.0 * Rule::kSpread * log_inverse(inner_past[j]);
     }
@@ -134,6 +139,7 @@ struct AmericanNodes {
       const auto bent = [](double t) { return kHalfPi * t * t * (3.0 - 2.0 * t); };
       const double t = outer.node[j];
       outer_past[j] = sine(bent(t)), outer_left[j] = sine(bent(outer.node[P - 1 - j]));
+      outer_per_left[j] = 1.0 / outer_left[j];
       outer_weight[j] = kHalfPi * 6.0 * t * (1.0 - t) * outer.weight[j] * 2.0 * outer_past[j] * outer_left[j];
       outer_lag[j] = 2.0 * Rule::kSpread * log_inverse(outer_past[j]);
     }
@@ -179,7 +185,7 @@ struct AmericanWeights {
     constexpr AmericanNodes<Rule> nodes;
     for (int i = 0; i < N; ++i) {
       double places[L] = {};
-      for (int j = 0; j < L; ++j) places[j] = 1.0 / (1.0 / nodes.place[i] + nodes.inner_lag[j]);
+      for (int j = 0; j < L; ++j) places[j] = 1.0 / (nodes.per_place[i] + nodes.inner_lag[j]);
       nodes.weigh(places, inner[i]);
     }
     double places[P] = {};
