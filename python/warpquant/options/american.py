@@ -85,7 +85,8 @@ def american(
     Notes
     -----
     Where the spot is beyond the boundary, the price is the intrinsic value to the last bit, delta is 1 or -1 and the
-    other Greeks are 0. With q < r < 0 (a put; r < q < 0 a call) there are two boundaries, between which it is exercised.
+    other Greeks are 0. With q < r < 0 (a put; r < q < 0 a call) there are two boundaries, and it is exercised between
+    them.
 
     Examples
     --------

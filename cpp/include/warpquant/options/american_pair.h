@@ -30,13 +30,17 @@ struct AmericanPair {
         upper(above, memory, memory + N * (2 + Put::kParameters)),
         lower(below, memory + N, memory + N * (2 + Put::kParameters)), kept(memory + 2 * N), spare(memory + kOwn) {
     below.strike = V(0.0);
-    // Up to a critical vol they never meet, and end where those of an option without end are.
-    const V slope = rate - dividend - V(0.5) * above.variance;
-    const auto apart = both(gt(slope, V(0.0)), ge(slope * slope + V(2.0) * rate * above.variance, V(0.0)));
+    const auto apart = never_meet(rate, dividend, vol);
     above.deepest = select(apart, min(above.deepest, gap), gap);
     below.deepest = select(apart, min(below.deepest, gap), gap);
   }
   AmericanPair(const AmericanPair&) = delete;
+
+  /// Up to a critical vol the boundaries end where those of an option without end are.
+  WQ_HD static auto never_meet(V rate, V dividend, V vol) {
+    const V variance = vol * vol, slope = rate - dividend - V(0.5) * variance;
+    return both(gt(slope, V(0.0)), ge(slope * slope + V(2.0) * rate * variance, V(0.0)));
+  }
 
   /// Find a boundary, from one with fewer nodes. Gives the lanes that fail.
   template <class Nodes, class M>
@@ -107,13 +111,15 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
   using Quick = AmericanPair<AmericanFast, V, Numbers>;
   constexpr double kClose = 1e-4, kQuickly = 0.003;
   const V zero(0.0), one(1.0), nan(__builtin_nan(""));
-  // A lower boundary that no spot comes near: with r next to 0.
+  premium = {nan, nan, nan, nan, nan, nan, nan};
+  far = nan;
+  // Otherwise the lower boundary is where no spot comes, as with r next to 0.
   const V gap = log_ratio(zero - dividend, zero - rate);
   const auto two = both(wanted, lt(gap, V(9.0) * vol * sqrt(expiry) + abs(rate - dividend) * expiry + V(2.0)));
 
   // Where do the boundaries meet? If not before expiry, the horizon is that.
   V horizon = expiry, enough = zero, too_much = expiry;
-  auto searching = wanted, met = but_not(wanted, wanted);
+  auto searching = but_not(wanted, Quick::never_meet(rate, dividend, vol)), met = but_not(wanted, wanted);
   constexpr int kLast = AmericanFast::kNodes - 1;
   for (int turn = 0; turn < 24 && any(searching); ++turn) {
     Quick pair(horizon, rate, dividend, vol, memory);
