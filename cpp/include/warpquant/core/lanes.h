@@ -358,26 +358,6 @@ WQ_HD Pack<W> abs(Pack<W> a) {
   return (typename Pack<W>::Raw)((I64)a.v & 0x7fffffffffffffffLL);
 }
 template <int W>
-WQ_HD Pack<W> near_inverse(Pack<W> x) {
-#if defined(__AVX512F__)
-  if constexpr (W == 8) {
-    const Pack<W> y = Pack<W>(_mm512_rcp14_pd(x.v));
-    return mul_add(y, mul_add(x, Pack<W>(-1.0) * y, Pack<W>(1.0)), y);
-  }
-#endif
-  return Pack<W>(1.0) / x;
-}
-template <int W>
-WQ_HD Pack<W> near_inverse_root(Pack<W> x) {
-#if defined(__AVX512F__)
-  if constexpr (W == 8) {
-    const Pack<W> y = Pack<W>(_mm512_rsqrt14_pd(x.v));
-    return mul_add(Pack<W>(0.5) * y, mul_add(x * y, Pack<W>(-1.0) * y, Pack<W>(1.0)), y);
-  }
-#endif
-  return Pack<W>(1.0) / sqrt(x);
-}
-template <int W>
 WQ_HD Pack<W> next_up(Pack<W> a) {
   using I64 = typename RawPack<W>::I64;
   const I64 bits = (I64)(a.v + 0.0);

@@ -53,10 +53,6 @@ inline constexpr bool kFused = false;
 /// a * b + c, rounded once where the machine can (`kFused`): for functions that promise a bound, not bits.
 WQ_HD double mul_add(double a, double b, double c) { return kFused ? __builtin_fma(a, b, c) : a * b + c; }
 
-/// 1 / x and 1 / sqrt(x) for x > 0, to 1e-8 of themselves or better: for what is an approximation anyway.
-WQ_HD double near_inverse(double x) { return 1.0 / x; }
-WQ_HD double near_inverse_root(double x) { return 1.0 / sqrt(x); }
-
 /// One of the numbers of a value: for the few that take a way of their own.
 WQ_HD double lane(double a, int) { return a; }
 WQ_HD bool lane(bool a, int) { return a; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/near.h"
 #include "warpquant/core/normal.h"
 #include "warpquant/options/american_rules.h"
 
