@@ -108,7 +108,7 @@ struct American {
       const auto terms = AmericanTerms<V>::of(select(early, expiry, one), select(early, gain, V(0.05)),
                                               select(early, loss, zero), select(early, vol, V(0.2)));
       AmericanValue<V> found;
-      unresolved = american_premium<kRule>(Rules{}, terms, s, early, wants, AmericanTolerance{Rule::kNear, 1.0},
+      unresolved = american_premium<kRule>(Rules{}, terms, s, early, wants, AmericanTolerance{Rule::kNear},
                                            r.template scratch<V>(), static_cast<const NoBoundary*>(nullptr),
                                            but_not(early, early), found);
       premium = choose(early, found, premium);

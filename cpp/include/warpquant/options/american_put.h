@@ -452,7 +452,7 @@ struct AmericanPut : AmericanMath<Rule> {
 
   /// Whether the nodes are too few: the last coefficients of the shape, as a series of Chebyshev polynomials, are not
   /// small against its mean and the interest that is at stake.
-  WQ_HD auto rough(double scale) const {
+  WQ_HD auto rough(bool instead) const {
     V mean(0.0), last(0.0), next(0.0);
     for (int k = 0; k < N; ++k) {
       const double end = k == 0 || k == N - 1 ? 0.5 : 1.0, sign = k % 2 == 1 ? -1.0 : 1.0;
@@ -461,7 +461,8 @@ struct AmericanPut : AmericanMath<Rule> {
       last = mul_add(V(sign), h, last);
       next = mul_add(V(2.0 * sign * nodes().cosine[k]), h, next);
     }
-    return negate(le((abs(last) + abs(next)) * (o.rate * o.expiry), V(scale * Rule::kRest) * mean));
+    return negate(
+        le((abs(last) + abs(next)) * (o.rate * o.expiry), V(instead ? Rule::kRestInstead : Rule::kRest) * mean));
   }
 
   /// The boundary at times of the premium's integral: visit(j, depth, slopes), these being the derivatives of -ln(B) by
@@ -537,10 +538,10 @@ struct NoBoundary {
 
 /// How good a boundary must be, for a rule that is asked for and for those that stand in for it.
 struct AmericanTolerance {
-  double near;  // as `kNear`
-  double rest;  // times `kRest`
+  double near;           // as `kNear`
+  bool instead = false;  // of a coarser rule
 
-  WQ_HD AmericanTolerance after() const { return {0.2 * near, 5.0 * rest}; }
+  WQ_HD AmericanTolerance after() const { return {0.2 * near, true}; }
 };
 
 /// The premium for early exercise in the lanes that are `wanted`, from a boundary of coarser nodes, but where that is
@@ -566,12 +567,12 @@ WQ_HD_NOINLINE M american_premium(AmericanRules<Rule, Finer...>, const AmericanT
                                         memory + Rule::kNodes, &put, astray, premium);
   } else {
     auto active = put.solve(wanted, tolerance.near);
-    if (Coarser::N > 0 && any(active)) {  // a start that led astray
+    if (kLastRule && any(active)) {  // a start that led astray
       put.open(active);
       active = put.solve(active, tolerance.near);
     }
     auto rough = active;
-    if constexpr (!kLastRule) rough = both(wanted, either(active, put.rough(tolerance.rest)));
+    if constexpr (!kLastRule) rough = both(wanted, either(active, put.rough(tolerance.instead)));
     if (!all(rough)) {
       if (wants == AmericanWants::tangents) {
         put.template step<true>(wanted);

@@ -9,7 +9,8 @@ namespace wq::options::inline WQ_LEVEL {
 /// Numbers of nodes of the boundary, of its integrals and of the premium; `kSpread` and `kFirst` are c and f of
 /// `AmericanNodes`. `kQuick`: exponentials and the like to 1e-8 or so will do. `kTabled`: weights are looked up, not
 /// computed anew for each node. A boundary is good when no shape moves by more than `kNear`, and resolved when the last
-/// two coefficients of its polynomial times the interest until expiry are below `kRest` of the mean. `kStartSteps`: of
+/// two coefficients of its polynomial times the interest until expiry are below `kRest` of the mean, or `kRestInstead`
+/// where the rule stands in for a coarser one. `kStartSteps`: of
 /// Newton's method, for the start of a finer rule. `kNanoseconds`: of an option, about.
 struct AmericanStart {
   static constexpr int kNodes = 5, kInner = 5, kOuter = 1, kStartSteps = 2, kMostSteps = 2;
@@ -19,19 +20,19 @@ struct AmericanStart {
 struct AmericanFast {
   static constexpr const char* kName = "american_fast";
   static constexpr int kNanoseconds = 1000, kNodes = 9, kInner = 7, kOuter = 22, kStartSteps = 2, kMostSteps = 6;
-  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.015, kRest = 0.005;
+  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.02, kRest = 0.005, kRestInstead = kRest;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanAccurate {
   static constexpr const char* kName = "american_accurate";
   static constexpr int kNanoseconds = 5000, kNodes = 16, kInner = 12, kOuter = 44, kStartSteps = 1, kMostSteps = 8;
-  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.002;
+  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.0015, kRest = 0.002, kRestInstead = 0.01;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanHigh {
   static constexpr const char* kName = "american_high";
   static constexpr int kNanoseconds = 60'000, kNodes = 40, kInner = 28, kOuter = 104, kMostSteps = 8;
-  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-5, kRest = 1.5e-4;
+  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-5, kRest = 1.5e-4, kRestInstead = 1e300;
   static constexpr bool kQuick = false, kTabled = false;
 };
 struct AmericanExtra {
