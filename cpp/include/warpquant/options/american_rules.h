@@ -20,13 +20,13 @@ struct AmericanStart {
 struct AmericanFast {
   static constexpr const char* kName = "american_fast";
   static constexpr int kNanoseconds = 1000, kNodes = 9, kInner = 7, kOuter = 22, kStartSteps = 2, kMostSteps = 6;
-  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.02, kRest = 0.005, kRestInstead = kRest;
+  static constexpr double kSpread = 0.65, kFirst = 0.12, kNear = 0.015, kRest = 0.005, kRestInstead = kRest;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanAccurate {
   static constexpr const char* kName = "american_accurate";
   static constexpr int kNanoseconds = 5000, kNodes = 16, kInner = 12, kOuter = 44, kStartSteps = 1, kMostSteps = 8;
-  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.0015, kRest = 0.002, kRestInstead = 0.01;
+  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.0025, kRestInstead = 0.025;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanHigh {
