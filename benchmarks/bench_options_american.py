@@ -131,6 +131,16 @@ def main() -> None:
             error = np.abs(np.array(prices[:known]) - best[:known]).max() / 100
             run.note(case=f"QuantLib {accuracy}", us=seconds / number * 1e6)
             print(f"  QuantLib, 1 thread: {seconds / number * 1e6:.1f} us, difference to our 'high' {error:.1e}")
+    # Rates below 0, where exercise is between two boundaries.
+    spot, strike, expiry, rate, dividend, vol, call = chain(16 if run.smoke else 160)
+    low, middle = timed(
+        repeats,
+        lambda: options.american(
+            spot, strike, expiry, -0.5 * rate, -0.5 * rate - 0.1 * dividend - 0.01, vol, call, num_threads=1
+        ),
+    )
+    run.note(case="american, two boundaries", us=low / len(spot) * 1e6)
+    print(f"two boundaries, 1 thread: {low / len(spot) * 1e6:.1f} us min, {middle / len(spot) * 1e6:.1f} us median")
     at = chain(16 if run.smoke else 400)
     size = len(at[0])
     for method, steps in (("crr", 1000), ("leisen_reimer", 501)):

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "core/rows.cuh"
+#include "warpquant/options/american.h"
 #include "warpquant/options/asian.h"
 #include "warpquant/options/barrier.h"
 #include "warpquant/options/digital.h"
+#include "warpquant/options/grid.h"
 #include "warpquant/options/heston.h"
 #include "warpquant/options/implied.h"
 #include "warpquant/options/jumps.h"
@@ -37,8 +39,9 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
   case rows::GroupId::fourier:
     return cuda::launch_row<Fourier>(job, queue);
   case rows::GroupId::american:
+    return cuda::launch_row<AmericanFamily>(job, queue);
   case rows::GroupId::numerical:
-    break;  // on the CPU alone
+    return cuda::launch_row<Numerical>(job, queue);
   }
   return Fault::invalid;
 }

@@ -17,7 +17,13 @@ from warpquant import config, options
 
 #: Largest error of a price, in units of the strike.
 LIMITS = {"fast": 1e-5, "accurate": 5e-7, "high": 2e-9}
-EVERY = ("price", "delta", "gamma", "vega", "theta", "rho", "epsilon", "dual_delta", "boundary", "status")
+EVERY = (
+    "price", "delta", "gamma", "vega", "theta", "rho", "epsilon", "dual_delta", "boundary", "far_boundary", "status",
+)  # fmt: skip
+
+
+def RUNS_ON(device):
+    options.lattice([100.0], 100.0, 1.0, 0.0, 0.0, 0.2, True, steps=2, device=device)
 
 
 def table(shared, name):
@@ -244,16 +250,140 @@ def test_regimes(accuracy):
         want = options.greeks(*arguments, outputs=("price", "delta", "gamma", "vega", "theta", "rho", "epsilon"))
         for name, value in want.items():
             assert got[name] == pytest.approx(value, rel=1e-12, abs=1e-12), name
-    # Two boundaries.
-    for arguments in ((100.0, 95.0, 1.0, -0.02, -0.05, 0.2, "p"), (100.0, 95.0, 1.0, -0.05, -0.02, 0.2, "c")):
-        got = american(*arguments)
-        assert got["status"] == 5
-        assert all(np.isnan(got[name]) for name in EVERY[:-1])
     # r = 0 > q: one boundary.
     zero = american(100.0, 110.0, 1.0, 0.0, -0.05, 0.3, "p")
     tree_price = options.lattice(100.0, 110.0, 1.0, 0.0, -0.05, 0.3, "p", method="leisen_reimer", steps=2001)["price"]
     assert zero["status"] == 0
     assert abs(zero["price"] - tree_price) < 2e-3
+
+
+def between(count, seed):
+    """Puts and calls with two boundaries: apart for good, meeting before expiry, meeting after it."""
+    rng = np.random.default_rng(seed)
+    loss = -rng.uniform(0.01, 0.1, count)
+    gain = loss * rng.uniform(0.05, 0.95, count)
+    vol, expiry = np.exp(rng.uniform(np.log(0.04), np.log(0.6), count)), np.exp(rng.uniform(-4.0, 2.3, count))
+    spot = 100.0 * np.exp(np.clip(rng.normal(0.0, 0.7, count) * vol * np.sqrt(expiry), -1.5, 1.5))
+    call = rng.random(count) < 0.3
+    strike = np.full(count, 100.0)
+    return spot, strike, expiry, np.where(call, loss, gain), np.where(call, gain, loss), vol, call
+
+
+def test_two_boundaries_against_trees():
+    arguments = between(120, seed=31)
+    got = options.american(*arguments, accuracy="high", outputs="all")
+    assert set(np.unique(got["status"])) == {0, 1}
+    met, there = np.isnan(got["boundary"]), got["status"] == 1
+    assert met.sum() > 10
+    assert there.sum() > 10
+    np.testing.assert_array_equal(np.isnan(got["far_boundary"]), met)
+    call, strike = arguments[-1], arguments[1]
+    low, high = np.fmin(got["boundary"], got["far_boundary"]), np.fmax(got["boundary"], got["far_boundary"])
+    assert ((got["boundary"] > got["far_boundary"]) == ~call)[~met].all()
+    inside = (low <= arguments[0]) & (arguments[0] <= high)
+    np.testing.assert_array_equal(there, inside)
+    intrinsic = np.where(call, 1.0, -1.0) * (arguments[0] - strike)
+    np.testing.assert_array_equal(got["price"][there], intrinsic[there])
+    # Trees of n and 2 n steps, whose errors are as 2 to 1; next to a boundary they wobble.
+    few, many = (
+        options.lattice(*arguments, method="leisen_reimer", steps=steps, outputs="price")["price"]
+        for steps in (2001, 4001)
+    )
+    error = np.abs(got["price"] - (2 * many - few))[~there] / 100
+    assert error.max() < 2e-5
+    assert np.median(error) < 1e-7
+    for accuracy in ("fast", "accurate"):
+        other = options.american(*arguments, accuracy=accuracy)["price"]
+        np.testing.assert_allclose(other, got["price"], rtol=0, atol=LIMITS[accuracy] * 100)
+
+
+def test_greeks_with_two_boundaries():
+    arguments = list(between(80, seed=33))
+    got = options.american(*arguments, accuracy="high", outputs="all")
+    near = np.zeros(80, bool)
+    for name in ("boundary", "far_boundary"):
+        near |= np.abs(np.log(arguments[0] / got[name])) < 0.02
+    keep = (got["status"] == 0) & ~near
+    assert keep.sum() > 30
+
+    def slope(k, step):
+        prices = []
+        for sign in (1.0, -1.0):
+            moved = list(arguments)
+            moved[k] = arguments[k] + sign * step
+            prices.append(options.american(*moved, accuracy="high", outputs="price")["price"])
+        return (prices[0] - prices[1]) / (2 * step)
+
+    for k, name, step, limit in (
+        (0, "delta", 1e-3, 1e-5), (1, "dual_delta", 1e-3, 1e-5), (3, "rho", 1e-6, 2e-2), (4, "epsilon", 1e-6, 2e-2),
+        (5, "vega", 1e-6, 2e-2),
+    ):  # fmt: skip
+        np.testing.assert_allclose(got[name][keep], slope(k, step)[keep], rtol=1e-4, atol=limit, err_msg=name)
+    np.testing.assert_allclose(got["theta"][keep], -slope(2, 1e-5 * arguments[2])[keep], rtol=1e-3, atol=1e-3)
+
+
+def test_two_boundaries_become_one_where_the_rate_is_none():
+    at = (np.array([85.0, 100.0, 115.0]), 100.0, 0.75)
+    one = options.american(*at, 0.0, -0.04, 0.25, "p", accuracy="high")
+    for rate in (-1e-12, -1e-9, -1e-7):
+        two = options.american(*at, rate, -0.04, 0.25, "p", accuracy="high", return_status=True)
+        assert (two["status"] == 0).all()
+        np.testing.assert_allclose(two["price"], one["price"], rtol=0, atol=1e-6 + 100 * abs(rate))
+    # And none where it is the yield.
+    european = options.price(*at, -0.04, -0.04, 0.25, "p")["price"]
+    close = options.american(*at, -0.039999, -0.04, 0.25, "p", accuracy="high")["price"]
+    np.testing.assert_allclose(close, european, rtol=0, atol=1e-5)
+
+
+def test_devices_compute_american_options(device):
+    arguments = [np.concatenate(pair) for pair in zip(points(21, seed=17), between(5, seed=35), strict=True)]
+    for accuracy, limit in LIMITS.items():
+        few = slice(None) if device != "emulator" or accuracy == "fast" else slice(16, 24)
+        at = [x[few] for x in arguments]
+        want = options.american(*at, accuracy=accuracy, outputs="all")
+        got = options.american(*at, accuracy=accuracy, outputs="all", device=device)
+        np.testing.assert_array_equal(got["status"], want["status"])
+        np.testing.assert_allclose(got["price"], want["price"], rtol=0, atol=2 * limit * 100)
+        for name in EVERY[1:-1]:
+            np.testing.assert_allclose(got[name], want[name], rtol=100 * limit, atol=1000 * limit, err_msg=name)
+
+
+@pytest.mark.parametrize("american", [True, False])
+def test_devices_compute_trees_and_grids(american, device):
+    at = list(points(9, seed=19))
+    at[0][3] = np.nan
+    calls = [
+        lambda **how: options.lattice(*at, method="crr", steps=60, american=american, outputs="all", **how),
+        lambda **how: options.lattice(*at, method="leisen_reimer", steps=61, american=american, outputs="all", **how),
+        lambda **how: options.finite_difference(
+            *at, dividends=[(0.1, 1.0)], nodes=61, steps=20, american=american, outputs="all", **how
+        ),
+        lambda **how: options.finite_difference(
+            *at, dividends=[(0.1, 1.0)], model="escrowed", nodes=61, steps=20, american=american, outputs="all", **how
+        ),
+    ]
+    for call in calls:
+        want, got = call(), call(device=device)
+        for name, values in want.items():
+            np.testing.assert_allclose(got[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@pytest.fixture
+def small_device():
+    emulator = pytest.importorskip("warpquant._emulator")
+    emulator.configure(memory=8 << 20)
+    yield emulator
+    emulator.configure()
+
+
+def test_work_memory_does_not_grow_with_the_rows(small_device):
+    # A tree of 40 steps has 130 numbers: for all rows side by side that would be 4 MB.
+    at = [np.resize(x, 4000) for x in points(50, seed=23)]
+    want = options.lattice(*at, steps=40, outputs="price")["price"]
+    before = small_device.counts()["memory_used"]
+    got = options.lattice(*at, steps=40, outputs="price", device="emulator")["price"]
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+    assert small_device.counts()["memory_peak"] - before < 3 << 20
 
 
 @pytest.mark.parametrize(

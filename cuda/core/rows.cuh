@@ -5,13 +5,14 @@
 #include "warpquant/core/row_ops.h"
 #include "warpquant/core/values.h"
 
-/// Functions of rows: a thread takes a row.
+/// Functions of rows: a thread takes a row, or one after the other if rows need work memory, which is for so many
+/// threads. Neighbouring threads have the same number of it side by side.
 namespace wq::cuda {
 namespace {
 
 struct ThreadRow {
   const rows::Job& job;
-  std::int64_t row;
+  std::int64_t row, thread;
 
   template <class V>
   __device__ V in(int k) const {
@@ -23,6 +24,10 @@ struct ThreadRow {
                                        : load_value<std::int8_t>(p);
   }
   __device__ double parameter(int k) const { return job.parameters[k]; }
+  template <class V>
+  __device__ rows::Strided scratch() const {
+    return {job.memory + thread, job.side_by_side};
+  }
   __device__ bool wants(int k) const { return job.out[k].data != nullptr; }
   __device__ void put(int k, double value) const {
     const rows::Column& column = job.out[k];
@@ -39,8 +44,14 @@ struct ThreadRow {
 
 template <class Op>
 __global__ void row_kernel(rows::Job job) {
-  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (row < job.frame.rows) Op::template row<double>(ThreadRow{job, row});
+  const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if constexpr (requires { Op::scratch(job.parameters); }) {
+    if (thread >= job.side_by_side) return;
+    for (std::int64_t row = thread; row < job.frame.rows; row += job.side_by_side)
+      Op::template row<double>(ThreadRow{job, row, thread});
+  } else {
+    if (thread < job.frame.rows) Op::template row<double>(ThreadRow{job, thread, thread});
+  }
 }
 
 }  // namespace
@@ -51,7 +62,8 @@ Fault launch_row(const rows::Job& job, Queue queue) {
   constexpr int kThreads = 128;  // rows need many registers each
   Fault fault = Fault::invalid;
   Ops::at(job.index, [&]<class Op>(Op) {
-    const std::int64_t blocks = (job.frame.rows + kThreads - 1) / kThreads;
+    const std::int64_t threads = job.scratch > 0 ? job.side_by_side : job.frame.rows;
+    const std::int64_t blocks = (threads + kThreads - 1) / kThreads;
     fault = launch(row_kernel<Op>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, queue, job);
   });
   return fault;

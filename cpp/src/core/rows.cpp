@@ -35,14 +35,28 @@ Layout layout_of(const Job& job, std::int64_t rows) {
   return l;
 }
 
+/// How many of the rows a device computes side by side, where they need work memory; that is then within a small part
+/// of the device's, and grows no further with the rows.
+std::int64_t side_by_side(const Job& job, const Device& device, std::int64_t rows) {
+  constexpr std::int64_t kPart = 64;  // of the memory; batches on their way have their own each
+  std::int64_t free = 0, total = 0;
+  device.check(device.table->memory(device.index, &free, &total), "asking for the size of memory");
+  const std::int64_t row = job.scratch * static_cast<std::int64_t>(sizeof(double));
+  return std::clamp<std::int64_t>(total / kPart / row, 1, rows);
+}
+
 /// From memory of the host, in batches of rows.
 void run_shipped(const Job& job, const Execution& execution) {
   const Device device = *execution.device;
+  // As many in every batch, for a device that is shared by more than this call.
+  const std::int64_t most = job.scratch > 0 ? side_by_side(job, device, job.frame.rows) : 0;
+  const auto at_once = [&](std::int64_t rows) { return std::min(most, rows); };
   Freight freight;
   freight.items = job.frame.rows;
   freight.load = [&](std::int64_t from, std::int64_t to) {
     const Layout l = layout_of(job, to - from);
-    return Load{static_cast<std::size_t>(l.up), static_cast<std::size_t>(l.down), 0};
+    return Load{static_cast<std::size_t>(l.up), static_cast<std::size_t>(l.down),
+                static_cast<std::size_t>(at_once(to - from) * job.scratch) * sizeof(double)};
   };
   freight.pack = [&](const Cargo& c) {
     const Layout l = layout_of(job, c.to - c.from);
@@ -60,6 +74,8 @@ void run_shipped(const Job& job, const Execution& execution) {
     const Layout l = layout_of(job, c.to - c.from);
     Job there = job;
     there.frame = {1, {c.to - c.from}, c.to - c.from};
+    there.side_by_side = at_once(c.to - c.from);
+    there.memory = reinterpret_cast<double*>(c.scratch);
     const auto place = [&](Column& column, std::byte* memory, std::int64_t at) {
       if (column.data == nullptr) return;
       column.data = memory + at;
@@ -85,13 +101,22 @@ void run_shipped(const Job& job, const Execution& execution) {
 }
 
 void run_resident(const Job& job, const Execution& execution) {
-  const auto put = [job, device = *execution.device](Handle stream) {
-    device.check(device.table->rows(device.index, job, stream), "starting a kernel");
+  const Device device = *execution.device;
+  const auto put = [device](const Job& there, Handle stream) {
+    device.check(device.table->rows(device.index, there, stream), "starting a kernel");
   };
+  Luggage own(device, execution.stream);
+  Job there = job;
+  if (job.scratch > 0) {
+    Luggage& luggage = execution.prepared != nullptr ? execution.prepared->luggage() : own;
+    there.side_by_side = side_by_side(job, device, job.frame.rows);
+    const auto bytes = static_cast<std::size_t>(there.side_by_side * job.scratch) * sizeof(double);
+    there.memory = reinterpret_cast<double*>(luggage.scratch(bytes));
+  }
   if (execution.prepared != nullptr)
-    execution.prepared->add(put);
+    execution.prepared->add([put, there](Handle stream) { put(there, stream); });
   else
-    put(execution.stream);
+    put(there, execution.stream);
 }
 
 }  // namespace
@@ -100,8 +125,7 @@ void run(const Op& op, Job& job, const Execution& execution) {
   if (job.frame.rows == 0) return;
   job.group = op.id;
   job.index = op.index;
-  if (execution.device && (op.id == GroupId::american || op.id == GroupId::numerical))
-    throw ParameterError("device: " + std::string(op.info.name) + " is computed on the CPU");
+  job.scratch = op.group(execution.level)->scratch(op.index, job.parameters);
   if (execution.device) return execution.resident ? run_resident(job, execution) : run_shipped(job, execution);
   const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());
   const Kernels& kernels = kernels_at(execution.level);
@@ -110,7 +134,6 @@ void run(const Op& op, Job& job, const Execution& execution) {
   std::int64_t rows = std::max<std::int64_t>(kTask / op.info.nanoseconds, 1);
   const std::int64_t whole = rows > kTile ? kTile : kWidestPack;
   rows = (rows + whole - 1) / whole * whole;
-  job.scratch = op.group(execution.level)->scratch(op.index, job.parameters);
   const auto part = [&](std::int64_t from, std::int64_t to) {
     // Aligned to lines of the cache; left as it is, since each row writes it before it reads it.
     constexpr std::align_val_t kLine{64};

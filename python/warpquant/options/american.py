@@ -31,6 +31,8 @@ def american(
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Prices and Greeks of American options on an asset with a continuous yield.
 
@@ -51,14 +53,19 @@ def american(
     outputs : tuple of str, or 'all'
         Of ``price``, ``delta``, ``gamma``, ``vega`` (per 1.00 of vol), ``theta`` (per year of calendar time), ``rho``,
         ``epsilon`` (by the dividend yield, alias ``psi``), ``dual_delta`` (by the strike), ``boundary`` (the spot at
-        which it is exercised today; NaN if early exercise is never right) and ``status``.
+        which it is exercised today; NaN if that is right at no spot), ``far_boundary`` (the spot beyond which it is not
+        exercised any more; NaN if there is none) and ``status``.
     return_status : bool
-        Whether ``status`` is added to the results: 0 held, 1 worth exercising now, 2 never exercised early, 4 invalid
-        argument, 5 two boundaries; rows of 4 and 5 are NaN.
+        Whether ``status`` is added to the results: 0 held, 1 worth exercising now, 2 never exercised early, 3 boundary
+        not resolved, 4 invalid argument; rows of 3 and 4 are NaN.
     out : mapping, optional
         Name of a result to the array that takes it.
     num_threads : int, optional
         CPU threads.
+    device : str, optional
+        'auto', 'cpu', 'cuda' or 'cuda:N'. Arrays on a device are computed where they are.
+    stream : int or object, optional
+        For arrays on a device: the stream to compute in (docs/gpu.md, "Streams").
 
     Returns
     -------
@@ -72,11 +79,14 @@ def american(
         If the accuracy, an output or a text in ``is_call`` is unknown.
     ShapeError, DTypeError
         If arguments do not broadcast, or are no numbers.
+    DeviceUnavailableError
+        If there is no such device.
 
     Notes
     -----
     Where the spot is beyond the boundary, the price is the intrinsic value to the last bit, delta is 1 or -1 and the
-    other Greeks are 0. With q < r < 0 (a put; r < q < 0 a call) there are two boundaries, and the result is NaN.
+    other Greeks are 0. With q < r < 0 (a put; r < q < 0 a call) there are two boundaries, and it is exercised between
+    them.
 
     Examples
     --------
@@ -88,4 +98,6 @@ def american(
     operation = _ACCURACIES[choice("accuracy", accuracy, _ACCURACIES)]
     names = _AMERICAN.choose(outputs, status=return_status)
     arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
-    return _rows.call(operation, arguments, _AMERICAN, names, out=out, num_threads=num_threads)
+    return _rows.call(
+        operation, arguments, _AMERICAN, names, out=out, num_threads=num_threads, device=device, stream=stream
+    )

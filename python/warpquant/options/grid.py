@@ -40,6 +40,8 @@ def finite_difference(
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Prices and Greeks of options on a share that pays cash dividends, on a grid.
 
@@ -63,7 +65,7 @@ def finite_difference(
     return_status : bool
         Whether ``status`` is added: 0 held, 1 worth exercising now, 4 invalid argument (NaN), as is an escrowed spot
         that is not above 0.
-    out, num_threads
+    out, num_threads, device, stream
         As in :func:`american`.
 
     Returns
@@ -100,7 +102,10 @@ def finite_difference(
         float(len(schedule)),
         *schedule.ravel().tolist(),
     )
-    return _rows.call(operation, arguments, _GRID, names, parameters=parameters, out=out, num_threads=num_threads)
+    return _rows.call(
+        operation, arguments, _GRID, names, parameters=parameters, out=out, num_threads=num_threads, device=device,
+        stream=stream,
+    )  # fmt: skip
 
 
 def _schedule(dividends: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

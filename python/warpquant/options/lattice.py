@@ -34,6 +34,8 @@ def lattice(
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Prices and Greeks of American or European options on a binomial tree.
 
@@ -53,7 +55,7 @@ def lattice(
     return_status : bool
         Whether ``status`` is added: 0, or 4 where an argument is invalid or the tree has no probability between 0 and 1
         (a drift too large for the step); such rows are NaN.
-    out, num_threads
+    out, num_threads, device, stream
         As in :func:`american`.
 
     Returns
@@ -91,4 +93,6 @@ def lattice(
         parameters=(float(count), float(bool(american))),
         out=out,
         num_threads=num_threads,
+        device=device,
+        stream=stream,
     )

@@ -18,7 +18,10 @@ struct TileRow {
     return V::load(tile.in[k] + first);
   }
   WQ_HD double parameter(int k) const { return tile.parameters[k]; }
-  WQ_HD double* scratch() const { return tile.scratch; }
+  template <class V>
+  WQ_HD V* scratch() const {
+    return reinterpret_cast<V*>(tile.scratch);
+  }
   WQ_HD bool wants(int k) const { return kSet != 0 ? (kSet >> k & 1) != 0 : tile.out[k] != nullptr; }
   template <class V>
   WQ_HD void put(int k, V value) const {

@@ -79,6 +79,9 @@ struct Job {
   Column in[kMostInputs], out[kMostOutputs];
   double parameters[kMostParameters];  // the same for every row
   std::int64_t scratch;                // numbers of work memory that a row needs
+  // On a device, where rows need some: memory for so many rows, which are computed side by side.
+  double* memory;
+  std::int64_t side_by_side;
 
   WQ_HD std::uint32_t wanted() const {
     std::uint32_t bits = 0;

@@ -19,9 +19,8 @@ enum GridOutput : int { kGridPrice, kGridDelta, kGridGamma, kGridTheta, kGridSta
 /// (Brennan and Schwartz, The valuation of American put options, J. Finance 32, 1977).
 template <bool kEscrowed>
 struct Grid {
-  static constexpr rows::Info kInfo = {kEscrowed ? "grid_escrowed" : "grid_piecewise",
-                                       "spot strike expiry rate dividend vol is_call", "price delta gamma theta status",
-                                       300'000};
+  static constexpr rows::Info kInfo = {kEscrowed ? "grid_escrowed" : "grid_piecewise", kOptionInputs,
+                                       "price delta gamma theta status", 300'000};
   enum Parameter : int { kNodes, kSteps, kEarly, kCount, kSchedule };
 
   static std::int64_t scratch(const double* parameters) {
@@ -30,14 +29,11 @@ struct Grid {
 
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
-    auto known = eq(V(0.0), V(0.0));
-    const V sign = sign_of(r.template in<V>(6), known);
-    V spot = r.template in<V>(0), strike = r.template in<V>(1), expiry = r.template in<V>(2);
-    V rate = r.template in<V>(3), dividend = r.template in<V>(4), vol = r.template in<V>(5);
+    const auto in = OptionInputs<V>::of(r);
+    const V sign = in.sign;
+    V spot = in.spot, strike = in.strike, expiry = in.expiry, rate = in.rate, dividend = in.dividend, vol = in.vol;
     const V paid = kEscrowed ? worth(r, expiry, rate, V(0.0), V(0.0)) : V(0.0);
-    const auto finite = is_finite(((spot + strike) + (rate + dividend)) + (expiry + vol));
-    const auto good = both(both(both(gt(spot - paid, V(0.0)), gt(strike, V(0.0))), both(known, finite)),
-                           both(gt(expiry, V(0.0)), gt(vol, V(0.0))));
+    const auto good = both(both(in.meaningful(), gt(spot - paid, V(0.0))), gt(vol, V(0.0)));
     // Lanes without a value get an option that gives no trouble.
     const auto calm = [&](V& x, double value) { x = select(good, x, V(value)); };
     calm(spot, 1.0), calm(strike, 1.0), calm(expiry, 1.0), calm(rate, 0.0), calm(dividend, 0.0), calm(vol, 0.2);
@@ -70,8 +66,8 @@ struct Grid {
   };
 
   template <class V, class Row>
-  WQ_HD static V* array(const Row& r, int which, int nodes) {
-    return reinterpret_cast<V*>(r.scratch()) + which * nodes;
+  WQ_HD static auto array(const Row& r, int which, int nodes) {
+    return r.template scratch<V>() + which * nodes;
   }
 
   /// What the dividends until expiry that are due at `after` or later are worth at `now`.
@@ -88,7 +84,7 @@ struct Grid {
 
   template <class V, class Row>
   WQ_HD_CALL static void place_nodes(const Row& r, const Problem<V>& p) {
-    V* const spots = array<V>(r, kSpots, p.nodes);
+    const auto spots = array<V>(r, kSpots, p.nodes);
     const V v = p.vol * sqrt(p.expiry), width = V(0.4) * v;
     // In the coordinate that rises from in the money to out of the money, from the strike.
     const V place = V(0.0) - p.sign * log_ratio(p.spot, p.strike);
@@ -110,8 +106,8 @@ struct Grid {
   /// From expiry to today.
   template <class V, class Row>
   WQ_HD_CALL static void march(const Row& r, const Problem<V>& p) {
-    V* const spots = array<V>(r, kSpots, p.nodes);
-    V* const values = array<V>(r, kValues, p.nodes);
+    const auto spots = array<V>(r, kSpots, p.nodes);
+    const auto values = array<V>(r, kValues, p.nodes);
     const bool early = r.parameter(kEarly) != 0;
     const int count = static_cast<int>(r.parameter(kCount));
     const int steps = static_cast<int>(r.parameter(kSteps)) / (count + 1) + 1;
@@ -142,9 +138,9 @@ struct Grid {
   }
 
   /// Exercise just before what is due at `from` is paid.
-  template <class V, class Row>
-  WQ_HD static void exercise(const Row& r, const Problem<V>& p, V* values, V to_expiry, V from) {
-    const V* const spots = array<V>(r, kSpots, p.nodes);
+  template <class V, class Row, class Numbers>
+  WQ_HD static void exercise(const Row& r, const Problem<V>& p, Numbers values, V to_expiry, V from) {
+    const auto spots = array<V>(r, kSpots, p.nodes);
     const V shift = still_due(r, p, to_expiry, from) - p.strike;
     for (int j = 0; j < p.nodes; ++j) values[j] = max(values[j], p.sign * (spots[j] + shift));
   }
@@ -152,13 +148,13 @@ struct Grid {
   template <class V, class Row>
   WQ_HD_CALL static void one_step(const Row& r, const Problem<V>& p, V start, V stop, bool early, V due) {
     const int n = p.nodes;
-    const V* const spots = array<V>(r, kSpots, n);
-    V* const values = array<V>(r, kValues, n);
-    V* const stage = array<V>(r, kStage, n);
-    V* const right = array<V>(r, kRight, n);
-    V* const below = array<V>(r, kBelow, n);
-    V* const above = array<V>(r, kAbove, n);
-    V* const pivot = array<V>(r, kPivot, n);
+    const auto spots = array<V>(r, kSpots, n);
+    const auto values = array<V>(r, kValues, n);
+    const auto stage = array<V>(r, kStage, n);
+    const auto right = array<V>(r, kRight, n);
+    const auto below = array<V>(r, kBelow, n);
+    const auto above = array<V>(r, kAbove, n);
+    const auto pivot = array<V>(r, kPivot, n);
     constexpr double kGamma = 0.5857864376269049;  // 2 - sqrt(2): both stages have the same matrix
     const V step = stop - start, half = V(0.5 * kGamma) * step;
     const V carry = p.rate - p.dividend, half_variance = V(0.5) * p.vol * p.vol, zero(0.0);
@@ -194,7 +190,7 @@ struct Grid {
       }
       pivot[j] = V(1.0) / d;
     }
-    const auto solve = [&](V* x, V to_expiry) {
+    const auto solve = [&](auto x, V to_expiry) {
       for (int j = n - 2; j >= 0; --j) right[j] = right[j] - above[j] * right[j + 1];
       const V shift = early ? still_due(r, p, to_expiry, due + V(1e-12)) - p.strike : zero;
       V before(0.0);
@@ -213,40 +209,38 @@ struct Grid {
   /// Spots fall by an amount: the value before is that of the lower spot. One row at a time.
   template <class V, class Row>
   WQ_HD_CALL static void pay(const Row& r, const Problem<V>& p, V falls) {
-    const V* const spots = array<V>(r, kSpots, p.nodes);
-    V* const values = array<V>(r, kValues, p.nodes);
-    V* const after = array<V>(r, kStage, p.nodes);
-    const int lanes = kWidth<V>, n = p.nodes;
+    const auto spots = array<V>(r, kSpots, p.nodes);
+    const auto values = array<V>(r, kValues, p.nodes);
+    const auto after = array<V>(r, kStage, p.nodes);
+    const int n = p.nodes;
     for (int j = 0; j < n; ++j) after[j] = values[j];
-    for (int l = 0; l < lanes; ++l) {
+    for (int l = 0; l < kWidth<V>; ++l) {
       const double fall = lane(falls, l);
       if (!(fall > 0)) continue;
-      const double* const x = reinterpret_cast<const double*>(spots) + l;
-      const double* const y = reinterpret_cast<const double*>(after) + l;
-      double* const to = reinterpret_cast<double*>(values) + l;
-      const bool rising = x[lanes] > x[0];
+      const rows::Strided x = rows::lane_of(spots, l), y = rows::lane_of(after, l), to = rows::lane_of(values, l);
+      const bool rising = x[1] > x[0];
       for (int k = 0, at = 0; k < n; ++k) {
         const int j = rising ? k : n - 1 - k;  // by rising spot
-        double spot = x[j * lanes] - fall;
+        double spot = x[j] - fall;
         if (spot < 0) spot = 0;
         double found[3];
-        at = find(x, lanes, n, rising, spot, at);
-        polynomial_at(x, y, lanes, n, rising, at, spot, found);
-        to[j * lanes] = found[0] > 0 ? found[0] : 0.0;
+        at = find(x, n, rising, spot, at);
+        polynomial_at(x, y, n, rising, at, spot, found);
+        to[j] = found[0] > 0 ? found[0] : 0.0;
       }
     }
   }
 
   /// The interval that holds `spot`, counted by rising spot, from `at` on.
-  WQ_HD static int find(const double* x, int lanes, int n, bool rising, double spot, int at) {
-    while (at < n - 2 && x[(rising ? at + 1 : n - 2 - at) * lanes] <= spot) ++at;
+  WQ_HD static int find(rows::Strided x, int n, bool rising, double spot, int at) {
+    while (at < n - 2 && x[rising ? at + 1 : n - 2 - at] <= spot) ++at;
     return at;
   }
 
   /// Value and two derivatives of the polynomial through the four nodes around; a line beyond the ends.
-  WQ_HD_CALL static void polynomial_at(const double* x, const double* y, int lanes, int n, bool rising, int at,
-                                       double spot, double (&found)[3]) {
-    const auto node = [&](int k) { return (rising ? k : n - 1 - k) * lanes; };
+  WQ_HD_CALL static void polynomial_at(rows::Strided x, rows::Strided y, int n, bool rising, int at, double spot,
+                                       double (&found)[3]) {
+    const auto node = [&](int k) { return rising ? k : n - 1 - k; };
     const double low = x[node(0)], high = x[node(n - 1)];
     if (spot <= low || spot >= high) {
       const int a = spot <= low ? 0 : n - 2;
@@ -276,19 +270,19 @@ struct Grid {
 
   template <class V, class Row>
   WQ_HD_CALL static void look_up(const Row& r, const Problem<V>& p, V (&at)[3]) {
-    const V* const spots = array<V>(r, kSpots, p.nodes);
-    const V* const values = array<V>(r, kValues, p.nodes);
-    const int lanes = kWidth<V>;
-    for (int l = 0; l < lanes; ++l) {
-      const double* const x = reinterpret_cast<const double*>(spots) + l;
-      const double* const y = reinterpret_cast<const double*>(values) + l;
-      const bool rising = x[lanes] > x[0];
+    const auto spots = array<V>(r, kSpots, p.nodes);
+    const auto values = array<V>(r, kValues, p.nodes);
+    for (int l = 0; l < kWidth<V>; ++l) {
+      const rows::Strided x = rows::lane_of(spots, l), y = rows::lane_of(values, l);
+      const bool rising = x[1] > x[0];
       const double spot = lane(p.spot, l);
       double found[3];
-      polynomial_at(x, y, lanes, p.nodes, rising, find(x, lanes, p.nodes, rising, spot, 0), spot, found);
+      polynomial_at(x, y, p.nodes, rising, find(x, p.nodes, rising, spot, 0), spot, found);
       for (int k = 0; k < 3; ++k) set_lane(at[k], l, found[k]);
     }
   }
 };
+
+using Numerical = rows::List<Lattice<LatticeKind::crr>, Lattice<LatticeKind::leisen_reimer>, Grid<false>, Grid<true>>;
 
 }  // namespace wq::options::inline WQ_LEVEL

@@ -27,9 +27,8 @@ enum LatticeOutput : int {
 template <LatticeKind kKind>
 struct Lattice {
   static constexpr bool kCrr = kKind == LatticeKind::crr;
-  static constexpr rows::Info kInfo = {kCrr ? "lattice_crr" : "lattice_leisen_reimer",
-                                       "spot strike expiry rate dividend vol is_call", "price delta gamma theta status",
-                                       30'000};
+  static constexpr rows::Info kInfo = {kCrr ? "lattice_crr" : "lattice_leisen_reimer", kOptionInputs,
+                                       "price delta gamma theta status", 30'000};
   /// Standard deviations of the logarithm beyond which a node has no weight today: 2 N(-9) = 2e-19.
   static constexpr double kFar = 9.0;
 
@@ -48,15 +47,12 @@ struct Lattice {
 
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
-    auto known = eq(V(0.0), V(0.0));
-    const V sign = sign_of(r.template in<V>(6), known);
-    const V spot = r.template in<V>(0), strike = r.template in<V>(1), expiry = r.template in<V>(2);
-    const V rate = r.template in<V>(3), dividend = r.template in<V>(4), vol = r.template in<V>(5);
+    const auto in = OptionInputs<V>::of(r);
+    const V sign = in.sign, spot = in.spot, strike = in.strike, expiry = in.expiry;
+    const V rate = in.rate, dividend = in.dividend, vol = in.vol;
     const int steps = static_cast<int>(r.parameter(0));
     const bool american = r.parameter(1) != 0;
-    const auto finite = is_finite(((spot + strike) + (rate + dividend)) + (expiry + vol));
-    auto good = both(both(both(gt(spot, V(0.0)), gt(strike, V(0.0))), both(known, finite)),
-                     both(gt(expiry, V(0.0)), gt(vol, V(0.0))));
+    auto good = both(in.meaningful(), gt(vol, V(0.0)));
     const V step = expiry / V(static_cast<double>(steps)), carry = rate - dividend;
     const V growth = exp_of(carry * step), discount = exp_of(V(0.0) - rate * step);
     Tree<V> tree{{}, {}, {}, {}, spot, strike, sign};
@@ -114,8 +110,8 @@ struct Lattice {
   WQ_HD_CALL static void value(const Row& r, const Tree<V>& tree, V step, int steps, int band, bool american,
                                V (&results)[kLatticeOutputs]) {
     const int last = steps + 2;
-    V* const values = reinterpret_cast<V*>(r.scratch());
-    V* const levels = values + (last + 1) + last;  // from -last to last
+    const auto values = r.template scratch<V>();
+    const auto levels = values + (last + 1) + last;  // from -last to last
     // Spots by level, times the sign: an exponent of its own each, not a product of a thousand factors.
     const V signed_spot = tree.sign * tree.spot, signed_strike = tree.sign * tree.strike;
     const V log_ratio_of_levels = log_of(tree.root_ratio);
@@ -137,7 +133,7 @@ struct Lattice {
     for (int i = last - 1; i >= 2; --i) {
       const int from = low(i), to = high(i);
       const V drift = kCrr ? V(1.0) : drift_at(i);
-      const V* const level = levels - i;
+      const auto level = levels + -i;
       V here = values[from];
       if (american) {
         for (int j = from; j <= to; ++j) {

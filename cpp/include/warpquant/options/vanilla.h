@@ -3,6 +3,7 @@
 
 #include "warpquant/core/normal.h"
 #include "warpquant/core/row_ops.h"
+#include "warpquant/options/option_inputs.h"
 
 /// European options: prices and their derivatives in closed form. Names and signs as in docs/options.md: plain partial
 /// derivatives, those in time by calendar time.
@@ -41,13 +42,6 @@ inline constexpr std::uint32_t kUsualGreeks =
 inline constexpr std::uint32_t kAllGreeks = (1u << kOutputs) - 1;
 
 inline constexpr double kInfinity = __builtin_inf();
-
-/// Whether a flag says call: 1; put is -1 or 0. What is neither makes `known` false.
-template <class V, class M>
-WQ_HD V sign_of(V flag, M& known) {
-  known = either(eq(flag, V(1.0)), either(eq(flag, V(-1.0)), eq(flag, V(0.0))));
-  return select(gt(flag, V(0.0)), V(1.0), V(-1.0));
-}
 
 /// An option of the Black-Scholes family in the parts that all results are made of: b = r - q is the cost of carry.
 template <class V>
@@ -236,16 +230,12 @@ struct BlackGreeks {
     const auto finite = is_finite(((o.spot + o.strike) + (o.rate + o.dividend)) + v);
     const auto ordinary = both(both(positive, finite), known);
     if (all(ordinary)) return greeks<V>(o, [&](int k) { return r.wants(k); }, [&](int k, V x) { r.put(k, x); });
-    // The few rows at the border of the domain are done one by one.
     V results[kOutputs];
     greeks<V>(o, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
-    for (int j = 0; j < kWidth<V>; ++j) {
-      if (lane(ordinary, j)) continue;
+    rows::put_with_limits(r, results, ordinary, [&](int j, auto put) {
       black_limits<kForward>(lane(o.spot, j), lane(o.strike, j), lane(o.expiry, j), lane(o.rate, j),
-                             lane(o.dividend, j), lane(o.vol, j), lane(known, j) ? lane(sign, j) : 0.0,
-                             [&](int k, double value) { set_lane(results[k], j, value); });
-    }
-    for (int k = 0; k < kOutputs; ++k) r.put(k, results[k]);
+                             lane(o.dividend, j), lane(o.vol, j), lane(known, j) ? lane(sign, j) : 0.0, put);
+    });
   }
 
  private:
@@ -355,13 +345,10 @@ struct BachelierGreeks {
           [&](int k, V x) { r.put(k, x); });
     V results[kOutputs];
     greeks<V>(forward, strike, expiry, rate, vol, sign, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
-    for (int j = 0; j < kWidth<V>; ++j) {
-      if (lane(ordinary, j)) continue;
+    rows::put_with_limits(r, results, ordinary, [&](int j, auto put) {
       bachelier_limits(lane(forward, j), lane(strike, j), lane(expiry, j), lane(rate, j), lane(vol, j),
-                       lane(known, j) ? lane(sign, j) : 0.0,
-                       [&](int k, double value) { set_lane(results[k], j, value); });
-    }
-    for (int k = 0; k < kOutputs; ++k) r.put(k, results[k]);
+                       lane(known, j) ? lane(sign, j) : 0.0, put);
+    });
   }
 
  private:
