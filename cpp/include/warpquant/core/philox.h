@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-
-#include "warpquant/core/math.h"
+#include "warpquant/core/words.h"
 
 /// Random bits that are a function of a counter and a key: no state, so any number of any path is there at once, and
 /// the same on every machine. Philox4x32-10: Salmon, Moraes, Dror and Shaw, Parallel random numbers: as easy as 1, 2,
-/// 3, SC11 (2011).
+/// 3, SC11 (2011). Words of 32 bits are in the low halves of those of 64; what is in the high ones does not matter,
+/// except to `as_uniform` and `>>`.
 namespace wq::inline WQ_LEVEL {
-
-/// Words of 32 bits in the low halves of numbers of 64, one per lane: those that go with values of type V. What is in
-/// the high halves does not matter, except to `as_uniform` and `>>`.
-template <class V>
-struct WordsOf {
-  using type = std::uint64_t;
-};
-template <class V>
-using Words = typename WordsOf<V>::type;
-
-/// The product of the low halves.
-WQ_HD std::uint64_t multiply(std::uint64_t a, std::uint32_t b) { return (a & 0xffffffffULL) * b; }
-WQ_HD std::uint64_t low_half(std::uint64_t a) { return a & 0xffffffffULL; }
 
 /// (2k + 1) / 2^53 where k is the number of the 52 low bits: within (0, 1), symmetric about 1/2, and exact.
 WQ_HD double as_uniform(std::uint64_t k) {

@@ -92,7 +92,18 @@ WQ_HD void uniforms(const Draws& draws, int replicate, std::uint64_t first, Word
 template <class V>
 WQ_HD void normals(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int dims, Column<V> z) {
   uniforms<V>(draws, replicate, first, lanes, dims, z);
-  for (int k = 0; k < dims; ++k) z.set(k, inverse_normal_inside(z[k]));
+  int k = 0;
+  for (; k + 1 < dims; k += 2) {
+    V two[] = {z[k], z[k + 1]};
+    inverse_normals_inside(two);
+    z.set(k, two[0]);
+    z.set(k + 1, two[1]);
+  }
+  if (k < dims) {
+    V last[] = {z[k]};
+    inverse_normals_inside(last);
+    z.set(k, last[0]);
+  }
 }
 
 /// Brownian motion at the dates, from one normal number for each.
