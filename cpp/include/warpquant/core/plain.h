@@ -54,7 +54,6 @@ WQ_HD const double (&sixteenths())[16] {
 /// e^x to 1.1 ulp between -708 and 709, and beyond what it is there: no price of a path gets so far. NaN for NaN.
 template <class V>
 WQ_HD V plain_exp(V x) {
-  using U = Words<V>;
   const V inside = max(V(-708.0), min(V(709.0), x));  // in this order a NaN stays one
   // Sixteenths of powers of two; 1.5 * 2^52 moves their number into the low bits.
   const V moved = inside * V(16.0 * 1.4426950408889634074) + V(6755399441055744.0);

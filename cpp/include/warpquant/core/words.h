@@ -23,6 +23,15 @@ WQ_HD double numbers_of(std::uint64_t word) { return __builtin_bit_cast(double, 
 /// The entry of a table that the four lowest bits count.
 WQ_HD double entry(const double (&table)[16], std::uint64_t word) { return table[word & 15]; }
 
+/// How many zeros are below the lowest one of a word that is not 0.
+WQ_HD int lowest_one(std::uint64_t word) {
+#if defined(__CUDA_ARCH__)
+  return __ffsll(static_cast<long long>(word)) - 1;
+#else
+  return __builtin_ctzll(word);
+#endif
+}
+
 /// The product of the low halves.
 WQ_HD std::uint64_t multiply(std::uint64_t a, std::uint32_t b) { return (a & 0xffffffffULL) * b; }
 WQ_HD std::uint64_t low_half(std::uint64_t a) { return a & 0xffffffffULL; }

@@ -22,7 +22,7 @@ struct Draws {
   std::uint64_t offset = 0;                   // number of the first path
   const std::uint32_t* directions = nullptr;  // of Sobol points: 32 for each dimension
   const std::uint32_t* random = nullptr;      // two words for each replicate and dimension
-  int dims = 0;
+  int dims = 0, replicates = 1;
 };
 
 /// Dates of a path in parts of the time to expiry, so that one Brownian motion serves options of any expiry.
@@ -40,14 +40,16 @@ struct Dates {
 
 namespace wq::paths::inline WQ_LEVEL {
 
-/// Values of the lanes of a pack, or of one path: k-th of several, `kBundle` apart.
+/// Values of the lanes of a pack, or of one path: the k-th of several, `kBundle` apart, or those of one path as far as
+/// `step` says.
 template <class V>
 struct Column;
 template <>
 struct Column<double> {
   double* at;
-  WQ_HD double operator[](int k) const { return at[k * kBundle]; }
-  WQ_HD void set(int k, double x) const { at[k * kBundle] = x; }
+  std::int64_t step = kBundle;
+  WQ_HD double operator[](std::int64_t k) const { return at[k * step]; }
+  WQ_HD void set(std::int64_t k, double x) const { at[k * step] = x; }
 };
 
 /// Uniform numbers within (0, 1) of dimensions 2 * pair and 2 * pair + 1. `first`: the path of the first lane, among
@@ -122,6 +124,17 @@ WQ_HD void brownian(const Dates& dates, Column<V> z, Column<V> path) {
     if (dates.left[i] >= 0) value = value + V(dates.left_weight[i]) * path[dates.left[i]];
     if (dates.right[i] >= 0) value = value + V(dates.right_weight[i]) * path[dates.right[i]];
     path.set(dates.place[i], value);
+  }
+}
+
+/// The normal numbers of single steps, which those of a bridge are not: step(k, number).
+template <class V, class Step>
+WQ_HD void each_step(const Dates& dates, Column<V> path, Step step) {
+  V before(0.0);
+  for (int k = 0; k < dates.count; ++k) {
+    const V at = path[k];
+    step(k, (at - before) * V(1.0 / dates.root[k]));
+    before = at;
   }
 }
 
