@@ -426,7 +426,7 @@ def test_devices_take_blocks_of_paths_in_turn(device):
     same_results(all_of_it(device), all_of_it("cpu"), device)
 
 
-def test_numbers_of_a_device_are_those_of_the_cpu(device):
+def test_numbers_of_a_device_have_the_bits_of_the_cpu(device):
     for kind in (dict(), dict(sampling="sobol"), dict(sampling="sobol", scramble="none", offset=5)):
         for make in (
             lambda **where: random.uniforms(131, 3, seed=4, **kind, **where),  # noqa: B023
