@@ -65,8 +65,8 @@ __device__ void walk(const Job& job, const Place& place, PerPath per_path, Value
   WQ_SHARED(double, given, 2 * kCount * kPathThreads);
   const int t = static_cast<int>(threadIdx.x), dims = job.dates.count;
   double* const own = place.own();
-  const Column<double> z{own + t, kPathThreads}, motion{own + std::int64_t{dims} * kPathThreads + t, kPathThreads};
-  double* const sums = own + 2 * std::int64_t{dims} * kPathThreads;
+  double* const sums = own + path_room(job.dates) * kPathThreads;
+  const Column<double> z{own + t, kPathThreads}, motion{sums - std::int64_t{dims} * kPathThreads + t, kPathThreads};
   constexpr int kEntries = kCount * kSums;
   const std::int64_t all = std::int64_t{job.count} * kEntries;
   each_block(
@@ -208,7 +208,8 @@ __global__ void numbers_kernel(NumbersJob job, double* out) {
 __global__ void motion_kernel(MotionJob job, Place place) {
   const int dims = job.dates.count, t = static_cast<int>(threadIdx.x);
   const std::int64_t threads = blockDim.x;
-  const Column<double> z{place.own() + t, threads}, motion{place.own() + dims * threads + t, threads};
+  const Column<double> z{place.own() + t, threads},
+      motion{place.own() + (path_room(job.dates) - dims) * threads + t, threads};
   for (std::int64_t row = blockIdx.x * threads + t; row < job.paths * job.draws.replicates;
        row += gridDim.x * threads) {
     normals<double>(job.draws, static_cast<int>(row / job.paths), static_cast<std::uint64_t>(row % job.paths), 0, dims,

@@ -66,7 +66,7 @@ void numbers(const Draws& draws, Numbers kind, const Block& block, double* scrat
 
 void brownian(const Draws& draws, const Dates& dates, const Block& block, double* scratch, double* out) {
   const Words<V> lanes = lane_numbers();
-  double* const paths = scratch + dates.count * kBundle;
+  double* const paths = scratch + (path_room(dates) - dates.count) * kBundle;
   each_pack(block, [&](std::uint64_t path, int done, int count, int lane) {
     const Column<V> z{scratch + lane}, motion{paths + lane};
     normals<V>(draws, block.replicate, path, lanes, draws.dims, z);
@@ -82,7 +82,7 @@ template <int kCount, class Job, class PerPath, class Value>
 WQ_HD void walk(const Job& job, const Block& block, double* scratch, Sums* sums, PerPath per_path, Value value) {
   const Words<V> lanes = lane_numbers();
   const int dims = job.dates.count;
-  double* const paths = scratch + dims * kBundle;
+  double* const paths = scratch + (path_room(job.dates) - dims) * kBundle;
   // Sums of each path of a bundle, of each result of each row.
   double* const tallies = reinterpret_cast<double*>(sums + static_cast<std::int64_t>(job.count) * kCount);
   const std::int64_t all = static_cast<std::int64_t>(job.count) * kCount * kSums * kBundle;

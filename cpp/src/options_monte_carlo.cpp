@@ -30,8 +30,7 @@ struct Numbering {
   Numbering(const Plan& plan, int dims) {
     draws.sampling = plan.sampling;
     draws.scramble = plan.scramble;
-    draws.key[0] = static_cast<std::uint32_t>(plan.seed);
-    draws.key[1] = static_cast<std::uint32_t>(plan.seed >> 32);
+    draws.keys = PhiloxKeys(static_cast<std::uint32_t>(plan.seed), static_cast<std::uint32_t>(plan.seed >> 32));
     draws.offset = plan.offset;
     draws.dims = dims;
     draws.replicates = plan.replicates;
@@ -43,7 +42,7 @@ struct Numbering {
         // The second word of the counter tells these from the numbers of paths.
         const PhiloxBlock<std::uint64_t> counter = {
             {static_cast<std::uint64_t>(dim), 1, static_cast<std::uint64_t>(replicate), 0}};
-        const auto block = philox(counter, draws.key[0], draws.key[1]);
+        const auto block = philox(counter, draws.keys);
         random[static_cast<std::size_t>(i++)] = static_cast<std::uint32_t>(block.words[0]);
         random[static_cast<std::size_t>(i++)] = static_cast<std::uint32_t>(block.words[1]);
       }
@@ -468,12 +467,12 @@ void asian(const Plan& plan, const Averaging& averaging, const Options& options,
   job.start_weight = averaging.start_weight;
   job.control = control;
   job.greeks = greeks;
-  Total later, mean_time, variance;
-  for (std::size_t i = 0; i < averaging.times.size(); ++i) {
-    later.add(averaging.weights[i]);
-    mean_time.add(averaging.weights[i] * averaging.times[i]);
-    for (std::size_t j = 0; j < averaging.times.size(); ++j)
-      variance.add(averaging.weights[i] * averaging.weights[j] * averaging.times[std::min(i, j)]);
+  Total later, mean_time, variance;  // the covariance of two dates is the earlier one
+  for (std::size_t i = averaging.times.size(); i-- > 0;) {
+    const double weight = averaging.weights[i], time = averaging.times[i];
+    variance.add(weight * time * (weight + 2.0 * later.value()));
+    later.add(weight);
+    mean_time.add(weight * time);
   }
   job.later_weight = later.value();
   job.mean_time = mean_time.value();

@@ -115,7 +115,7 @@ py::object inverse_normal(const Doubles& p, int num_threads, const std::string& 
 std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t>
 philox_words(const std::array<std::uint32_t, 4>& counter, const std::array<std::uint32_t, 2>& key) {
   const PhiloxBlock<std::uint64_t> block =
-      philox(PhiloxBlock<std::uint64_t>{{counter[0], counter[1], counter[2], counter[3]}}, key[0], key[1]);
+      philox(PhiloxBlock<std::uint64_t>{{counter[0], counter[1], counter[2], counter[3]}}, PhiloxKeys(key[0], key[1]));
   return {block.words[0], block.words[1], block.words[2], block.words[3]};
 }
 

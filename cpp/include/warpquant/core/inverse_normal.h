@@ -7,26 +7,27 @@
 /// on every machine. N^-1(p) / (p - 1/2) is a function of y = 4 p (1 - p), smooth but for a logarithm at 0.
 namespace wq::inline WQ_LEVEL {
 
-/// Fractions of polynomials of degree 10 in y with coefficients above 0, which add up without loss: from 1 down to
-/// 2^-4, where 97 of 100 numbers are, and from there to 2^-8. Interpolation at the nodes of Zolotarev, computed with 70
-/// digits.
+/// Fractions of polynomials of degree 12 in y with coefficients above 0, which add up without loss: from 1 down to
+/// `kMiddle`, where 99 of 100 numbers are, and from there to `kEnd`. Interpolation at the nodes of Zolotarev, computed
+/// with 70 digits.
 struct NearQuantile {
-  static constexpr int kTerms = 11;
-  static constexpr double kEnd = 0x1p-8;
+  static constexpr int kTerms = 13;
+  static constexpr double kMiddle = 3.0 / 128, kEnd = 0x1p-11;
 
   WQ_HD static const double (&coefficients(int block))[2][kTerms] {
     static constexpr double kAll[2][2][kTerms] = {
-        {{7.265689255284676, 2791.499964804993, 225133.21750159442, 6244037.436579762, 71751218.33134179,
-          369349934.6317374, 866386565.4966186, 893670356.110077, 364407442.21943396, 45618207.72335664,
-          788547.861204985},
-         {1.0, 462.98257619023065, 42937.08697975372, 1356635.5459196528, 17830403.274159893, 106394113.38236919,
-          296293956.8742207, 377599858.8746769, 204109980.9580968, 39265202.06417792, 1714564.8819244714}},
-        {{8.582285754532547, 55986.592233139665, 75319884.02232546, 34630017919.9462, 6578896983280.282,
-          559300716855077.56, 2.16676683649166e+16, 3.6945838992900026e+17, 2.495080806198802e+18,
-          5.190754038479925e+18, 1.5037256809359652e+18},
-         {1.0, 7434.714175583666, 10955750.19459059, 5461414420.599558, 1124462908791.2976, 104236813936492.86,
-          4462093176297426.5, 8.616246717221438e+16, 6.911140416369862e+17, 1.907698401410603e+18,
-          1.12023882214521e+18}}};
+        {{7.770037574766518, 8520.54188581986, 1982698.53407665, 162369964.31364837, 5709691229.022047,
+          94875196512.97025, 778760528671.5387, 3189988034944.414, 6387864244230.798, 5897826759933.815,
+          2224149299380.1294, 263455037808.27765, 4379014935.829499},
+         {1.0, 1287.4969945807181, 336217.1358254066, 30544314.158471152, 1190604552.9845676, 22051316481.2863,
+          203981081046.12976, 958141253798.9305, 2259159776288.7744, 2560458759796.7603, 1273420177294.12,
+          230838761656.13358, 9661231419.718042}},
+        {{9.46362728621331, 513008.6675521297, 5765869606.484614, 22567846952851.64, 3.767019576201833e+16,
+          2.9559004610546115e+19, 1.1410263182243036e+22, 2.1908740355004335e+24, 2.0517116794137035e+26,
+          8.849710593823344e+27, 1.5605535543183927e+29, 8.684934240830379e+29, 6.904012613340319e+29},
+         {1.0, 60248.242351368935, 726323065.9320009, 3016896389447.151, 5326399472538661.0, 4.423081292771698e+18,
+          1.8133793854481564e+21, 3.723975487341743e+23, 3.774686215627051e+25, 1.7989648235784106e+27,
+          3.6455932043184982e+28, 2.5574007349214875e+29, 3.713168875474746e+29}}};
     return kAll[block];
   }
 
@@ -121,13 +122,13 @@ struct FarQuantile {
   }
 };
 
-/// Where y is below 2^-4, of a pack that has such a lane.
+/// Where y is below `kMiddle`, of a pack that has such a lane.
 template <class V>
 WQ_HD_NOINLINE V far_quantile(V y, V near) {
   const V one[] = {y};
   V next[1];
   NearQuantile::ratios(NearQuantile::coefficients(1), one, next);
-  V ratio = select(lt(y, V(0x1p-4)), next[0], near);
+  V ratio = select(lt(y, V(NearQuantile::kMiddle)), next[0], near);
   const auto far = lt(y, V(NearQuantile::kEnd));
   if (!any(far)) return ratio;
   const V w = V(0.0) - plain_log(y);
@@ -149,7 +150,7 @@ WQ_HD void inverse_normals_inside(V (&p)[N]) {
   NearQuantile::ratios(NearQuantile::coefficients(0), y, ratio);
   WQ_UNROLL(4)
   for (int i = 0; i < N; ++i) {
-    if (any(lt(y[i], V(0x1p-4)))) ratio[i] = far_quantile(y[i], ratio[i]);
+    if (any(lt(y[i], V(NearQuantile::kMiddle)))) ratio[i] = far_quantile(y[i], ratio[i]);
     p[i] = (p[i] - V(0.5)) * ratio[i];
   }
 }

@@ -19,19 +19,32 @@ struct PhiloxBlock {
   U words[4];
 };
 
+/// The keys of all rounds, which come from the first.
+struct PhiloxKeys {
+  std::uint64_t of[10][2] = {};
+
+  PhiloxKeys() = default;
+  PhiloxKeys(std::uint32_t key0, std::uint32_t key1) {
+    for (auto& pair : of) {
+      pair[0] = key0;
+      pair[1] = key1;
+      key0 += 0x9E3779B9u;
+      key1 += 0xBB67AE85u;
+    }
+  }
+};
+
 /// The four words of a counter.
 template <class U>
-WQ_HD PhiloxBlock<U> philox(PhiloxBlock<U> counter, std::uint32_t key0, std::uint32_t key1) {
+WQ_HD PhiloxBlock<U> philox(PhiloxBlock<U> counter, const PhiloxKeys& keys) {
   U x0 = counter.words[0], x1 = counter.words[1], x2 = counter.words[2], x3 = counter.words[3];
   WQ_UNROLL(10)
   for (int round = 0; round < 10; ++round) {
     const U p0 = multiply(x0, 0xD2511F53u), p1 = multiply(x2, 0xCD9E8D57u);
-    x0 = (p1 >> 32) ^ x1 ^ U(static_cast<std::uint64_t>(key0));
+    x0 = (p1 >> 32) ^ x1 ^ U(keys.of[round][0]);
     x1 = p1;
-    x2 = (p0 >> 32) ^ x3 ^ U(static_cast<std::uint64_t>(key1));
+    x2 = (p0 >> 32) ^ x3 ^ U(keys.of[round][1]);
     x3 = p0;
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
   }
   return {{low_half(x0), low_half(x1), low_half(x2), low_half(x3)}};
 }

@@ -64,12 +64,17 @@ WQ_HD Average<V> arithmetic(const AsianJob& job, const Row& r, Column<V> path) {
   return {value + V(job.start_weight), by_time, by_motion, value};
 }
 
-/// Sum of weights * W.
+/// Sum of weights * W, as four sums: an addition waits for the one before.
 template <class V>
 WQ_HD V geometric_motion(const AsianJob& job, Column<V> path) {
-  V sum(0.0);
-  for (int k = 0; k < job.dates.count; ++k) sum = sum + V(job.weights[k]) * path[k];
-  return sum;
+  V sums[4] = {V(0.0), V(0.0), V(0.0), V(0.0)};
+  int k = 0;
+  for (; k + 4 <= job.dates.count; k += 4) {
+    WQ_UNROLL(4)
+    for (int i = 0; i < 4; ++i) sums[i] = sums[i] + V(job.weights[k + i]) * path[k + i];
+  }
+  for (; k < job.dates.count; ++k) sums[0] = sums[0] + V(job.weights[k]) * path[k];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 /// The sums of an option on the average of one path. `geometric`: sum of weights * W.

@@ -183,12 +183,12 @@ struct Rooms {
   std::int64_t each(int threads) const { return (path + handed) * threads + sums; }
 };
 inline Rooms rooms_of(const NumbersJob&) { return {0, 0, 0}; }
-inline Rooms rooms_of(const MotionJob& job) { return {2 * std::int64_t{job.dates.count}, 0, 0}; }
+inline Rooms rooms_of(const MotionJob& job) { return {path_room(job.dates), 0, 0}; }
 inline Rooms rooms_of(const AsianJob& job) {
-  return {2 * std::int64_t{job.dates.count}, 0, std::int64_t{job.count} * (job.greeks ? kGreeks : 1) * kSums * kBundle};
+  return {path_room(job.dates), 0, std::int64_t{job.count} * (job.greeks ? kGreeks : 1) * kSums * kBundle};
 }
 inline Rooms rooms_of(const BarrierJob& job) {
-  return {2 * std::int64_t{job.dates.count}, 0, std::int64_t{job.count} * kGreeks * kSums * kBundle};
+  return {path_room(job.dates), 0, std::int64_t{job.count} * kGreeks * kSums * kBundle};
 }
 inline Rooms rooms_of(const BasketJob& job) {
   const std::int64_t size = BasketSums{job.assets}.size();

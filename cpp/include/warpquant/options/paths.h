@@ -18,7 +18,7 @@ inline constexpr int kBundle = 8;
 struct Draws {
   Sampling sampling = Sampling::philox;
   Scramble scramble = Scramble::owen;
-  std::uint32_t key[2] = {0, 0};
+  PhiloxKeys keys;
   std::uint64_t offset = 0;                   // number of the first path
   const std::uint32_t* directions = nullptr;  // of Sobol points: 32 for each dimension
   const std::uint32_t* random = nullptr;      // two words for each replicate and dimension
@@ -63,7 +63,7 @@ WQ_HD void uniform_pair(const Draws& draws, int replicate, std::uint64_t first, 
     const U low = U(path & 0xffffffffULL) + lanes;
     const PhiloxBlock<U> counter = {
         {U(static_cast<std::uint64_t>(pair)), U(std::uint64_t{0}), low_half(low), U(path >> 32) + (low >> 32)}};
-    const auto block = philox(counter, draws.key[0], draws.key[1]);
+    const auto block = philox(counter, draws.keys);
     even = as_uniform(bits_of(block.words[0], block.words[1]));
     odd = as_uniform(bits_of(block.words[2], block.words[3]));
     return;
@@ -108,7 +108,10 @@ WQ_HD void normals(const Draws& draws, int replicate, std::uint64_t first, Words
   }
 }
 
-/// Brownian motion at the dates, from one normal number for each.
+/// Numbers that a path takes: without a bridge its motion comes to where its normal numbers were.
+WQ_HD std::int64_t path_room(const Dates& dates) { return (dates.bridge ? 2 : 1) * std::int64_t{dates.count}; }
+
+/// Brownian motion at the dates, from one normal number for each; in the same place, unless by a bridge.
 template <class V>
 WQ_HD void brownian(const Dates& dates, Column<V> z, Column<V> path) {
   if (!dates.bridge) {
