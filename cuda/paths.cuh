@@ -105,7 +105,8 @@ __device__ void walk(const Job& job, const Place& place, PerPath per_path, Value
 
 template <bool kAll>
 __global__ void asian_kernel(AsianJob job, Place place) {
-  walk<kAll ? kGreeks : 1>(
+  constexpr int kCount = kAll ? kGreeks : 1;
+  walk<kCount>(
       job, place, [&](Column<double> motion) { return geometric_motion(job, motion); },
       [&](const Row& r, Column<double> motion, double geometric, double (&y)[kGreeks], double (&c)[kGreeks]) {
         asian<kAll>(job, r, motion, geometric, y, c);

@@ -190,7 +190,7 @@ def uniforms(
     num_threads : int, optional
         CPU threads; the result does not depend on them.
     device : str, optional
-        Where, such as 'cuda'; the bits are those of the CPU.
+        Where, such as 'cuda', and where the result is; by default the CPU. The bits are the same.
     stream : int or object, optional
         Of a device: the stream that makes the numbers, as for `warpquant.to_device`.
 
@@ -242,7 +242,7 @@ def normals(
     num_threads : int, optional
         CPU threads; the result does not depend on them.
     device : str, optional
-        Where, such as 'cuda'; the bits are those of the CPU.
+        Where, such as 'cuda', and where the result is; by default the CPU. The bits are the same.
     stream : int or object, optional
         Of a device: the stream that makes the numbers, as for `warpquant.to_device`.
 
@@ -270,8 +270,8 @@ def _numbers(
 ) -> Any:  # fmt: skip
     width = whole("dims", dims, 1, _MOST_DIMS)
     plan = Plan.of(
-        paths, seed, width, sampling=sampling, scramble=scramble, offset=offset, num_threads=threads, device=device,
-        stream=stream, fewest=0,
+        paths, seed, width, sampling=sampling, scramble=scramble, offset=offset, num_threads=threads,
+        device=device or "cpu", stream=stream, fewest=0,
     )  # fmt: skip
     return _core.mc_numbers(plan.pack(), normal, width)
 
@@ -382,7 +382,7 @@ def brownian(
         raise ParameterError("times: must begin above 0")
     plan = Plan.of(
         paths, seed, len(dates), sampling=sampling, scramble=scramble, bridge=bridge, offset=offset,
-        num_threads=num_threads, device=device, stream=stream, fewest=0,
+        num_threads=num_threads, device=device or "cpu", stream=stream, fewest=0,
     )  # fmt: skip
     return _core.mc_brownian(plan.pack(), dates)
 
