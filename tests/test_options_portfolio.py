@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+import warpquant
 from warpquant import config, options
 from warpquant.errors import ParameterError, ShapeError
 from warpquant.options import Limit, Portfolio
@@ -134,6 +135,31 @@ def test_many_positions_in_many_parts(simd_levels):
         own = np.array([d == name for d in data["desk"]])
         part = Portfolio.from_frame({k: np.asarray(v)[own] for k, v in data.items()})
         np.testing.assert_allclose(part.scenarios(spots)["pnl"], parts["pnl"][desk], rtol=0, atol=1e-14 * size)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_scenarios_on_devices(device, model):
+    """As on the CPU but for rounding, every time the same; parts that end within tiles, and groups."""
+    book = book_of(1100, seed=3, model=model)
+    axes = (
+        np.linspace(-0.2, 0.2, 9),
+        np.array([-0.04, 0.0, 0.1]) * (80.0 if model == "bachelier" else 1.0),
+        [0.0, 0.05],
+    )
+    names = ("value", "delta", "gamma", "vega")
+    want, size = book.scenarios(*axes, outputs=names, device="cpu"), one_by_one(book, 0.0, 0.0, 0.0)[1]
+    made = book.scenarios(*axes, outputs=names, device=device)
+    again = book.scenarios(*axes, outputs=names, device=device)
+    for name in names:
+        np.testing.assert_allclose(made[name], want[name], rtol=0, atol=10 * RTOL[name] * size[name], err_msg=name)
+        np.testing.assert_array_equal(made[name], again[name])
+    stream = {} if device == "cpu" else {"stream": warpquant.Stream(device)}
+    parts = book.scenarios(*axes, by="desk", device=device, **stream)
+    np.testing.assert_allclose(parts["pnl"].sum(axis=0), want["pnl"], rtol=0, atol=20 * RTOL["pnl"] * size["value"])
+    values = book.scenarios(*axes, outputs="value", device=device)["value"]
+    np.testing.assert_array_equal(values, made["value"])
+    empty = Portfolio.from_frame({k: v[:0] for k, v in columns(3).items()})
+    assert empty.scenarios([0.0, 0.1], device=device)["pnl"].tolist() == [[[0.0, 0.0]]]
 
 
 def test_the_ends_of_the_axes():

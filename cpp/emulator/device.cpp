@@ -24,6 +24,8 @@
 #include "equity.cuh"
 #include "ma.cuh"
 #include "options.cuh"
+#include "paths.cuh"
+#include "scenario.cuh"
 #include "signals.cuh"
 
 namespace wq::emulator {
@@ -587,6 +589,10 @@ const BackendTable table = {
     .signals = [](int device, const signals::Launch& launch,
                   Handle stream) { return signals::launch_on(launch, {device, stream}); },
     .rows = [](int device, const rows::Job& job, Handle stream) { return options::launch_on(job, {device, stream}); },
+    .paths = [](int device, const paths::Launch& launch,
+                Handle stream) { return paths::launch_on(launch, {device, stream}); },
+    .scenario = [](int device, const options::scenario::Launch& launch,
+                   Handle stream) { return options::scenario::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

@@ -43,11 +43,6 @@ WQ_HD void each_pack(const Block& block, Visit visit) {
   }
 }
 
-/// Of the sums of eight paths that of all.
-WQ_HD double reduced(const double* lanes) {
-  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-}
-
 /// Numbers and motions of the eight paths of a bundle, and what a product needs besides.
 std::int64_t scratch(int dims) {
   constexpr int kRoom = 1 + kBasketRoom > 2 + kLocalVolRoom ? 1 + kBasketRoom : 2 + kLocalVolRoom;
@@ -71,7 +66,7 @@ void numbers(const Draws& draws, Numbers kind, const Block& block, double* scrat
 
 void brownian(const Draws& draws, const Dates& dates, const Block& block, double* scratch, double* out) {
   const Words<V> lanes = lane_numbers();
-  double* const paths = scratch + dates.count * kBundle;
+  double* const paths = scratch + (path_room(dates) - dates.count) * kBundle;
   each_pack(block, [&](std::uint64_t path, int done, int count, int lane) {
     const Column<V> z{scratch + lane}, motion{paths + lane};
     normals<V>(draws, block.replicate, path, lanes, draws.dims, z);
@@ -87,7 +82,7 @@ template <int kCount, class Job, class PerPath, class Value>
 WQ_HD void walk(const Job& job, const Block& block, double* scratch, Sums* sums, PerPath per_path, Value value) {
   const Words<V> lanes = lane_numbers();
   const int dims = job.dates.count;
-  double* const paths = scratch + dims * kBundle;
+  double* const paths = scratch + (path_room(job.dates) - dims) * kBundle;
   // Sums of each path of a bundle, of each result of each row.
   double* const tallies = reinterpret_cast<double*>(sums + static_cast<std::int64_t>(job.count) * kCount);
   const std::int64_t all = static_cast<std::int64_t>(job.count) * kCount * kSums * kBundle;
@@ -96,7 +91,7 @@ WQ_HD void walk(const Job& job, const Block& block, double* scratch, Sums* sums,
     const Column<V> z{scratch + lane}, motion{paths + lane};
     normals<V>(job.draws, block.replicate, path, lanes, dims, z);
     brownian<V>(job.dates, z, motion);
-    const auto shared = per_path(z, motion);
+    const auto shared = per_path(motion);
     const V mark = among(lane, count);
     for (int row = 0; row < job.count; ++row) {
       const Row& r = job.rows[row];
@@ -126,12 +121,7 @@ WQ_HD void walk(const Job& job, const Block& block, double* scratch, Sums* sums,
 template <bool kAll>
 void asian_block(const AsianJob& job, const Block& block, double* scratch, Sums* sums) {
   walk<kAll ? kGreeks : 1>(
-      job, block, scratch, sums,
-      [&](Column<V>, Column<V> motion) {
-        V geometric(0.0);
-        for (int k = 0; k < job.dates.count; ++k) geometric = geometric + V(job.weights[k]) * motion[k];
-        return geometric;
-      },
+      job, block, scratch, sums, [&](Column<V> motion) { return geometric_motion(job, motion); },
       [&](const Row& r, Column<V> motion, V geometric, V(&y)[kGreeks], V(&c)[kGreeks]) {
         asian<kAll>(job, r, motion, geometric, y, c);
       });
@@ -144,27 +134,11 @@ void asian(const AsianJob& job, const Block& block, double* scratch, Sums* sums)
     asian_block<false>(job, block, scratch, sums);
 }
 
-struct Steps {
-  V first, squares;
-};
-
 void barrier(const BarrierJob& job, const Block& block, double* scratch, Sums* sums) {
   walk<kGreeks>(
-      job, block, scratch, sums,
-      [&](Column<V>, Column<V> motion) {
-        // The numbers of single steps, which those of a bridge are not.
-        Steps s{V(0.0), V(0.0)};
-        V before(0.0);
-        for (int k = 0; k < job.dates.count; ++k) {
-          const V z = (motion[k] - before) * V(1.0 / job.dates.root[k]);
-          before = motion[k];
-          if (k == 0) s.first = z;
-          s.squares = s.squares + z * z;
-        }
-        return s;
-      },
-      [&](const Row& r, Column<V> motion, const Steps& s, V(&y)[kGreeks], V(&c)[kGreeks]) {
-        barrier(job, r, motion, s.first, s.squares, y, c);
+      job, block, scratch, sums, [&](Column<V> motion) { return Steps<V>::of(job.dates, motion); },
+      [&](const Row& r, Column<V> motion, const Steps<V>& steps, V(&y)[kGreeks], V(&c)[kGreeks]) {
+        barrier(job, r, motion, steps, y, c);
       });
 }
 
@@ -216,15 +190,11 @@ void local_vol(const LocalVolJob& job, const Block& block, double* scratch, doub
     normals<V>(job.draws, block.replicate, path, lanes, dims, z);
     if (job.dates.bridge) {
       brownian<V>(job.dates, z, motion);
-      V before(0.0);
-      for (int k = 0; k < dims; ++k) {
-        z.set(k, (motion[k] - before) * V(1.0 / job.dates.root[k]));
-        before = motion[k];
-      }
+      each_step(job.dates, motion, [&](int k, V number) { z.set(k, number); });
     }
     for (int i = lane; i < lane + W && i < count; ++i) {
       double y, c;
-      local_vol(job, Column<double>{numbers + i}, room, y, c, add);
+      local_vol(job, Column<double>{numbers + i}, Column<double>{room, 1}, y, c, add);
       y -= job.expected;
       c -= job.expected;
       add(0, y);

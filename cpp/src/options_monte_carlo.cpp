@@ -30,10 +30,10 @@ struct Numbering {
   Numbering(const Plan& plan, int dims) {
     draws.sampling = plan.sampling;
     draws.scramble = plan.scramble;
-    draws.key[0] = static_cast<std::uint32_t>(plan.seed);
-    draws.key[1] = static_cast<std::uint32_t>(plan.seed >> 32);
+    draws.keys = PhiloxKeys(static_cast<std::uint32_t>(plan.seed), static_cast<std::uint32_t>(plan.seed >> 32));
     draws.offset = plan.offset;
     draws.dims = dims;
+    draws.replicates = plan.replicates;
     if (plan.sampling != Sampling::sobol) return;
     draws.directions = sobol_directions();
     random.resize(2 * static_cast<std::size_t>(plan.replicates) * static_cast<std::size_t>(dims));
@@ -42,7 +42,7 @@ struct Numbering {
         // The second word of the counter tells these from the numbers of paths.
         const PhiloxBlock<std::uint64_t> counter = {
             {static_cast<std::uint64_t>(dim), 1, static_cast<std::uint64_t>(replicate), 0}};
-        const auto block = philox(counter, draws.key[0], draws.key[1]);
+        const auto block = philox(counter, draws.keys);
         random[static_cast<std::size_t>(i++)] = static_cast<std::uint32_t>(block.words[0]);
         random[static_cast<std::size_t>(i++)] = static_cast<std::uint32_t>(block.words[1]);
       }
@@ -93,10 +93,10 @@ struct Calendar {
   }
 };
 
-/// Blocks of a plan: a function of the number of paths alone. At least 64 where there are paths for them, of up to
-/// 4,096 paths, unless that made more than 65,536.
+/// Blocks of a plan: a function of the number of paths alone. At least 256 where there are paths for them, of up to
+/// 2,048 paths, unless that made more than 65,536.
 std::vector<Block> blocks_of(const Plan& plan) {
-  constexpr std::int64_t kFewest = 64, kMost = 1 << 16, kUsual = 4096;
+  constexpr std::int64_t kFewest = 256, kMost = 1 << 16, kUsual = 2048;
   const std::int64_t each = plan.paths / plan.replicates;
   const std::int64_t size =
       whole_bundles(std::max(std::min(kUsual, (plan.paths + kFewest - 1) / kFewest), (plan.paths + kMost - 1) / kMost));
@@ -107,21 +107,155 @@ std::vector<Block> blocks_of(const Plan& plan) {
   return blocks;
 }
 
-/// Calls work(block, scratch, sums) for each block, on threads; `sums`: `width` numbers of the block, with room for
-/// `room` behind them.
+/// Calls work(block, scratch) for each block, on threads; `numbers`: the size of the scratch.
 template <class Work>
-std::vector<double> over_blocks(const std::vector<Block>& blocks, const Kernels& kernels, int dims, std::int64_t width,
-                                std::int64_t room, const Execution& execution, Work work) {
-  std::vector<double> all(blocks.size() * static_cast<std::size_t>(width));
-  const std::int64_t scratch = kernels.scratch(dims);
+void over_blocks(const std::vector<Block>& blocks, std::int64_t numbers, const Execution& execution, Work work) {
   parallel_for(execution.threads, std::ssize(blocks), [&](std::int64_t b, int) {
-    auto* const memory =
-        reinterpret_cast<double*>(thread_scratch(static_cast<std::size_t>(scratch + width + room) * sizeof(double)));
-    double* const sums = memory + scratch;
-    work(blocks[static_cast<std::size_t>(b)], memory, sums);
-    std::copy(sums, sums + width, all.begin() + b * width);
+    work(b, reinterpret_cast<double*>(thread_scratch(static_cast<std::size_t>(numbers) * sizeof(double))));
+  });
+}
+
+/// What a kind of job has: how many sums, of how many numbers its paths are, and its kernel.
+std::int64_t width_of(const AsianJob& job) { return std::int64_t{job.count} * (job.greeks ? kGreeks : 1) * kSums; }
+std::int64_t width_of(const BarrierJob& job) { return std::int64_t{job.count} * kGreeks * kSums; }
+std::int64_t width_of(const BasketJob& job) { return BasketSums{job.assets}.size() * job.count; }
+std::int64_t width_of(const LocalVolJob& job) { return LocalVolSums{job.dates.count, job.nodes}.size(); }
+
+void run_block(const Kernels& kernels, const AsianJob& job, const Block& block, double* scratch, double* sums) {
+  kernels.asian(job, block, scratch, reinterpret_cast<Sums*>(sums));
+}
+void run_block(const Kernels& kernels, const BarrierJob& job, const Block& block, double* scratch, double* sums) {
+  kernels.barrier(job, block, scratch, reinterpret_cast<Sums*>(sums));
+}
+void run_block(const Kernels& kernels, const BasketJob& job, const Block& block, double* scratch, double* sums) {
+  kernels.basket(job, block, scratch, sums);
+}
+void run_block(const Kernels& kernels, const LocalVolJob& job, const Block& block, double* scratch, double* sums) {
+  kernels.local_vol(job, block, scratch, sums);
+}
+
+/// Jobs with what they refer to in memory of a device.
+class Shipment {
+ public:
+  explicit Shipment(const Execution& execution)
+      : device_(*execution.device), stream_(execution.stream), luggage_(device_, stream_) {}
+
+  const Block* send(const std::vector<Block>& blocks) { return luggage_.send(blocks); }
+  NumbersJob send(NumbersJob job) {
+    send(job.draws);
+    return job;
+  }
+  MotionJob send(MotionJob job) {
+    send(job.draws);
+    send(job.dates);
+    return job;
+  }
+  AsianJob send(AsianJob job) {
+    send(job.draws);
+    send(job.weights, job.dates.count);
+    send(job.dates);
+    send(job.rows, job.count);
+    return job;
+  }
+  BarrierJob send(BarrierJob job) {
+    send(job.draws);
+    send(job.dates);
+    send(job.rows, job.count);
+    return job;
+  }
+  BasketJob send(BasketJob job) {
+    const std::int64_t n = job.assets, triangle = n * (n + 1) / 2;
+    BasketRow row = job.rows[0];
+    for (const double** values : {&row.spot, &row.weight, &row.vol, &row.drift}) send(*values, n);
+    for (const double** values : {&row.factor, &row.inverse_factor}) send(*values, triangle);
+    send(job.draws);
+    job.rows = &row;
+    send(job.rows, 1);
+    return job;
+  }
+  LocalVolJob send(LocalVolJob job) {
+    const std::int64_t steps = job.dates.count;
+    send(job.draws);
+    send(job.dates);
+    send(job.places, job.nodes);
+    send(job.vols, steps * job.nodes);
+    for (const double** values : {&job.steps, &job.roots, &job.weights}) send(*values, steps);
+    return job;
+  }
+
+  double* numbers(std::int64_t count) {
+    return reinterpret_cast<double*>(luggage_.scratch(static_cast<std::size_t>(count) * sizeof(double)));
+  }
+  void put(const Launch& launch) const {
+    device_.check(device_.table->paths(device_.index, launch, stream_), "starting a kernel");
+  }
+  std::vector<double> fetch(const double* there, std::int64_t count) const { return luggage_.fetch(there, count); }
+
+ private:
+  template <class T>
+  void send(const T*& values, std::int64_t count) {
+    if (values != nullptr) values = luggage_.send(std::vector<T>(values, values + count));
+  }
+  void send(Draws& draws) {
+    send(draws.directions, 32 * std::int64_t{draws.dims});
+    send(draws.random, 2 * std::int64_t{draws.replicates} * draws.dims);
+  }
+  void send(Dates& dates) {
+    for (const double** values : {&dates.times, &dates.root}) send(*values, dates.count);
+    if (!dates.bridge) return;
+    for (const std::int32_t** values : {&dates.place, &dates.left, &dates.right}) send(*values, dates.count);
+    for (const double** values : {&dates.left_weight, &dates.right_weight, &dates.spread}) send(*values, dates.count);
+  }
+
+  Device device_;
+  Handle stream_;
+  Luggage luggage_;
+};
+
+/// How many blocks of threads work, on how many paths each at a time.
+template <class Job>
+void share_out(Launch& launch, const Job& job, std::int64_t most_workers) {
+  constexpr std::int64_t kOfOne = std::int64_t{1} << 21, kOfAll = std::int64_t{1} << 26;  // numbers of scratch
+  const Rooms rooms = rooms_of(job);
+  launch.threads = kPathThreads;
+  constexpr bool kAnyThreads = std::is_same_v<Job, BasketJob> || std::is_same_v<Job, LocalVolJob>;
+  while (kAnyThreads && launch.threads > kBundle && rooms.each(launch.threads) > kOfOne) launch.threads /= 2;
+  launch.each = rooms.each(launch.threads);
+  launch.workers = static_cast<int>(std::clamp<std::int64_t>(kOfAll / std::max<std::int64_t>(launch.each, 1), 1,
+                                                             std::min<std::int64_t>(most_workers, 1 << 12)));
+}
+
+/// The sums of each block.
+template <class Job>
+std::vector<double> sums_of(const Job& job, const std::vector<Block>& blocks, const Execution& execution) {
+  const std::int64_t width = width_of(job), count = std::ssize(blocks);
+  if (execution.device) {
+    Shipment shipment(execution);
+    Launch launch{shipment.send(job), shipment.send(blocks), count, 0, 0, nullptr, 0, shipment.numbers(count * width)};
+    share_out(launch, job, count);
+    launch.scratch = shipment.numbers(launch.workers * launch.each);
+    shipment.put(launch);
+    return shipment.fetch(launch.out, count * width);
+  }
+  const Kernels& kernels = kernels_at(execution.level);
+  const std::int64_t scratch = kernels.scratch(job.draws.dims);
+  std::vector<double> all(static_cast<std::size_t>(count * width));
+  over_blocks(blocks, scratch + width * (1 + kBundle), execution, [&](std::int64_t b, double* memory) {
+    run_block(kernels, job, blocks[static_cast<std::size_t>(b)], memory, memory + scratch);
+    std::copy_n(memory + scratch, width, all.begin() + b * width);
   });
   return all;
+}
+
+/// Numbers straight to memory of a device.
+template <class Job>
+void fill_on_device(const Job& job, std::int64_t rows, double* out, const Execution& execution) {
+  if (rows == 0) return;
+  Shipment shipment(execution);
+  Launch launch{shipment.send(job), nullptr, 0, 0, 0, nullptr, 0, out};
+  share_out(launch, job, (rows + kPathThreads - 1) / kPathThreads);
+  launch.scratch = shipment.numbers(launch.workers * launch.each);
+  shipment.put(launch);
 }
 
 /// A sum that keeps what rounding takes from it (Neumaier 1974).
@@ -248,11 +382,10 @@ bool make_row(const Options& o, std::int64_t i, Row& r) {
   return true;
 }
 
-/// Rows of options in groups: run(rows, sums of each block) fills sums of `greeks` results a row.
-template <class Prepare, class Run>
-void by_rows(const Plan& plan, const Options& o, int greeks, int dims, const Estimates& out, const Execution& execution,
-             Prepare prepare, Run run) {
-  const Kernels& kernels = kernels_at(execution.level);
+/// Rows of options in groups, on the same paths: `prepare` completes a row.
+template <class Job, class Prepare>
+void by_rows(Job job, const Plan& plan, const Options& o, int greeks, const Estimates& out, const Execution& execution,
+             Prepare prepare) {
   const std::vector<Block> blocks = blocks_of(plan);
   for (std::int64_t from = 0; from < o.count; from += kRowsAtOnce) {
     const std::int64_t count = std::min(kRowsAtOnce, o.count - from);
@@ -268,11 +401,11 @@ void by_rows(const Plan& plan, const Options& o, int greeks, int dims, const Est
         for (int k = 0; k < greeks; ++k) out.values[k * o.count + i] = out.errors[k * o.count + i] = kNan;
       }
     }
-    const std::int64_t width = std::ssize(rows) * greeks * kSums;
-    const auto sums = over_blocks(blocks, kernels, dims, width, width * kBundle, execution,
-                                  [&](const Block& block, double* scratch, double* to) {
-                                    run(kernels, rows, block, scratch, reinterpret_cast<Sums*>(to));
-                                  });
+    if (rows.empty()) continue;
+    job.rows = rows.data();
+    job.count = static_cast<int>(rows.size());
+    const std::int64_t width = width_of(job);
+    const auto sums = sums_of(job, blocks, execution);
     for (std::size_t i = 0; i < rows.size(); ++i)
       for (int k = 0; k < greeks; ++k) {
         const std::int64_t at = k * o.count + places[i];
@@ -285,23 +418,29 @@ void by_rows(const Plan& plan, const Options& o, int greeks, int dims, const Est
 }  // namespace
 
 void numbers(const Plan& plan, Numbers kind, int dims, double* out, const Execution& execution) {
-  const Kernels& kernels = kernels_at(execution.level);
   const Numbering numbering(plan, dims);
-  const auto blocks = blocks_of(plan);
   const std::int64_t each = plan.paths / plan.replicates;
-  over_blocks(blocks, kernels, dims, 0, 0, execution, [&](const Block& block, double* scratch, double*) {
+  if (execution.device)
+    return fill_on_device(NumbersJob{numbering.draws, kind, each}, (plan.paths * dims + 1) / 2, out, execution);
+  const Kernels& kernels = kernels_at(execution.level);
+  const auto blocks = blocks_of(plan);
+  over_blocks(blocks, kernels.scratch(dims), execution, [&](std::int64_t b, double* scratch) {
+    const Block& block = blocks[static_cast<std::size_t>(b)];
     kernels.numbers(numbering.draws, kind, block, scratch, out + (block.replicate * each + block.first) * dims);
   });
 }
 
 void brownian(const Plan& plan, const std::vector<double>& times, double* out, const Execution& execution) {
-  const Kernels& kernels = kernels_at(execution.level);
   const int dims = static_cast<int>(times.size());
   const Numbering numbering(plan, dims);
   const Calendar calendar(times, plan.bridge);
-  const auto blocks = blocks_of(plan);
   const std::int64_t each = plan.paths / plan.replicates;
-  over_blocks(blocks, kernels, dims, 0, 0, execution, [&](const Block& block, double* scratch, double*) {
+  if (execution.device)
+    return fill_on_device(MotionJob{numbering.draws, calendar.dates, each}, plan.paths, out, execution);
+  const Kernels& kernels = kernels_at(execution.level);
+  const auto blocks = blocks_of(plan);
+  over_blocks(blocks, kernels.scratch(dims), execution, [&](std::int64_t b, double* scratch) {
+    const Block& block = blocks[static_cast<std::size_t>(b)];
     kernels.brownian(numbering.draws, calendar.dates, block, scratch,
                      out + (block.replicate * each + block.first) * dims);
   });
@@ -328,26 +467,18 @@ void asian(const Plan& plan, const Averaging& averaging, const Options& options,
   job.start_weight = averaging.start_weight;
   job.control = control;
   job.greeks = greeks;
-  Total later, mean_time, variance;
-  for (std::size_t i = 0; i < averaging.times.size(); ++i) {
-    later.add(averaging.weights[i]);
-    mean_time.add(averaging.weights[i] * averaging.times[i]);
-    for (std::size_t j = 0; j < averaging.times.size(); ++j)
-      variance.add(averaging.weights[i] * averaging.weights[j] * averaging.times[std::min(i, j)]);
+  Total later, mean_time, variance;  // the covariance of two dates is the earlier one
+  for (std::size_t i = averaging.times.size(); i-- > 0;) {
+    const double weight = averaging.weights[i], time = averaging.times[i];
+    variance.add(weight * time * (weight + 2.0 * later.value()));
+    later.add(weight);
+    mean_time.add(weight * time);
   }
   job.later_weight = later.value();
   job.mean_time = mean_time.value();
-  by_rows(
-      plan, options, greeks ? kGreeks : 1, dims, out, execution,
-      [&](Row& r) {
-        if (control) lognormal_greeks(r, job.mean_time, variance.value(), job.later_weight, r.expected);
-      },
-      [&](const Kernels& kernels, const std::vector<Row>& rows, const Block& block, double* scratch, Sums* sums) {
-        AsianJob own = job;
-        own.rows = rows.data();
-        own.count = static_cast<int>(rows.size());
-        kernels.asian(own, block, scratch, sums);
-      });
+  by_rows(job, plan, options, greeks ? kGreeks : 1, out, execution, [&](Row& r) {
+    if (control) lognormal_greeks(r, job.mean_time, variance.value(), job.later_weight, r.expected);
+  });
 }
 
 void barrier(const Plan& plan, const std::vector<double>& times, Payoff payoff, Barrier barrier, const Options& options,
@@ -361,17 +492,9 @@ void barrier(const Plan& plan, const std::vector<double>& times, Payoff payoff, 
   job.payoff = payoff;
   job.barrier = barrier;
   job.control = control;
-  by_rows(
-      plan, options, kGreeks, dims, out, execution,
-      [&](Row& r) {
-        if (control) lognormal_greeks(r, 1.0, 1.0, 1.0, r.expected);
-      },
-      [&](const Kernels& kernels, const std::vector<Row>& rows, const Block& block, double* scratch, Sums* sums) {
-        BarrierJob own = job;
-        own.rows = rows.data();
-        own.count = static_cast<int>(rows.size());
-        kernels.barrier(own, block, scratch, sums);
-      });
+  by_rows(job, plan, options, kGreeks, out, execution, [&](Row& r) {
+    if (control) lognormal_greeks(r, 1.0, 1.0, 1.0, r.expected);
+  });
 }
 
 namespace {
@@ -465,7 +588,6 @@ void basket(const Plan& plan, const Baskets& b, Choice choice, BasketControl con
             const Execution& execution) {
   const int n = b.assets;
   const auto size = static_cast<std::size_t>(n);
-  const Kernels& kernels = kernels_at(execution.level);
   const Numbering numbering(plan, n);
   const auto blocks = blocks_of(plan);
   BasketJob job{};
@@ -548,9 +670,7 @@ void basket(const Plan& plan, const Baskets& b, Choice choice, BasketControl con
     job.rows = &r;
     job.count = 1;
     const std::int64_t width = at.size();
-    const auto sums =
-        over_blocks(blocks, kernels, n, width, width * kBundle, execution,
-                    [&](const Block& block, double* scratch, double* to) { kernels.basket(job, block, scratch, to); });
+    const auto sums = sums_of(job, blocks, execution);
     double value, error;
     controlled_estimate(plan, blocks, sums.data(), width, r.expected, value, error);
     put(out.price, 1, 0, value, error);
@@ -605,7 +725,6 @@ void basket(const Plan& plan, const Baskets& b, Choice choice, BasketControl con
 
 void local_vol(const Plan& plan, const LocalVol& o, bool greeks, double* values, double* errors,
                const Execution& execution) {
-  const Kernels& kernels = kernels_at(execution.level);
   const int steps = static_cast<int>(o.steps.size()), nodes = static_cast<int>(o.spots.size());
   const int rows = static_cast<int>(o.times.size());
   const Numbering numbering(plan, steps);
@@ -654,9 +773,7 @@ void local_vol(const Plan& plan, const LocalVol& o, bool greeks, double* values,
   job.greeks = greeks;
   const auto blocks = blocks_of(plan);
   const std::int64_t width = LocalVolSums{steps, nodes}.size();
-  const auto sums =
-      over_blocks(blocks, kernels, steps, width, 0, execution,
-                  [&](const Block& block, double* scratch, double* to) { kernels.local_vol(job, block, scratch, to); });
+  const auto sums = sums_of(job, blocks, execution);
   controlled_estimate(plan, blocks, sums.data(), width, job.expected, values[0], errors[0]);
   if (!greeks) return;
   const auto sum = [&](std::int64_t block, int k) { return sums[static_cast<std::size_t>(block * width + k)]; };

@@ -390,6 +390,8 @@ const BackendTable& table() {
       .atc_stream_scratch = atc_stream_scratch,
       .signals = signals,
       .rows = rows,
+      .paths = paths,
+      .scenario = scenario,
   };
   return instance;
 }

@@ -40,6 +40,8 @@ Fault atc_stream(int device, const atc::StreamLaunch& launch, Handle stream);
 std::size_t atc_stream_scratch(const atc::Run& run, std::int64_t groups);
 Fault signals(int device, const signals::Launch& launch, Handle stream);
 Fault rows(int device, const rows::Job& job, Handle stream);
+Fault paths(int device, const paths::Launch& launch, Handle stream);
+Fault scenario(int device, const options::scenario::Launch& launch, Handle stream);
 
 }  // namespace wq::cuda
 

@@ -923,6 +923,15 @@ Execution execution(const Borrowed* there, Handle stream, const StreamRule& rule
   return how;
 }
 
+Execution execution_in_stream(int num_threads, const std::string& simd, const DeviceChoice& device) {
+  Execution how = execution(num_threads, simd, device);
+  if (how.device) {
+    how.stream = StreamRule(device).choose(*how.device);
+    refuse_captured(*how.device, how.stream);
+  }
+  return how;
+}
+
 void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute) {
   const py::gil_scoped_release release;
   try {

@@ -213,6 +213,10 @@ Execution execution(const Panel& panel, int num_threads, const std::string& simd
 Execution execution(const Borrowed* there, Handle stream, const StreamRule& rule, int num_threads,
                     const std::string& simd, const DeviceChoice& device);
 
+/// The same for work that makes its own data on a device, in the stream that the rule says, and whose results are
+/// waited for.
+Execution execution_in_stream(int num_threads, const std::string& simd, const DeviceChoice& device);
+
 /// Compute, without the GIL; on the CPU if memory is short of a device for which that may stand in.
 void carry_out(const Execution& how, const std::function<void(const Execution&)>& compute);
 

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "arrays.h"
+#include "device_array.h"
 #include "register.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/memory.h"
@@ -29,14 +30,14 @@ constexpr const char* kBarriers[] = {"none", "down-out", "up-out", "down-in", "u
 constexpr const char* kChoices[] = {"basket", "best_of", "worst_of"};
 constexpr const char* kBasketControls[] = {"none", "linear", "geometric"};
 
-/// Sampling, scramble, seed, offset, paths, replicates, bridge, threads, instruction level.
-using PlanTuple =
-    std::tuple<std::string, std::string, std::uint64_t, std::uint64_t, std::int64_t, int, bool, int, std::string>;
+/// Sampling, scramble, seed, offset, paths, replicates, bridge, threads, instruction level, device.
+using PlanTuple = std::tuple<std::string, std::string, std::uint64_t, std::uint64_t, std::int64_t, int, bool, int,
+                             std::string, DeviceChoice>;
 
 struct Call {
   paths::Plan plan;
   Execution how;
-  explicit Call(const PlanTuple& t) : how(execution(std::get<7>(t), std::get<8>(t))) {
+  explicit Call(const PlanTuple& t) : how(execution_in_stream(std::get<7>(t), std::get<8>(t), std::get<9>(t))) {
     plan.sampling = named<paths::Sampling>(std::get<0>(t), kSamplings);
     plan.scramble = named<Scramble>(std::get<1>(t), kScrambles);
     plan.seed = std::get<2>(t);
@@ -71,24 +72,33 @@ paths::Options options_of(const Doubles& columns) {
   return o;
 }
 
+/// An array of paths, where the call runs: fill(out, where).
+template <class Fill>
+py::object array_of(const Call& call, std::int64_t dims, Fill fill) {
+  const auto run = [&](double* to) { carry_out(call.how, [&](const Execution& where) { fill(to, where); }); };
+  if (!call.how.device) {
+    Doubles out = made({call.plan.paths, dims});
+    run(out.mutable_data());
+    return out;
+  }
+  DeviceArray out(*call.how.device, call.how.stream, DType::f64, {call.plan.paths, dims});
+  run(reinterpret_cast<double*>(const_cast<std::byte*>(out.borrow().data)));
+  return py::cast(std::move(out));
+}
+
 py::object numbers(const PlanTuple& plan, bool normal, int dims) {
   const MemorySite site("options");
   const Call call(plan);
-  Doubles out = made({call.plan.paths, dims});
-  double* const to = out.mutable_data();
-  carry_out(call.how, [&](const Execution& where) {
-    paths::numbers(call.plan, normal ? paths::Numbers::normal : paths::Numbers::uniform, dims, to, where);
-  });
-  return out;
+  const auto kind = normal ? paths::Numbers::normal : paths::Numbers::uniform;
+  return array_of(call, dims,
+                  [&](double* to, const Execution& where) { paths::numbers(call.plan, kind, dims, to, where); });
 }
 
 py::object brownian(const PlanTuple& plan, const std::vector<double>& times) {
   const MemorySite site("options");
   const Call call(plan);
-  Doubles out = made({call.plan.paths, std::ssize(times)});
-  double* const to = out.mutable_data();
-  carry_out(call.how, [&](const Execution& where) { paths::brownian(call.plan, times, to, where); });
-  return out;
+  return array_of(call, std::ssize(times),
+                  [&](double* to, const Execution& where) { paths::brownian(call.plan, times, to, where); });
 }
 
 py::object inverse_normal(const Doubles& p, int num_threads, const std::string& simd) {
@@ -105,7 +115,7 @@ py::object inverse_normal(const Doubles& p, int num_threads, const std::string& 
 std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t>
 philox_words(const std::array<std::uint32_t, 4>& counter, const std::array<std::uint32_t, 2>& key) {
   const PhiloxBlock<std::uint64_t> block =
-      philox(PhiloxBlock<std::uint64_t>{{counter[0], counter[1], counter[2], counter[3]}}, key[0], key[1]);
+      philox(PhiloxBlock<std::uint64_t>{{counter[0], counter[1], counter[2], counter[3]}}, PhiloxKeys(key[0], key[1]));
   return {block.words[0], block.words[1], block.words[2], block.words[3]};
 }
 

@@ -28,7 +28,7 @@ const double* values(const Borrowed& a) { return reinterpret_cast<const double*>
 using Tuple = py::typing::Tuple<py::object, py::ellipsis>;
 
 py::array revalue(const Tuple& fields, int model, const std::vector<std::int64_t>& offsets, const Tuple& axes,
-                  bool with_greeks, int num_threads, const std::string& simd) {
+                  bool with_greeks, int num_threads, const std::string& simd, const DeviceChoice& device) {
   const MemorySite site("options.scenarios");
   WQ_EXPECT(fields.size() == scenario::kFields && axes.size() == 5 && model >= 0 && model < 3 && !offsets.empty(),
             InternalError, "scenarios: a wrong number of arguments");
@@ -55,7 +55,7 @@ py::array revalue(const Tuple& fields, int model, const std::vector<std::int64_t
     if (__builtin_mul_overflow(size, extent, &size)) throw ShapeError("the grid is larger than memory");
   py::array result = new_array(DType::f64, {groups, sums, times, vols, spots});
   auto* const out = static_cast<double*>(result.mutable_data());
-  carry_out(execution(num_threads, simd),
+  carry_out(execution_in_stream(num_threads, simd, device),
             [&](const Execution& how) { scenario::run(book, grid, offsets, sums, out, how); });
   return result;
 }
@@ -65,7 +65,8 @@ py::array revalue(const Tuple& fields, int model, const std::vector<std::int64_t
 void register_scenario(py::module_& m) {
   using py::arg;
   m.def("scenario_sums", revalue, arg("fields"), arg("model"), arg("offsets"), arg("axes"), arg("with_greeks"),
-        arg("num_threads"), arg("simd"), "Sums over groups of positions at every node of a grid of moves.");
+        arg("num_threads"), arg("simd"), arg("device"),
+        "Sums over groups of positions at every node of a grid of moves.");
 }
 
 }  // namespace wq

@@ -333,6 +333,25 @@ def chosen(
     return _choice(backend, index)
 
 
+def in_stream(device: str | None, stream: Any = None) -> Choice | None:
+    """The device for a call that makes its own data there, in one stream, and waits for its results; None is the CPU.
+
+    Raises
+    ------
+    ParameterError
+        If `device` is no device name, or if `stream` is no stream, or goes with the CPU.
+    DeviceUnavailableError
+        If a device was asked for by name and cannot be used.
+    """
+    choice = resolve(device)
+    if choice is not None:
+        asked, around, _ = _resident(f"{choice.backend}:{choice.number}", stream)
+        return choice._replace(stream=asked, current=around)
+    if stream is not None:
+        raise ParameterError("stream: goes with a device, and the call runs on the CPU")
+    return None
+
+
 def to_device(array: Any, device: Any = None, *, stream: Any = None) -> _core.Array:
     """Copy an array to a device.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
@@ -11,6 +11,7 @@ from warpquant._checks import choice
 from warpquant.errors import ParameterError
 
 from ._product import USUAL, Product
+from .monte_carlo import asian_by_paths
 
 __all__ = ["asian"]
 
@@ -19,9 +20,6 @@ _CLOSED = {
     "turnbull_wakeman": Product("asian_turnbull_wakeman"),
     "curran": Product("asian_curran"),
 }
-
-#: Other methods by name: functions of the arguments of `asian`, and of options of their own by keyword.
-METHODS: dict[str, Callable[..., dict[str, Any]]] = {}
 
 
 def asian(
@@ -51,9 +49,10 @@ def asian(
     ----------
     spot, strike, expiry, rate, dividend, vol, is_call
         As in :func:`warpquant.options.greeks`.
-    method : {'curran', 'turnbull_wakeman', 'geometric'}, default 'curran'
-        'geometric' is an option on the geometric average, and exact. The others are approximations of options on the
-        arithmetic average: conditional on the geometric average, or by a lognormal of the same two moments.
+    method : {'curran', 'turnbull_wakeman', 'geometric', 'monte_carlo'}, default 'curran'
+        'geometric' is an option on the geometric average, and exact. 'curran' and 'turnbull_wakeman' are approximations
+        of options on the arithmetic average: conditional on the geometric average, or by a lognormal of the same two
+        moments. 'monte_carlo' has no error but that of chance, which it reports.
     fixings : array_like or int, default 0
         How many prices are averaged, at equal intervals, the last at expiry; 0 for all of them.
     first : array_like or float, optional
@@ -68,12 +67,14 @@ def asian(
     num_threads, device, stream
         As in :func:`warpquant.options.greeks`.
     **options
-        Of methods that are not closed forms.
+        Of 'monte_carlo': paths, seed, sampling, scramble, replicates, bridge, offset and control_variate as in
+        `asian_mc`; steps (64) of the trapezoidal rule for continuous averages. Its results are in host memory.
 
     Returns
     -------
     dict
-        Output to result. Rows without a meaning are NaN.
+        Output to result; 'monte_carlo' has the standard error of each besides, under the name with ``_error``, and
+        neither 'vanna' nor 'volga'. Rows without a meaning are NaN.
 
     Raises
     ------
@@ -95,18 +96,24 @@ def asian(
     ...     100.0, 100.0, 1.0, 0.06, 0.03, 0.2, True, method="geometric", fixings=10, outputs="price"
     ... )["price"].__round__(10)
     5.3425606635
+    >>> truth = wq.options.asian(100.0, 100.0, 1.0, 0.06, 0.03, 0.2, True, method="monte_carlo", fixings=10)
+    >>> close = wq.options.asian(100.0, 100.0, 1.0, 0.06, 0.03, 0.2, True, fixings=10)
+    >>> abs(close["price"] - truth["price"]) < 0.001 + 4 * truth["price_error"]
+    True
     """
-    choice("method", method, (*_CLOSED, *METHODS))
-    if method in METHODS:
-        return METHODS[method](
-            spot, strike, expiry, rate, dividend, vol, is_call, fixings=fixings, first=first, past=past,
-            past_weight=past_weight, outputs=outputs, out=out, num_threads=num_threads, device=device, stream=stream,
-            **options,
+    choice("method", method, (*_CLOSED, "monte_carlo"))
+    start = -1.0 if first is None else first
+    if method == "monte_carlo":
+        arguments = dict(
+            spot=spot, strike=strike, expiry=expiry, rate=rate, dividend=dividend, vol=vol,
+            is_call=_rows.flags(is_call), first=start, fixings=fixings, past=past, past_weight=past_weight,
         )  # fmt: skip
+        return asian_by_paths(
+            arguments, outputs=outputs, out=out, num_threads=num_threads, device=device, stream=stream, options=options
+        )
     if options:
         raise ParameterError(f"{next(iter(options))}: method={method!r} has no such option")
-    arguments = (
-        spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call),
-        -1.0 if first is None else first, fixings, past, past_weight,
+    columns = (
+        spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), start, fixings, past, past_weight,
     )  # fmt: skip
-    return _CLOSED[method](arguments, outputs, out, num_threads, device, stream)
+    return _CLOSED[method](columns, outputs, out, num_threads, device, stream)

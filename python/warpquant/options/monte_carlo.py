@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from warpquant import _core, _rows
-from warpquant._checks import choice, whole
+from warpquant._checks import choice, flag, whole
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
-from ._product import ALIASES
+from ._product import ALIASES, outputs_of
 from .random import Plan, fractions
 
 __all__ = ["asian_mc", "barrier_mc", "basket_mc", "digital_mc", "european_mc", "local_vol_mc"]
@@ -23,6 +23,7 @@ _BASKET_GREEKS = ("price", "delta", "gamma", "vega", "theta", "rho", "epsilon", 
 _LOCAL_GREEKS = ("price", "delta", "dual_delta", "rho", "epsilon", "vega")
 _BARRIERS = ("down-out", "up-out", "down-in", "up-in")
 _PATHS = 1 << 16
+_CURRAN = outputs_of("asian_curran")
 
 
 def _chosen(outputs: str | Iterable[str], accepted: Sequence[str]) -> tuple[str, ...]:
@@ -107,6 +108,8 @@ def asian_mc(
     bridge: bool | None = None,
     offset: int = 0,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on the arithmetic average of prices, in the Black-Scholes model.
 
@@ -146,6 +149,10 @@ def asian_mc(
         Number of the first path (of each replicate), to go on with a run.
     num_threads : int, optional
         CPU threads; no result depends on them.
+    device : str, optional
+        Where the paths are walked, such as 'cuda'; results have the bits of the CPU, and are in host memory.
+    stream : int or object, optional
+        Of a device: the stream that works, as for `warpquant.to_device`; the call waits for it.
 
     Returns
     -------
@@ -176,24 +183,158 @@ def asian_mc(
         times = times if times[0] == 0.0 else [0.0, *times]
         if times[-1] != 1.0:
             raise ParameterError("fixings: a continuous average ends at expiry, 1")
+    if times == [0.0]:
+        raise ParameterError("fixings: at least one date must be after now")
+    pair = _averages(
+        rows.columns, times, averaging == "continuous", control_variate, any(name != "price" for name in names),
+        dict(
+            paths=paths, seed=seed, sampling=sampling, scramble=scramble, replicates=replicates, bridge=bridge,
+            offset=offset, num_threads=num_threads, device=device, stream=stream,
+        ),
+    )  # fmt: skip
+    return rows.named(names, _GREEKS, pair)
+
+
+def _averages(
+    columns: np.ndarray[Any, Any],
+    times: list[float],
+    continuous: bool,
+    control_variate: bool,
+    greeks: bool,
+    plan: Mapping[str, Any],
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Options on the average of dates, or on the integral between the first and the last: values and errors.
+
+    `times` are parts of the time to expiry, `plan` is what `Plan.of` takes.
+    """
+    if continuous:
         gaps = np.diff(times)
-        weights = (np.append(gaps, 0.0) + np.append(0.0, gaps)) * 0.5
+        weights = (np.append(gaps, 0.0) + np.append(0.0, gaps)) * (0.5 / (times[-1] - times[0]))
     else:
         weights = np.full(len(times), 1.0 / len(times))
     start = 0.0
     if times[0] == 0.0:
         start, times, weights = float(weights[0]), times[1:], weights[1:]
-    if not times:
-        raise ParameterError("fixings: at least one date must be after now")
-    plan = Plan.of(
-        paths, seed, len(times), sampling=sampling, scramble=scramble, replicates=replicates, bridge=bridge,
-        offset=offset, num_threads=num_threads,
-    )  # fmt: skip
-    greeks = any(name != "price" for name in names)
-    pair = _core.mc_asian(
-        plan.pack(), times, [float(w) for w in weights], start, rows.columns, bool(control_variate), greeks
+    packed = Plan.of(dims=len(times), **plan).pack()
+    values, errors = _core.mc_asian(
+        packed, times, [float(w) for w in weights], start, columns, flag("control_variate", control_variate), greeks
     )
-    return rows.named(names, _GREEKS, pair)
+    return values, errors
+
+
+_MOST_FIXINGS = 100_000
+#: What `asian` with paths takes besides.
+_PLAN = dict(
+    paths=_PATHS, seed=0, sampling="philox", scramble="owen", replicates=16, bridge=None, offset=0,
+    control_variate=True, steps=64,
+)  # fmt: skip
+
+
+def asian_by_paths(
+    arguments: Mapping[str, Any],
+    *,
+    outputs: str | Iterable[str],
+    out: Mapping[str, Any] | None,
+    num_threads: int | None,
+    device: str | None,
+    stream: Any,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """`asian` with method='monte_carlo'.
+
+    Parameters
+    ----------
+    arguments : mapping
+        spot, strike, expiry, rate, dividend, vol, is_call, first (below 0: left out), fixings, past and past_weight of
+        `asian`.
+    outputs, out, num_threads, device, stream
+        As of `asian`.
+    options : mapping
+        Those of its `**options` that belong to the method.
+
+    Returns
+    -------
+    dict
+        For each output its value and, under the name with ``_error``, its standard error.
+
+    Raises
+    ------
+    ParameterError, ShapeError, DTypeError
+        If an argument is out of range or does not fit the others.
+
+    Notes
+    -----
+    Rows whose fixings are the same parts of their times to expiry share paths; each kind is a run of its own.
+    """
+    for name in options:
+        if name not in _PLAN:
+            raise ParameterError(f"{name}: method='monte_carlo' has no such option; it has {', '.join(_PLAN)}")
+    plan = {**_PLAN, **options, "num_threads": num_threads, "device": device, "stream": stream}
+    control_variate, steps = plan.pop("control_variate"), whole("steps", plan.pop("steps"), 1, 1 << 20)
+    names = _chosen(outputs, _GREEKS)
+    greeks = any(name != "price" for name in names)
+    rows = _Rows(**arguments)
+    expiry, first, fixings, past, past_weight = (rows.columns[k] for k in (2, 7, 8, 9, 10))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # The first fixing in parts of the time to expiry.
+        begin = np.where(first >= 0.0, first / expiry, np.where(fixings == 0.0, 0.0, 1.0 / fixings))
+        begin = np.where((fixings == 1.0) | (abs(begin - 1.0) < 1e-12), 1.0, begin)
+        left = 1.0 - past_weight  # what is not known of the average, and the strike of an option on that alone
+        strike = (rows.columns[1] - past_weight * past) / left
+        valid = (fixings >= 0.0) & (fixings <= _MOST_FIXINGS) & (fixings == np.rint(fixings)) & (begin <= 1.0)
+        valid &= np.isfinite(first) & np.isfinite(past) & (past >= 0.0) & (past_weight >= 0.0) & (past_weight < 1.0)
+    columns = rows.columns[:7].copy()
+    columns[1] = strike
+    values, errors = (np.full((len(_GREEKS), columns.shape[1]), np.nan) for _ in range(2))
+    kinds, kind_of = np.unique(np.stack([fixings, begin])[:, valid], axis=1, return_inverse=True)
+    for kind, (count, start) in enumerate(kinds.T):
+        places = np.flatnonzero(valid)[kind_of.reshape(-1) == kind]
+        n = steps + 1 if count == 0.0 else int(count)
+        if start == 1.0:
+            times = [1.0]
+        elif start == 1.0 / n:
+            times = [k / n for k in range(1, n + 1)]
+        else:
+            times = [*(start + (1.0 - start) * (k / (n - 1)) for k in range(n - 1)), 1.0]
+        own = np.ascontiguousarray(columns[:, places])
+        made = _averages(own, times, count == 0.0 and start < 1.0, control_variate, greeks, plan)
+        for to, by in zip((values, errors), made, strict=True):
+            to[: len(by), places] = by * left[places]
+    values[-1] /= left  # by the strike, which moves that of the rest by more
+    errors[-1] /= left
+    _settled(rows, valid & (strike <= 0.0), arguments, values, errors)
+    results = rows.named(names, _GREEKS, (values, errors))
+    return results if out is None else _written(results, out)
+
+
+def _settled(
+    rows: _Rows,
+    settled: np.ndarray[Any, Any],
+    arguments: Mapping[str, Any],
+    values: np.ndarray[Any, Any],
+    errors: np.ndarray[Any, Any],
+) -> None:
+    """Options of which the known prices have decided whether they are exercised: in closed form, without an error."""
+    if not settled.any():
+        return
+    exact = _rows.call(
+        "asian_curran", tuple(np.ascontiguousarray(column[settled]) for column in rows.columns), _CURRAN, _GREEKS
+    )
+    for k, name in enumerate(_GREEKS):
+        values[k, settled] = exact[name]
+        errors[k, settled] = np.where(np.isnan(exact[name]), np.nan, 0.0)
+
+
+def _written(made: dict[str, Any], out: Mapping[str, Any]) -> dict[str, Any]:
+    """Results in the arrays that take them."""
+    for name, array in out.items():
+        if name not in made:
+            raise ParameterError(f"out: {name!r} is not among the results; those are {', '.join(made)}")
+        if not isinstance(array, np.ndarray) or array.shape != np.shape(made[name]):
+            raise ShapeError(f"out[{name}]: accepted is a NumPy array of shape {np.shape(made[name])}")
+        array[...] = made[name]
+        made[name] = array
+    return made
 
 
 def european_mc(
@@ -213,6 +354,8 @@ def european_mc(
     replicates: int = 16,
     offset: int = 0,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """European options, by Monte Carlo without a control: what the others are checked by.
 
@@ -222,7 +365,7 @@ def european_mc(
         Arguments as of `warpquant.options.price`.
     outputs : str or iterable of str
         As for `asian_mc`.
-    paths, seed, sampling, scramble, replicates, offset, num_threads
+    paths, seed, sampling, scramble, replicates, offset, num_threads, device, stream
         As for `asian_mc`.
 
     Returns
@@ -245,7 +388,7 @@ def european_mc(
     return asian_mc(
         spot, strike, expiry, rate, dividend, vol, is_call, fixings=1, control_variate=False, outputs=outputs,
         paths=paths, seed=seed, sampling=sampling, scramble=scramble, replicates=replicates, offset=offset,
-        num_threads=num_threads,
+        num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
 
 
@@ -272,6 +415,8 @@ def barrier_mc(
     bridge: bool | None = None,
     offset: int = 0,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options with a barrier that is looked at on certain dates.
 
@@ -294,7 +439,7 @@ def barrier_mc(
         Use the option without barrier, whose value is known.
     outputs : str or iterable of str
         As for `asian_mc`.
-    paths, seed, sampling, scramble, replicates, bridge, offset, num_threads
+    paths, seed, sampling, scramble, replicates, bridge, offset, num_threads, device, stream
         As for `asian_mc`.
 
     Returns
@@ -329,7 +474,7 @@ def barrier_mc(
         raise ParameterError("monitoring: dates must begin above 0 and end at expiry, 1")
     plan = Plan.of(
         paths, seed, len(times), sampling=sampling, scramble=scramble, replicates=replicates, bridge=bridge,
-        offset=offset, num_threads=num_threads,
+        offset=offset, num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
     pair = _core.mc_barrier(plan.pack(), times, "vanilla", kind, rows.columns, bool(control_variate))
     return rows.named(names, _GREEKS, pair)
@@ -354,6 +499,8 @@ def digital_mc(
     replicates: int = 16,
     offset: int = 0,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options that pay an amount of cash, or the asset, if they end in the money.
 
@@ -367,7 +514,7 @@ def digital_mc(
         How much.
     outputs : str or iterable of str
         Of price, delta, gamma, vega, theta, rho, epsilon; or 'all'.
-    paths, seed, sampling, scramble, replicates, offset, num_threads
+    paths, seed, sampling, scramble, replicates, offset, num_threads, device, stream
         As for `asian_mc`.
 
     Returns
@@ -395,7 +542,7 @@ def digital_mc(
     rows = _options(spot, strike, expiry, rate, dividend, vol, is_call, cash=cash)
     plan = Plan.of(
         paths, seed, 1, sampling=sampling, scramble=scramble, replicates=replicates, offset=offset,
-        num_threads=num_threads,
+        num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
     values, errors = _core.mc_barrier(plan.pack(), [1.0], kind, "none", rows.columns[:7].copy(), False)
     if kind == "cash":
@@ -424,6 +571,8 @@ def basket_mc(
     replicates: int = 16,
     offset: int = 0,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """Options on several assets, with the derivatives by all their inputs in one sweep backwards.
 
@@ -451,7 +600,7 @@ def basket_mc(
         Of price, delta, gamma, vega, theta, rho, epsilon, dual_delta, correlation; or 'all'. delta, vega and epsilon
         have a last axis of assets, gamma and correlation two: entry (i, j) of the latter is the derivative by the
         correlation of i and j, which stands in two places of the matrix.
-    paths, seed, sampling, scramble, replicates, offset, num_threads
+    paths, seed, sampling, scramble, replicates, offset, num_threads, device, stream
         As for `asian_mc`.
 
     Returns
@@ -522,7 +671,7 @@ def basket_mc(
     count = int(np.prod(shape))
     plan = Plan.of(
         paths, seed, assets, sampling=sampling, scramble=scramble, replicates=replicates, bridge=False, offset=offset,
-        num_threads=num_threads,
+        num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
     control = "none"
     if control_variate:
@@ -574,6 +723,8 @@ def local_vol_mc(
     bridge: bool | None = None,
     offset: int = 0,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """An option where the vol is a function of time and spot, with the derivatives by every vol of the grid.
 
@@ -597,7 +748,7 @@ def local_vol_mc(
     outputs : str or iterable of str
         Of price, delta, dual_delta, rho, epsilon, vega; or 'all'. vega has the shape of `vols`; the grid stays where it
         is when the spot moves.
-    paths, seed, sampling, scramble, replicates, bridge, offset, num_threads
+    paths, seed, sampling, scramble, replicates, bridge, offset, num_threads, device, stream
         As for `asian_mc`.
 
     Returns
@@ -649,7 +800,7 @@ def local_vol_mc(
         raise ParameterError("steps: must begin above 0 and end at expiry, 1")
     plan = Plan.of(
         paths, seed, len(ends), sampling=sampling, scramble=scramble, replicates=replicates, bridge=bridge,
-        offset=offset, num_threads=num_threads,
+        offset=offset, num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
     greeks = any(name != "price" for name in names)
     shapes: dict[str, tuple[int, ...]] = {"vega": grid.shape}

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from warpquant import _core, config
 from warpquant._checks import choice
+from warpquant._devices import in_stream
 from warpquant.errors import ParameterError, ShapeError
 
 from ._product import ALIASES
@@ -445,12 +446,14 @@ class Portfolio:
         outputs: str | Iterable[str] = ("pnl",),
         by: str | Iterable[str] | None = None,
         num_threads: int | None = None,
+        device: str | None = None,
+        stream: Any = None,
     ) -> ScenarioGrid:
         """Revalue every position under every combination of moves, and keep the sums.
 
         Every position is repriced in full at every node; what of it nodes share is computed once, and no value of a
         single position is stored. Volatilities stay with their strikes. Sums have the same bits for any number of
-        threads.
+        threads, and on a device for every run; device and CPU differ by rounding.
 
         Parameters
         ----------
@@ -471,6 +474,10 @@ class Portfolio:
             Columns to group by, see `labels`.
         num_threads : int, optional
             CPU threads.
+        device : str, optional
+            Where to compute, such as 'cuda'; the sums come to host memory.
+        stream : int or object, optional
+            Of a device: the stream that works, as for `warpquant.to_device`; the call waits for it.
 
         Returns
         -------
@@ -516,10 +523,11 @@ class Portfolio:
         )  # fmt: skip
         threads, simd = config._execution(self._num_threads if num_threads is None else num_threads)
         model = _CORE_MODELS[self.model]
+        place = in_stream(device, stream)
         with_greeks = bool(names & {"delta", "gamma", "vega"})
-        sums = _core.scenario_sums(fields, model, offsets, (*moves, axes["time"]), with_greeks, threads, simd)
+        sums = _core.scenario_sums(fields, model, offsets, (*moves, axes["time"]), with_greeks, threads, simd, place)
         still = (np.zeros(1),) * 5
-        base = _core.scenario_sums(fields, model, offsets, still, False, threads, simd)
+        base = _core.scenario_sums(fields, model, offsets, still, False, threads, simd, place)
         found = {"pnl": sums[:, 0] - base[:, 0], "value": sums[:, 0]}
         if with_greeks:
             found.update({name: sums[:, i] for i, name in enumerate(("delta", "gamma", "vega"), 1)})

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, config
-from warpquant._checks import choice, whole
+from warpquant._checks import choice, flag, whole
+from warpquant._devices import Choice, in_stream
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
 __all__ = ["brownian", "inverse_normal_cdf", "normals", "philox", "sobol", "uniforms"]
@@ -35,6 +36,7 @@ class Plan:
     bridge: bool
     offset: int
     num_threads: int | None
+    place: Choice | None
 
     @staticmethod
     def of(
@@ -48,23 +50,23 @@ class Plan:
         bridge: Any = None,
         offset: Any = 0,
         num_threads: int | None = None,
-        paths_name: str = "paths",
+        device: str | None = None,
+        stream: Any = None,
+        fewest: int = 1,
     ) -> Plan:
         """Checked arguments; `bridge` None means: for Sobol points."""
         choice("sampling", sampling, _SAMPLINGS)
         choice("scramble", scramble, _SCRAMBLES)
-        count = whole(paths_name, paths, 1, 1 << 40)
+        count = whole("paths", paths, fewest, 1 << 40)
         copies = 1
         if sampling == "sobol":
             copies = whole("replicates", replicates, 1, 1 << 16)
             if count % copies:
-                raise ParameterError(f"{paths_name}: {count} is no multiple of the {copies} replicates")
+                raise ParameterError(f"paths: {count} is no multiple of the {copies} replicates")
             if dims > SOBOL_DIMS:
                 raise ParameterError(
                     f"sampling: Sobol points have up to {SOBOL_DIMS} dimensions, but {dims} are needed; use 'philox'"
                 )
-        if bridge is not None and not isinstance(bridge, (bool, np.bool_)):
-            raise ParameterError(f"bridge: {bridge!r} is neither None, True nor False")
         first = whole("offset", offset, 0, 1 << 62)
         if sampling == "sobol" and first + count // copies > 1 << 32:
             raise ParameterError("paths: a Sobol sequence has 2**32 points")
@@ -74,9 +76,10 @@ class Plan:
             sampling,
             scramble,
             copies,
-            sampling == "sobol" if bridge is None else bool(bridge),
+            sampling == "sobol" if bridge is None else flag("bridge", bridge),
             first,
             num_threads,
+            in_stream(device, stream),
         )
 
     def pack(self) -> tuple[Any, ...]:
@@ -92,6 +95,7 @@ class Plan:
             self.bridge,
             threads,
             simd,
+            self.place,
         )
 
 
@@ -165,7 +169,9 @@ def uniforms(
     sampling: str = "philox",
     scramble: str = "owen",
     num_threads: int | None = None,
-) -> np.ndarray[Any, Any]:
+    device: str | None = None,
+    stream: Any = None,
+) -> Any:
     """Numbers evenly distributed within (0, 1), of 52 bits, neither 0 nor 1.
 
     Parameters
@@ -183,10 +189,14 @@ def uniforms(
         points, or nothing (32 digits, which are not random).
     num_threads : int, optional
         CPU threads; the result does not depend on them.
+    device : str, optional
+        Where, such as 'cuda', and where the result is; by default the CPU. The bits are the same.
+    stream : int or object, optional
+        Of a device: the stream that makes the numbers, as for `warpquant.to_device`.
 
     Returns
     -------
-    ndarray, float64, shape (paths, dims)
+    ndarray, or Array of a device, float64, shape (paths, dims)
 
     Raises
     ------
@@ -200,7 +210,7 @@ def uniforms(
     >>> bool((part == whole[60:]).all())
     True
     """
-    return _numbers(False, paths, dims, seed, offset, sampling, scramble, num_threads)
+    return _numbers(False, paths, dims, seed, offset, sampling, scramble, num_threads, device, stream)
 
 
 def normals(
@@ -212,7 +222,9 @@ def normals(
     sampling: str = "philox",
     scramble: str = "owen",
     num_threads: int | None = None,
-) -> np.ndarray[Any, Any]:
+    device: str | None = None,
+    stream: Any = None,
+) -> Any:
     """Independent standard normal numbers: `inverse_normal_cdf` of `uniforms`.
 
     Parameters
@@ -229,10 +241,14 @@ def normals(
         Of Sobol points, as for `uniforms`.
     num_threads : int, optional
         CPU threads; the result does not depend on them.
+    device : str, optional
+        Where, such as 'cuda', and where the result is; by default the CPU. The bits are the same.
+    stream : int or object, optional
+        Of a device: the stream that makes the numbers, as for `warpquant.to_device`.
 
     Returns
     -------
-    ndarray, float64, shape (paths, dims)
+    ndarray, or Array of a device, float64, shape (paths, dims)
 
     Raises
     ------
@@ -245,18 +261,19 @@ def normals(
     >>> bool((abs(z.mean(axis=0)) < 0.01).all() and (abs(z.std(axis=0) - 1) < 0.01).all())
     True
     """
-    return _numbers(True, paths, dims, seed, offset, sampling, scramble, num_threads)
+    return _numbers(True, paths, dims, seed, offset, sampling, scramble, num_threads, device, stream)
 
 
 def _numbers(
-    normal: bool, paths: Any, dims: Any, seed: Any, offset: Any, sampling: Any, scramble: Any, threads: int | None
-) -> np.ndarray[Any, Any]:
+    normal: bool, paths: Any, dims: Any, seed: Any, offset: Any, sampling: Any, scramble: Any, threads: int | None,
+    device: str | None, stream: Any,
+) -> Any:  # fmt: skip
     width = whole("dims", dims, 1, _MOST_DIMS)
-    if paths == 0:
-        return np.empty((0, width))
-    plan = Plan.of(paths, seed, width, sampling=sampling, scramble=scramble, offset=offset, num_threads=threads)
-    made: np.ndarray[Any, Any] = _core.mc_numbers(plan.pack(), normal, width)
-    return made
+    plan = Plan.of(
+        paths, seed, width, sampling=sampling, scramble=scramble, offset=offset, num_threads=threads,
+        device=device or "cpu", stream=stream, fewest=0,
+    )  # fmt: skip
+    return _core.mc_numbers(plan.pack(), normal, width)
 
 
 def sobol(
@@ -267,7 +284,9 @@ def sobol(
     offset: int = 0,
     scramble: str = "owen",
     num_threads: int | None = None,
-) -> np.ndarray[Any, Any]:
+    device: str | None = None,
+    stream: Any = None,
+) -> Any:
     """Points of a Sobol sequence within (0, 1), in the order of their numbers.
 
     Parameters
@@ -280,12 +299,12 @@ def sobol(
         Number of the first point.
     scramble : {'owen', 'shift', 'none'}
         As for `uniforms`. Points that are not scrambled are in the middle of their cells, 2**-33 above the usual ones.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As for `uniforms`.
 
     Returns
     -------
-    ndarray, float64, shape (points, dims)
+    ndarray, or Array of a device, float64, shape (points, dims)
 
     Raises
     ------
@@ -305,7 +324,7 @@ def sobol(
            [0.25, 0.75],
            [0.75, 0.25]])
     """
-    return _numbers(False, points, dims, seed, offset, "sobol", scramble, num_threads)
+    return _numbers(False, points, dims, seed, offset, "sobol", scramble, num_threads, device, stream)
 
 
 def brownian(
@@ -318,7 +337,9 @@ def brownian(
     scramble: str = "owen",
     bridge: bool | None = None,
     num_threads: int | None = None,
-) -> np.ndarray[Any, Any]:
+    device: str | None = None,
+    stream: Any = None,
+) -> Any:
     """Paths of a standard Brownian motion.
 
     Parameters
@@ -338,12 +359,12 @@ def brownian(
     bridge : bool, optional
         Draw the last date first, then the middle of each gap, so that the first dimensions matter most; None: if
         `sampling` is 'sobol'.
-    num_threads : int, optional
-        CPU threads.
+    num_threads, device, stream
+        As for `uniforms`.
 
     Returns
     -------
-    ndarray, float64, shape (paths, dates)
+    ndarray, or Array of a device, float64, shape (paths, dates)
 
     Raises
     ------
@@ -359,18 +380,15 @@ def brownian(
     dates = fractions(times, "times", least_first=0.0)
     if dates[0] <= 0:
         raise ParameterError("times: must begin above 0")
-    if paths == 0:
-        return np.empty((0, len(dates)))
     plan = Plan.of(
         paths, seed, len(dates), sampling=sampling, scramble=scramble, bridge=bridge, offset=offset,
-        num_threads=num_threads,
+        num_threads=num_threads, device=device or "cpu", stream=stream, fewest=0,
     )  # fmt: skip
-    made: np.ndarray[Any, Any] = _core.mc_brownian(plan.pack(), dates)
-    return made
+    return _core.mc_brownian(plan.pack(), dates)
 
 
 def inverse_normal_cdf(p: Any, *, num_threads: int | None = None) -> Any:
-    """The inverse of the normal distribution function, to 4 ulp, the same bits on every machine.
+    """The inverse of the normal distribution function, to 3 eps, the same bits on every machine.
 
     Parameters
     ----------

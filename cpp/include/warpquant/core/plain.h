@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/math.h"
+#include "warpquant/core/words.h"
 
 /// Functions made of plain additions and multiplications, none fused, with the same bits on every machine, and short
 /// chains of them: a path waits for each.
@@ -30,19 +30,41 @@ WQ_HD V plain_polynomial(V x, const double (&coefficients)[N]) {
   return fold_terms(x * x, half);
 }
 
-/// e^x to 1 ulp; 0 and infinity beyond the range of a double, NaN for NaN.
+/// 2^(k / 16).
+WQ_HD const double (&sixteenths())[16] {
+  static constexpr double kPowers[16] = {1.0,
+                                         1.0442737824274138,
+                                         1.0905077326652577,
+                                         1.1387886347566916,
+                                         1.189207115002721,
+                                         1.241857812073484,
+                                         1.2968395546510096,
+                                         1.3542555469368927,
+                                         1.4142135623730951,
+                                         1.4768261459394993,
+                                         1.5422108254079407,
+                                         1.6104903319492543,
+                                         1.681792830507429,
+                                         1.7562521603732995,
+                                         1.8340080864093424,
+                                         1.9152065613971474};
+  return kPowers;
+}
+
+/// e^x to 1.1 ulp between -708 and 709, and beyond what it is there: no price of a path gets so far. NaN for NaN.
 template <class V>
 WQ_HD V plain_exp(V x) {
-  const V n = rint(max(min(x, V(720.0)), V(-760.0)) * V(1.4426950408889634074));
-  // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
-  const V r =
-      (max(min(x, V(720.0)), V(-760.0)) - n * V(6.93147180369123816490e-01)) - n * V(1.90821492927058770002e-10);
-  constexpr double kTail[] = {0.5000000000000001,    0.16666666666666669,    0.04166666666662399,
-                              0.008333333333330051,  0.0013888888917281794,  0.00019841269863105968,
-                              2.480152119021773e-05, 2.7557268378684192e-06, 2.7620138719733994e-07,
-                              2.5100424157005067e-08};
-  const V y = V(1.0) + (r + r * r * plain_polynomial(r, kTail));
-  return select(is_nan(x), x, scale(y, n));
+  const V inside = max(V(-708.0), min(V(709.0), x));  // in this order a NaN stays one
+  // Sixteenths of powers of two; 1.5 * 2^52 moves their number into the low bits.
+  const V moved = inside * V(16.0 * 1.4426950408889634074) + V(6755399441055744.0);
+  const V n = moved - V(6755399441055744.0);
+  // ln 2 / 16 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
+  const V r = (inside - n * V(6.93147180369123816490e-01 / 16)) - n * V(1.90821492927058770002e-10 / 16);
+  constexpr double kTail[] = {0.5, 0.1666666666530169, 0.04166666666496045, 0.008333449701253456,
+                              0.0013889034348599464};
+  const V part = entry(sixteenths(), words_of(moved));
+  const V y = part + part * (r + r * r * plain_polynomial(r, kTail));
+  return numbers_of(words_of(y) + ((words_of(moved) >> 4) << 52));
 }
 
 /// ln(x) for finite x > 0, to 2 ulp except next to 1, where it is right to 2^-54.

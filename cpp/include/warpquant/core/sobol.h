@@ -24,7 +24,7 @@ namespace wq::inline WQ_LEVEL {
 /// The digits that point `number` has in a dimension.
 WQ_HD std::uint32_t sobol_digits(const std::uint32_t* directions, std::uint64_t number) {
   std::uint32_t x = 0;
-  for (; number != 0; number &= number - 1) x ^= directions[__builtin_ctzll(number)];
+  for (; number != 0; number &= number - 1) x ^= directions[lowest_one(number)];
   return x;
 }
 

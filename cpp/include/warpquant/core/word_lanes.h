@@ -4,7 +4,7 @@
 #include "warpquant/core/lanes.h"
 #include "warpquant/core/sobol.h"
 
-/// The words of `core/philox.h` for packs.
+/// `core/words.h` and `core/philox.h` for packs.
 namespace wq::inline WQ_LEVEL {
 
 template <int W>
@@ -32,6 +32,26 @@ template <int W>
 struct WordsOf<Pack<W>> {
   using type = WordPack<W>;
 };
+
+template <int W>
+WQ_HD WordPack<W> words_of(Pack<W> x) {
+  return (typename WordPack<W>::U64)x.v;
+}
+template <int W>
+WQ_HD Pack<W> numbers_of(WordPack<W> words) {
+  return (typename Pack<W>::Raw)words.v;
+}
+
+template <int W>
+WQ_HD Pack<W> entry(const double (&table)[16], WordPack<W> word) {
+#if defined(__AVX512F__)
+  if constexpr (W == 8)
+    return _mm512_permutex2var_pd(_mm512_loadu_pd(table), (__m512i)word.v, _mm512_loadu_pd(table + 8));
+#endif
+  const auto at = word.v & 15;
+  if constexpr (W == 2) return typename Pack<W>::Raw{table[at[0]], table[at[1]]};
+  if constexpr (W == 4) return typename Pack<W>::Raw{table[at[0]], table[at[1]], table[at[2]], table[at[3]]};
+}
 
 template <int W>
 WQ_HD WordPack<W> operator^(WordPack<W> a, WordPack<W> b) {

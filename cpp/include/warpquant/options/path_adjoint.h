@@ -7,9 +7,6 @@
 /// adjoints, Risk (2006)).
 namespace wq::paths::inline WQ_LEVEL {
 
-/// What `basket` needs for a path: four numbers for each asset.
-inline constexpr int kBasketRoom = 4;
-
 /// A basket on one path. `add(k, value)` takes what goes into sum k of `BasketSums`; `room`: `kBasketRoom` columns of
 /// `job.assets`.
 template <class V, class Add>
@@ -84,17 +81,13 @@ WQ_HD void basket(const BasketJob& job, const BasketRow& r, Column<V> z, Column<
   }
 }
 
-/// What `local_vol` needs for a path: three numbers for each step.
-inline constexpr int kLocalVolRoom = 3;
-
-/// One path in a local volatility model (Euler's scheme for the logarithm). `add(k, value)` as above; one path at a
-/// time, since each goes its own way through the nodes.
+/// One path in a local volatility model (Euler's scheme for the logarithm). `add(k, value)` as above, no k twice;
+/// `room`: `kLocalVolRoom` columns of the steps. One path at a time, since each goes its own way through the nodes.
 template <class Add>
-WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, double* room, double& y, double& c, Add add) {
+WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, Column<double> room, double& y, double& c, Add add) {
   const int steps = job.dates.count, nodes = job.nodes;
-  double* const shares = room;              // of the node above, not yet within [0, 1]
-  double* const places = room + steps;      // the node below
-  double* const prices = room + 2 * steps;  // after each step, where an average takes them
+  // Of the node above, not yet within [0, 1]; the node below; prices after each step, where an average takes them.
+  const int shares = 0, places = steps, prices = 2 * steps;
   double x = job.log_spot, average = 0.0;
   for (int k = 0; k < steps; ++k) {
     int below = 0;
@@ -105,15 +98,16 @@ WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, double* room, dou
       share = (x - job.places[below]) / (job.places[below + 1] - job.places[below]);
       vol = vols[below] + max(min(share, 1.0), 0.0) * (vols[below + 1] - vols[below]);
     }
-    shares[k] = share;
-    places[k] = below;
+    room.set(shares + k, share);
+    room.set(places + k, below);
     x = x + ((job.rate - job.dividend) * job.steps[k] - 0.5 * vol * vol * job.steps[k]) + vol * job.roots[k] * z[k];
     if (job.weights != nullptr) {
-      prices[k] = plain_exp(x);
-      average = average + job.weights[k] * prices[k];
+      const double price = plain_exp(x);
+      room.set(prices + k, price);
+      average = average + job.weights[k] * price;
     }
   }
-  const double last = job.weights != nullptr ? prices[steps - 1] : plain_exp(x);
+  const double last = job.weights != nullptr ? room[prices + steps - 1] : plain_exp(x);
   const double held = job.weights != nullptr ? average : last, worth = job.sign * (held - job.strike);
   const double unit = worth > 0 ? job.sign * job.discount : 0.0;
   y = unit * (held - job.strike);
@@ -123,18 +117,18 @@ WQ_HD void local_vol(const LocalVolJob& job, Column<double> z, double* room, dou
   double seed = job.weights != nullptr ? 0.0 : unit * last;  // by the logarithm after the step
   double by_drift = 0.0;
   for (int k = steps - 1; k >= 0; --k) {
-    if (job.weights != nullptr) seed = seed + unit * job.weights[k] * prices[k];
-    const int below = static_cast<int>(places[k]);
+    if (job.weights != nullptr) seed = seed + unit * job.weights[k] * room[prices + k];
+    const int below = static_cast<int>(room[places + k]);
     const double* const vols = job.vols + static_cast<std::int64_t>(k) * nodes;
-    const double share = max(min(shares[k], 1.0), 0.0);
+    const double wide = room[shares + k], share = max(min(wide, 1.0), 0.0);
     double vol = vols[below], slope = 0.0;
     if (nodes > 1) {
       vol = vol + share * (vols[below + 1] - vols[below]);
       // By where the path is: on a node, as at the start of many, the mean of both sides.
       const auto rise = [&](int j) { return (vols[j + 1] - vols[j]) / (job.places[j + 1] - job.places[j]); };
-      if (shares[k] > 0.0 && shares[k] < 1.0) slope = rise(below);
-      if (shares[k] == 0.0) slope = 0.5 * (rise(below) + (below > 0 ? rise(below - 1) : 0.0));
-      if (shares[k] == 1.0) slope = 0.5 * rise(below);
+      if (wide > 0.0 && wide < 1.0) slope = rise(below);
+      if (wide == 0.0) slope = 0.5 * (rise(below) + (below > 0 ? rise(below - 1) : 0.0));
+      if (wide == 1.0) slope = 0.5 * rise(below);
     }
     by_drift = by_drift + seed * job.steps[k];
     const double by_vol = seed * (job.roots[k] * z[k] - vol * job.steps[k]);

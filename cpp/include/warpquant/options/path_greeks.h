@@ -64,6 +64,19 @@ WQ_HD Average<V> arithmetic(const AsianJob& job, const Row& r, Column<V> path) {
   return {value + V(job.start_weight), by_time, by_motion, value};
 }
 
+/// Sum of weights * W, as four sums: an addition waits for the one before.
+template <class V>
+WQ_HD V geometric_motion(const AsianJob& job, Column<V> path) {
+  V sums[4] = {V(0.0), V(0.0), V(0.0), V(0.0)};
+  int k = 0;
+  for (; k + 4 <= job.dates.count; k += 4) {
+    WQ_UNROLL(4)
+    for (int i = 0; i < 4; ++i) sums[i] = sums[i] + V(job.weights[k + i]) * path[k + i];
+  }
+  for (; k < job.dates.count; ++k) sums[0] = sums[0] + V(job.weights[k]) * path[k];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 /// The sums of an option on the average of one path. `geometric`: sum of weights * W.
 template <bool kAll, class V>
 WQ_HD void asian(const AsianJob& job, const Row& r, Column<V> path, V geometric, V (&y)[kGreeks], V (&c)[kGreeks]) {
@@ -100,7 +113,7 @@ struct Scores {
 
   /// From the first number of the path, the sum of the squares of all, and the Brownian motion at expiry.
   WQ_HD static Scores of(const Row& r, double first_time, int dates, V first, V squares, V last) {
-    const double step = first_time * r.expiry, scale = 1.0 / (r.vol * __builtin_sqrt(step));
+    const double step = first_time * r.expiry, scale = 1.0 / (r.vol * sqrt(step));
     const V z2 = first * first - V(1.0), slope = first * V(scale);
     Scores s;
     s.spot = slope * V(1.0 / r.spot);
@@ -125,9 +138,24 @@ WQ_HD void by_likelihood(const Row& r, const Scores<V>& s, V paid, V years, V st
   out[kDualDelta] = strike_slope;
 }
 
-/// The sums of an option with a barrier that is looked at on the dates. `squares`: of the path's numbers.
+/// The number of the first step, and the sum of the squares of all.
 template <class V>
-WQ_HD void barrier(const BarrierJob& job, const Row& r, Column<V> path, V first, V squares, V (&y)[kGreeks],
+struct Steps {
+  V first, squares;
+
+  WQ_HD static Steps of(const Dates& dates, Column<V> path) {
+    Steps s{V(0.0), V(0.0)};
+    each_step(dates, path, [&](int k, V z) {
+      if (k == 0) s.first = z;
+      s.squares = s.squares + z * z;
+    });
+    return s;
+  }
+};
+
+/// The sums of an option with a barrier that is looked at on the dates.
+template <class V>
+WQ_HD void barrier(const BarrierJob& job, const Row& r, Column<V> path, const Steps<V>& steps, V (&y)[kGreeks],
                    V (&c)[kGreeks]) {
   const double drift = r.drift * r.expiry, vol = r.vol * r.root;
   const int dates = job.dates.count;
@@ -152,7 +180,7 @@ WQ_HD void barrier(const BarrierJob& job, const Row& r, Column<V> path, V first,
   if (job.payoff == Payoff::asset) paid = keep_if(exercised, V(r.discount) * spot);
   const V slope = keep_if(exercised, V(job.payoff == Payoff::vanilla ? -r.sign * r.discount : 0.0));
   const auto reached = lt(hit, V(1.5));
-  const Scores<V> s = Scores<V>::of(r, job.dates.times[0], dates, first, squares, last);
+  const Scores<V> s = Scores<V>::of(r, job.dates.times[0], dates, steps.first, steps.squares, last);
   V years(r.expiry), strike_slope = slope;
   if (job.barrier != Barrier::none) {
     const auto lives = in ? reached : negate(reached);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <variant>
+
 #include "warpquant/options/paths.h"
 
 /// Work on paths, and what comes of it: sums over blocks of paths, of a fixed size and in a fixed order.
@@ -123,6 +125,14 @@ struct LocalVolSums {
 
 enum class Numbers : std::uint8_t { uniform, normal };
 
+/// What a path needs: numbers for each asset, or for each step.
+inline constexpr int kBasketRoom = 4, kLocalVolRoom = 3;
+
+/// Of the sums of eight paths that of all.
+WQ_HD double reduced(const double* lanes) {
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
 struct Kernels {
   /// Doubles of scratch that a kernel takes for so many dates or dimensions.
   std::int64_t (*scratch)(int dims);
@@ -136,5 +146,57 @@ struct Kernels {
   void (*local_vol)(const LocalVolJob&, const Block&, double* scratch, double* sums);
   void (*inverse_normal)(const double* p, std::int64_t count, double* out);
 };
+
+// ------------------------------------------------------------------------------------------------ on a device
+
+/// Numbers of paths [0, paths) of each replicate, to (replicates * paths, dims).
+struct NumbersJob {
+  Draws draws;
+  Numbers kind;
+  std::int64_t paths;
+};
+
+/// Brownian motion of the same, to (replicates * paths, dates.count).
+struct MotionJob {
+  Draws draws;
+  Dates dates;
+  std::int64_t paths;
+};
+
+/// Paths that a block of threads walks at a time.
+inline constexpr int kPathThreads = 128;
+
+/// Everything is in memory of the device. A block of threads takes blocks of paths, one after the other.
+struct Launch {
+  std::variant<NumbersJob, MotionJob, AsianJob, BarrierJob, BasketJob, LocalVolJob> job;
+  const Block* blocks;
+  std::int64_t count;
+  int workers, threads;  // blocks of threads, and threads of each
+  double* scratch;       // `each` numbers for a worker
+  std::int64_t each;
+  double* out;  // sums of each block of paths as `Kernels` has them, or numbers
+};
+
+/// Numbers that a worker takes: for each thread its path and what it hands on, and the sums of a block.
+struct Rooms {
+  std::int64_t path, handed, sums;
+  std::int64_t each(int threads) const { return (path + handed) * threads + sums; }
+};
+inline Rooms rooms_of(const NumbersJob&) { return {0, 0, 0}; }
+inline Rooms rooms_of(const MotionJob& job) { return {path_room(job.dates), 0, 0}; }
+inline Rooms rooms_of(const AsianJob& job) {
+  return {path_room(job.dates), 0, std::int64_t{job.count} * (job.greeks ? kGreeks : 1) * kSums * kBundle};
+}
+inline Rooms rooms_of(const BarrierJob& job) {
+  return {path_room(job.dates), 0, std::int64_t{job.count} * kGreeks * kSums * kBundle};
+}
+inline Rooms rooms_of(const BasketJob& job) {
+  const std::int64_t size = BasketSums{job.assets}.size();
+  return {std::int64_t{job.assets} * (1 + kBasketRoom), size, size * kBundle};
+}
+inline Rooms rooms_of(const LocalVolJob& job) {
+  const std::int64_t size = LocalVolSums{job.dates.count, job.nodes}.size();
+  return {std::int64_t{job.dates.count} * (2 + kLocalVolRoom), size, size};
+}
 
 }  // namespace wq::paths

@@ -18,11 +18,11 @@ inline constexpr int kBundle = 8;
 struct Draws {
   Sampling sampling = Sampling::philox;
   Scramble scramble = Scramble::owen;
-  std::uint32_t key[2] = {0, 0};
+  PhiloxKeys keys;
   std::uint64_t offset = 0;                   // number of the first path
   const std::uint32_t* directions = nullptr;  // of Sobol points: 32 for each dimension
   const std::uint32_t* random = nullptr;      // two words for each replicate and dimension
-  int dims = 0;
+  int dims = 0, replicates = 1;
 };
 
 /// Dates of a path in parts of the time to expiry, so that one Brownian motion serves options of any expiry.
@@ -40,14 +40,16 @@ struct Dates {
 
 namespace wq::paths::inline WQ_LEVEL {
 
-/// Values of the lanes of a pack, or of one path: k-th of several, `kBundle` apart.
+/// Values of the lanes of a pack, or of one path: the k-th of several, `kBundle` apart, or those of one path as far as
+/// `step` says.
 template <class V>
 struct Column;
 template <>
 struct Column<double> {
   double* at;
-  WQ_HD double operator[](int k) const { return at[k * kBundle]; }
-  WQ_HD void set(int k, double x) const { at[k * kBundle] = x; }
+  std::int64_t step = kBundle;
+  WQ_HD double operator[](std::int64_t k) const { return at[k * step]; }
+  WQ_HD void set(std::int64_t k, double x) const { at[k * step] = x; }
 };
 
 /// Uniform numbers within (0, 1) of dimensions 2 * pair and 2 * pair + 1. `first`: the path of the first lane, among
@@ -61,7 +63,7 @@ WQ_HD void uniform_pair(const Draws& draws, int replicate, std::uint64_t first, 
     const U low = U(path & 0xffffffffULL) + lanes;
     const PhiloxBlock<U> counter = {
         {U(static_cast<std::uint64_t>(pair)), U(std::uint64_t{0}), low_half(low), U(path >> 32) + (low >> 32)}};
-    const auto block = philox(counter, draws.key[0], draws.key[1]);
+    const auto block = philox(counter, draws.keys);
     even = as_uniform(bits_of(block.words[0], block.words[1]));
     odd = as_uniform(bits_of(block.words[2], block.words[3]));
     return;
@@ -92,10 +94,24 @@ WQ_HD void uniforms(const Draws& draws, int replicate, std::uint64_t first, Word
 template <class V>
 WQ_HD void normals(const Draws& draws, int replicate, std::uint64_t first, Words<V> lanes, int dims, Column<V> z) {
   uniforms<V>(draws, replicate, first, lanes, dims, z);
-  for (int k = 0; k < dims; ++k) z.set(k, inverse_normal_inside(z[k]));
+  int k = 0;
+  for (; k + 1 < dims; k += 2) {
+    V two[] = {z[k], z[k + 1]};
+    inverse_normals_inside(two);
+    z.set(k, two[0]);
+    z.set(k + 1, two[1]);
+  }
+  if (k < dims) {
+    V last[] = {z[k]};
+    inverse_normals_inside(last);
+    z.set(k, last[0]);
+  }
 }
 
-/// Brownian motion at the dates, from one normal number for each.
+/// Numbers that a path takes: without a bridge its motion comes to where its normal numbers were.
+WQ_HD std::int64_t path_room(const Dates& dates) { return (dates.bridge ? 2 : 1) * std::int64_t{dates.count}; }
+
+/// Brownian motion at the dates, from one normal number for each; in the same place, unless by a bridge.
 template <class V>
 WQ_HD void brownian(const Dates& dates, Column<V> z, Column<V> path) {
   if (!dates.bridge) {
@@ -111,6 +127,17 @@ WQ_HD void brownian(const Dates& dates, Column<V> z, Column<V> path) {
     if (dates.left[i] >= 0) value = value + V(dates.left_weight[i]) * path[dates.left[i]];
     if (dates.right[i] >= 0) value = value + V(dates.right_weight[i]) * path[dates.right[i]];
     path.set(dates.place[i], value);
+  }
+}
+
+/// The normal numbers of single steps, which those of a bridge are not: step(k, number).
+template <class V, class Step>
+WQ_HD void each_step(const Dates& dates, Column<V> path, Step step) {
+  V before(0.0);
+  for (int k = 0; k < dates.count; ++k) {
+    const V at = path[k];
+    step(k, (at - before) * V(1.0 / dates.root[k]));
+    before = at;
   }
 }
 

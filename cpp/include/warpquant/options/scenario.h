@@ -37,27 +37,22 @@ struct AtTime {
   }
 };
 
-/// M(x) / sqrt(2 pi) where it matters by its share in a value: e^(-x^2/2) times its error is below 4e-17 for every
-/// x >= 0. As `mills` of core/normal.h, with 15 coefficients instead of 25, fitted with 40 digits to the least largest
-/// error.
-struct ShortMills {
-  static constexpr double k = 4.4;
-  static constexpr double kCoefficients[] = {0.6252618819590703,      -0.06859074283200992,    -0.019094636426204226,
-                                             0.06124894982601641,     -0.05983702132724668,    0.03704964076140017,
-                                             -0.014859448852196819,   0.0028716098893739055,   0.0006723626109031741,
-                                             -0.00041596776302933443, 0.00013408747659766475,  0.00013716978715438264,
-                                             2.040471608089167e-05,   -4.1583953956897925e-06, -1.1288834943992326e-06};
-};
-
-/// Of two numbers in [0, 1e45], with one division: M(x) and M(y) over sqrt(2 pi).
+/// Of two numbers in [0, 1e45], with one division: M(x) and M(y) over sqrt(2 pi) where they matter by their share in a
+/// value: e^(-x^2/2) times the error is below 4e-17 for every x >= 0. As `mills` of core/normal.h, with 15 coefficients
+/// instead of 25, fitted with 40 digits to the least largest error.
 template <class V>
 WQ_HD void short_mills(V x, V y, V& of_x, V& of_y) {
-  const V k(ShortMills::k);
+  constexpr double kCoefficients[] = {0.6252618819590703,      -0.06859074283200992,    -0.019094636426204226,
+                                      0.06124894982601641,     -0.05983702132724668,    0.03704964076140017,
+                                      -0.014859448852196819,   0.0028716098893739055,   0.0006723626109031741,
+                                      -0.00041596776302933443, 0.00013408747659766475,  0.00013716978715438264,
+                                      2.040471608089167e-05,   -4.1583953956897925e-06, -1.1288834943992326e-06};
+  const V k(4.4);
   const V one_x = mul_add(x, V(kSqrtTwo), V(1.0)), sum_x = x + k, both_x = one_x * sum_x;
   const V one_y = mul_add(y, V(kSqrtTwo), V(1.0)), sum_y = y + k, both_y = one_y * sum_y;
   const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
-  of_x = polynomial((x - k) * (one_x * inverse_x), ShortMills::kCoefficients) * (sum_x * inverse_x);
-  of_y = polynomial((y - k) * (one_y * inverse_y), ShortMills::kCoefficients) * (sum_y * inverse_y);
+  of_x = polynomial((x - k) * (one_x * inverse_x), kCoefficients) * (sum_x * inverse_x);
+  of_y = polynomial((y - k) * (one_y * inverse_y), kCoefficients) * (sum_y * inverse_y);
 }
 
 /// Value and derivatives of a position.

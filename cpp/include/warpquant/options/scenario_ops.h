@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "warpquant/core/macros.h"
+
 /// Revaluation of many positions under every combination of moves in spot, volatility and time, of which only sums are
 /// kept.
 namespace wq::options::scenario {
@@ -43,7 +45,7 @@ struct Grid {
   std::int64_t times;
   const double* years;  // that pass
 
-  std::int64_t nodes() const { return times * vol.count * spot.count; }
+  WQ_HD std::int64_t nodes() const { return times * vol.count * spot.count; }
 };
 
 struct Book {
@@ -59,6 +61,24 @@ struct Kernels {
   /// time; `sums` of them. `scratch`: room for scratch_size(grid) numbers.
   void (*revalue)(const Book& book, const Grid& grid, int sums, std::int64_t from, std::int64_t to, double* scratch,
                   double* out);
+};
+
+/// Positions [from, to) of a group.
+struct Part {
+  std::int64_t group, from, to;
+};
+
+/// On a device, where everything is: `partial` has room for sums[part][sum][node]. Those of a group's parts are added
+/// in their order, to out[group][sum][node].
+struct Launch {
+  Book book;
+  Grid grid;
+  int sums;
+  const Part* parts;
+  std::int64_t count;                // of parts
+  const std::int64_t* part_offsets;  // group g has parts [part_offsets[g], part_offsets[g + 1])
+  std::int64_t groups;
+  double *partial, *out;
 };
 
 inline std::int64_t scratch_size(const Grid& grid) { return grid.spot.count * (4 * kBlock + 1); }
