@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA: averages, equity and ATC of arrays on the device and from the host, against a copy and other libraries."""
+"""CUDA: averages, equity, ATC, options; arrays on the device and from the host, against a copy and other libraries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import gpu_options
 import warpquant
 from common import Benchmark, best_peer
 from peers import devices
@@ -126,6 +127,15 @@ def one_call(run: Benchmark, prices: Callable[[int, int], Any]) -> None:
     print(f"one call on 1 x 1,000: {ns['warpquant'] / 1e3:.1f} us")
 
 
+def resident_options(run: Benchmark) -> None:
+    def copy(moved: int) -> Callable[[], None]:
+        return copy_of(devices.cupy.empty(max(moved // 2, 1), "uint8"))
+
+    gpu_options.measure(
+        run, devices.cupy.asarray, "cuda", lambda: devices.cupy.cuda.get_current_stream().synchronize(), copy
+    )
+
+
 def main() -> None:
     run = Benchmark("gpu", __doc__)
     reason = warpquant.doctor()["cuda"]["reason"] or ("" if devices.cupy else "CuPy is not installed")
@@ -144,6 +154,7 @@ def main() -> None:
     resident_atc(run, prices)
     one_call(run, prices)
     from_the_host(run)
+    resident_options(run)
     run.finish()
 
 
