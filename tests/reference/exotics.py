@@ -35,22 +35,6 @@ def slope(function, arguments, place, step):
     return (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * step)
 
 
-def heston_call(spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho, nodes=200_000, end=2_000.0):
-    """Lewis (2001): one integral along Im u = -1/2, by the trapezoidal rule with very many nodes."""
-    u = np.linspace(0.0, end, nodes)
-    forward = spot * np.exp((rate - dividend) * expiry)
-    z = u - 0.5j
-    b = kappa - rho * xi * 1j * z
-    d = np.sqrt(b * b + xi * xi * (1j * z + z * z))
-    g = (b - d) / (b + d)
-    decay = np.exp(-d * expiry)
-    constant = kappa * theta / xi**2 * ((b - d) * expiry - 2.0 * np.log((1.0 - g * decay) / (1.0 - g)))
-    exponent = constant + v0 * (b - d) / xi**2 * (1.0 - decay) / (1.0 - g * decay)
-    y = (np.exp(exponent + 1j * u * np.log(forward / strike)) / (u * u + 0.25)).real
-    integral = (y.sum() - 0.5 * (y[0] + y[-1])) * (u[1] - u[0])
-    return np.exp(-rate * expiry) * (forward - np.sqrt(forward * strike) / np.pi * integral)
-
-
 def heston_exact(spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho, digits=40):
     """A call by one integral with many digits, on a straight line from 1/2 that is bent to where it oscillates least."""
     with mp.workdps(digits):

@@ -139,6 +139,10 @@ struct HestonOption : HestonResults {
     o.strike = max(in[1], in[0] * V(1e-200));
     o.rate = in[3];
     o.dividend = in[4];
+    // Rows without a meaning have one model in common, which costs least.
+    const V usual[] = {V(1.0), V(0.04), V(1.0), V(0.04), V(0.5), V(0.0)};
+    const int places[] = {2, 5, 6, 7, 8, 9};
+    for (int k = 0; k < 6; ++k) in[places[k]] = select(valid, in[places[k]], usual[k]);
     o.model = {max(in[2], V(kLeastTime)), in[5], in[6], in[7], max(in[8], V(1e-30)), in[9]};
     const V T = o.model.expiry;
     o.discount = exp_of(V(0.0) - o.rate * T);

@@ -91,7 +91,8 @@ struct HestonCos {
     }
     Rule<V> p;
     const double width = ends[0] + ends[1], step = kPi / width;
-    const double terms = max(min(from / step, r.parameter(1)), kFewest);
+    const double needed = is_finite(from / step) ? from / step : 0.0;
+    const double terms = max(min(needed, r.parameter(1)), kFewest);
     p.start = V(0.0 - ends[0]);
     p.width = V(width);
     p.step = V(step);
