@@ -15,7 +15,7 @@ __all__ = ["heston"]
 
 _CONTOUR, _COS = Product("heston"), Product("heston_cos")
 _METHODS: dict[str, tuple[Product, dict[str, tuple[float, ...]]]] = {
-    "contour": (_CONTOUR, {"default": (40.0,), "high": (80.0,)}),  # nodes
+    "contour": (_CONTOUR, {"default": (48.0,), "high": (64.0,)}),  # nodes
     "cos": (_COS, {"default": (1e-8, 32768.0), "high": (1e-12, 32768.0)}),  # tolerance, most terms
 }
 
@@ -63,7 +63,7 @@ def heston(
         the model. 'cos' is Fang and Oosterlee's series, with as many terms as the model needs: the faster for many
         strikes of one expiry where the characteristic function falls fast. See docs/options/heston.md.
     accuracy : {'default', 'high'}
-        Goals are 1e-7 and 1e-10 of the spot: 40 or 80 nodes of the contour; terms of the series to 1e-8 or 1e-12.
+        Goals are 1e-7 and 1e-10 of the spot: 48 or 64 nodes of the contour; terms of the series to 1e-8 or 1e-12.
     outputs : str or iterable of str
         Of 'price', 'delta', 'gamma', 'vega', 'theta', 'rho', 'epsilon', 'dual_delta', 'vanna', 'volga', and the
         derivatives in parameters, 'dv0', 'dkappa', 'dtheta', 'dxi', 'drho', or 'all'. 'theta' and 'rho' are those in

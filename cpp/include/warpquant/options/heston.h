@@ -59,7 +59,8 @@ struct HestonModel {
 /// What of k a rule may depend on.
 template <class V>
 struct HestonCell {
-  V k, bend;
+  V near, end;  // ends, the first nearer to 0
+  V bend;
 };
 
 struct HestonResults {

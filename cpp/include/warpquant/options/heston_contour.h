@@ -54,17 +54,21 @@ struct HestonContour {
   }
 
   /// Cells are equal in asinh(k / (4 deviations)), and within one bends differ by less than 0.2. What a cell has in
-  /// common is the bend that is nearest to none, and of k the end that is nearest to 0: nowhere in the cell is the
-  /// integrand larger than there.
+  /// common are its ends, and the bend that is nearest to none.
   template <class V>
   WQ_HD_NOINLINE static HestonCell<V> cell(const HestonModel<V>& m, V k) {
     const V deviation = min(sqrt(expected(m)), decay(m)), one(1.0), zero(0.0);
     const V scale = V(kCellScale) * max(deviation, V(1e-12)), x = min(abs(k) / scale, V(1e100));
     const V place = log_of(x + sqrt(mul_add(x, x, one)));
-    const V grown = exp_of(floor(place * V(1.0 / kCellWidth)) * V(kCellWidth));
+    const V number = floor(place * V(1.0 / kCellWidth));
+    const auto end_of = [&](V n) {
+      const V grown = exp_of(n * V(kCellWidth));
+      return V(0.5) * scale * (grown - one / grown);
+    };
     // Not quite 0, so that it has the side of k.
-    const V side = select(ge(k, zero), one, V(-1.0)), end = V(0.5) * scale * max(grown - one / grown, V(1e-9));
-    const V straight = zero - m.rho * decay(m), turn = straight - k, across = fall(m);
+    const V side = select(ge(k, zero), one, V(-1.0)), near = max(end_of(number), V(1e-9) * scale);
+    const V end = end_of(number + one);
+    const V straight = zero - m.rho * decay(m), turn = straight - k, across = max(fall(m), V(1e-60));
     const V way = select(ge(turn, zero), one, V(-1.0));
     constexpr double kTangents[] = {0.20271003550867250, 0.42279321873816178, 0.68413680834169233};  // of 0.2, 0.4, 0.6
     V bend = zero, low = zero, high = V(kTangents[0]);
@@ -72,11 +76,13 @@ struct HestonContour {
       const auto beyond = ge(abs(turn), V(kTangents[j]) * across);
       bend = select(beyond, V(0.2 * (j + 1)), bend);
       low = select(beyond, V(kTangents[j]), low);
-      high = select(beyond, V(j < 2 ? kTangents[j + 1] : HUGE_VAL), high);
+      high = select(beyond, V(j < 2 ? kTangents[j + 1] : 1e100), high);
     }
     // k falls as the turn rises.
-    const V other = side * (straight - way * across * select(gt(side * way, zero), high, low));
-    return {side * select(gt(other, end), other, end), way * bend};
+    const auto outwards = gt(side * way, zero);
+    const auto where = [&](V tangent) { return side * (straight - way * across * tangent); };
+    return {side * max(where(select(outwards, high, low)), near), side * min(where(select(outwards, low, high)), end),
+            way * bend};
   }
 
   template <class V>
@@ -98,7 +104,7 @@ struct HestonContour {
 
   template <class V, class Row>
   WQ_HD_NOINLINE static Rule<V> rule(const HestonModel<V>& m, const HestonCell<V>& cell, const Row& r) {
-    const V k = cell.k;
+    const V k = cell.near;
     const Search<V> search{m, k, select(ge(k, V(0.0)), V(1.0), V(-1.0))};
     // Where the moment explodes, by bisection in the logarithm of the distance from the pole.
     V low(-2.0), high(30.0);
@@ -119,29 +125,29 @@ struct HestonContour {
       low = select(beyond, low, middle);
       high = select(beyond, middle, high);
     }
-    const V x = exp_of(V(0.5) * (low + high));
+    const V x = min(exp_of(V(0.5) * (low + high)), V(0.9) * room);
     const V saddle = select(narrow, V(0.5), search.place(x));
     Rule<V> p;
     p.nodes = V(r.parameter(0));
     p.middle = select(narrow, V(1.0), V(0.0));
-    p.width = select(narrow, V(0.5), min(x, V(0.999) * max(room - x, V(1e-3) * x)));
+    p.width = select(narrow, V(0.5), min(x, V(0.999) * (room - x)));
     // The bend is not yet that of `cell` where it is a Gaussian's that the integrand dies out as, of the variance that
     // is expected; up to about `reach` it does.
     const V reach = max(V(2.0) / m.expiry, m.kappa) / max(m.xi, V(1e-8)), one(1.0);
     const V bend = cell.bend / (one + V(0.05) * expected(m) * reach * reach);
     sin_cos(bend, p.sine, p.cosine);
     p.centre = saddle + p.width * p.sine;
-    // Where the integrand has fallen to e^(-38) of its height.
+    // Where the integrand has fallen to e^(-38) of its height, at both ends of the cell.
     const auto height = [&](V grown) {
       Complex<V> s, along;
       p.at(grown, s, along);
       const auto mo = m.moment(s);
-      const V log = m.theta * mo.a.re + m.v0 * mo.b.re - (s.re - V(1.0)) * k;
+      const V log = m.theta * mo.a.re + m.v0 * mo.b.re - min((s.re - V(1.0)) * k, (s.re - V(1.0)) * cell.end);
       const V above = norm(along), below = norm(s) * norm(s - Complex<V>(V(1.0)));
       return log + V(0.5) * log_ratio(max(above, V(1e-300)), max(below, V(1e-300)));
     };
     const V floor_at = height(V(1.0)) - V(38.0);
-    V near(0.0), far(16.0);
+    V near(0.0), far(20.0);
     for (int i = 0; i < 6; ++i) {
       const V middle = V(0.5) * (near + far);
       const auto above = gt(height(exp_of(middle)), floor_at);

@@ -33,7 +33,7 @@ struct HestonCos {
   /// Nodes do not depend on the strike.
   template <class V>
   WQ_HD static HestonCell<V> cell(const HestonModel<V>&, V) {
-    return {V(0.0), V(0.0)};
+    return {V(0.0), V(0.0), V(0.0)};
   }
 
   /// visit(number, first) for 8 points, as many side by side as V has lanes.
