@@ -123,17 +123,15 @@ def heston_chains(run: Benchmark) -> None:
             theirs.append(seconds)
             for method, times in ours.items():
                 begin = time.perf_counter()
-                got = options.heston(
-                    *arguments, method=method, accuracy=accuracy, outputs="price", num_threads=1
-                )["price"]
+                got = options.heston(*arguments, method=method, accuracy=accuracy, outputs="price", num_threads=1)[
+                    "price"
+                ]
                 times.append(time.perf_counter() - begin)
                 np.testing.assert_allclose(got, prices, atol=1e-5)
         for method, times in ours.items():
-            run.note(
-                case=f"100 strikes, {label}, {method}", ours_us=min(times) * 1e6, theirs_us=min(theirs) * 1e6
-            )
+            run.note(case=f"100 strikes, {label}, {method}", ours_us=min(times) * 1e6, theirs_us=min(theirs) * 1e6)
             print(
-                f"Heston, 100 strikes of one expiry, method={method!r}, accuracy={accuracy!r}: {min(times) * 1e6:.0f} us "
+                f"Heston, 100 strikes of one expiry, {method!r}, {accuracy!r}: {min(times) * 1e6:.0f} us "
                 f"(median {np.median(times) * 1e6:.0f}); QuantLib {label}: {min(theirs) * 1e6:.0f} us, "
                 f"{min(theirs) / min(times):.0f} times ours"
             )
@@ -143,9 +141,7 @@ def heston_chains(run: Benchmark) -> None:
         surface = (100.0, np.linspace(70.0, 140.0, per_expiry)[None, :], expiry, 0.03, 0.01, *MODEL.values(), True)
         count = 20 * per_expiry
         cases = {
-            f"warpquant, {method}": lambda m=method: options.heston(
-                *surface, method=m, outputs="price", num_threads=1
-            )
+            f"warpquant, {method}": lambda m=method: options.heston(*surface, method=m, outputs="price", num_threads=1)
             for method in ("contour", "cos")
         }
         ns = run.measure(count, cases, case=f"20 expiries x {per_expiry} strikes", threads=1)

@@ -55,7 +55,11 @@ def european(place: Place, count: int) -> Iterator[Job]:
         host = chain(count, dtype)
         there = {name: place(column) for name, column in host.items()}
         read = count * (6 * size + 1)
-        sets: tuple[tuple[str, Any], ...] = (("price", ("price",)), ("a price and 5 Greeks", USUAL), ("19 outputs", "all"))
+        sets: tuple[tuple[str, Any], ...] = (
+            ("price", ("price",)),
+            ("a price and 5 Greeks", USUAL),
+            ("19 outputs", "all"),
+        )
         for label, outputs in sets:
             names = options.greeks(1.0, 1.0, 1.0, 0.0, 0.0, 0.2, 1, outputs=outputs).keys()
             out = {name: place(np.empty(count, dtype)) for name in names}
@@ -163,7 +167,9 @@ def measure(
             call()
             wait()
 
-        ns = run.measure(job.count, {"device copy": copy(job.moved), "warpquant": waiting}, case=job.name, unit=job.unit)
+        ns = run.measure(
+            job.count, {"device copy": copy(job.moved), "warpquant": waiting}, case=job.name, unit=job.unit
+        )
         floor, taken = ns["device copy"], ns["warpquant"]
         print(
             f"{job.name:52}{taken:12.4f}{job.moved / job.count:9.2f}{floor:12.4f}{taken / floor:7.1f}x  per {job.unit}",

@@ -671,9 +671,9 @@ def of_any_size(m, is_call):
 
 
 #: Powers of the unit of money that derivatives have: those in a price less.
-POWERS = {
-    name: 0 for name in ("delta", "delta1", "delta2", "dual_delta", "vanna", "dunder_strike")
-} | dict.fromkeys(("gamma", "gamma1", "gamma2", "cross_gamma"), -1)
+POWERS = {name: 0 for name in ("delta", "delta1", "delta2", "dual_delta", "vanna", "dunder_strike")} | dict.fromkeys(
+    ("gamma", "gamma1", "gamma2", "cross_gamma"), -1
+)
 
 
 @pytest.mark.parametrize("is_call", [True, False])

@@ -47,7 +47,9 @@ def test_table_of_30_digits(shared, device):
         rows = rows[:6]
     for (method, accuracy), bound in BOUNDS.items():
         for flag, kind in ((True, "call"), (False, "put")):
-            got = options.heston(*columns, flag, method=method, accuracy=accuracy, outputs="price", device=device)["price"]
+            got = options.heston(*columns, flag, method=method, accuracy=accuracy, outputs="price", device=device)[
+                "price"
+            ]
             want = np.array([row[kind] for row in rows])
             assert np.max(np.abs(got - want) / columns[0]) < bound
 
@@ -109,7 +111,7 @@ def test_methods_agree():
         # A few models need more terms than the series takes.
         assert error.max() < 1e-7
         assert np.quantile(error, 0.98) < bound
-    s, k, t, r, q, v0, kappa, theta, xi, rho = arguments
+    _, _, t, _, _, v0, kappa, theta, xi, rho = arguments
     falls = (v0 + kappa * theta * t) / xi * np.sqrt(1.0 - rho * rho)  # of the characteristic function, far out
     arguments = [a[(falls > 0.03) & (t > 0.05)] for a in arguments]
     assert len(arguments[0]) > 400

@@ -41,9 +41,7 @@ class Market:
         return self.ql.BlackVolTermStructureHandle(flat)
 
     def lognormal(self, spot, dividend, vol):
-        return self.ql.BlackScholesMertonProcess(
-            self.quote(spot), self.curve(dividend), self.curve(R), self.vol(vol)
-        )
+        return self.ql.BlackScholesMertonProcess(self.quote(spot), self.curve(dividend), self.curve(R), self.vol(vol))
 
     def payoff(self, is_call=True, strike=K):
         return self.ql.PlainVanillaPayoff(self.ql.Option.Call if is_call else self.ql.Option.Put, strike)

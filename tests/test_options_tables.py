@@ -32,7 +32,9 @@ NOT_PRICED = {
 
 def test_every_table_is_priced_or_excused(shared):
     text = "".join(p.read_text() for p in sorted(pathlib.Path(__file__).parent.glob("test_options_*.py")))
-    text = text.replace('f"digital_american_{name}_at_hit"', '"digital_american_cash_at_hit" "digital_american_asset_at_hit"')
+    text = text.replace(
+        'f"digital_american_{name}_at_hit"', '"digital_american_cash_at_hit" "digital_american_asset_at_hit"'
+    )
     for path in sorted((shared / "data/oracles").glob("*.csv")):
         named = f'"{path.stem}"' in text or f'"{path.name}"' in text or f"/{path.name}" in text
         assert named, path.stem
@@ -86,8 +88,12 @@ def test_soft_barriers_are_means_of_barriers(shared):
 
 
 def test_no_touch_of_two_barriers(shared):
-    """What is paid unless a barrier is met is the strike derivative of a call with two barriers, struck at the lower."""
-    rows = [row for row in reference.table(shared, "binary_double_barrier") if row["barrier_type"] in ("KnockOut", "KnockIn")]
+    """What is paid unless a barrier is met is the strike derivative of a call with both, struck at the lower."""
+    rows = [
+        row
+        for row in reference.table(shared, "binary_double_barrier")
+        if row["barrier_type"] in ("KnockOut", "KnockIn")
+    ]
     # The others pay for one of two barriers that is met before the other, which is no product here.
     assert len(rows) == 18
     low, high, cash, spot, q, r, t, vol = columns(
@@ -122,7 +128,7 @@ def test_american_puts_of_least_squares(shared):
 
 
 def test_american_options_of_bjerksund_and_stensland(shared):
-    """Their formula is a lower bound, some parts in a thousand below, and of few digits where the volatility is tiny."""
+    """Their formula is a lower bound, some parts in a thousand below, with few digits where the volatility is tiny."""
     rows = reference.table(shared, "american_bjerksund")
     arguments = columns(rows, "spot", "strike", "t", "r", "q", "vol", "type")
     got = options.american(*arguments, accuracy="high", outputs="price")["price"]

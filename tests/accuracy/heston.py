@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of Heston prices by method: against tables and integrals of 30 digits, and of random models against many nodes.
+"""Errors of Heston prices by method: against tables and integrals of 30 digits; of random models against many nodes.
 
-``WQ_SHARED=/path/to/shared python tests/accuracy/heston.py``; without the shared folder the first row is left out. Takes
-some minutes, which the integrals of 30 digits need; ``--quick`` leaves those out.
+``WQ_SHARED=/path/to/shared python tests/accuracy/heston.py``; without the shared folder the first row is left out.
+Integrals of 30 digits take some minutes; ``--quick`` leaves those out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main():
     if shared:
         rows = reference.table(pathlib.Path(shared), "heston_public")
         columns = [np.array([row[c] for row in rows]) for c in NAMES]
-        pairs = [errors(columns, flag, np.array([row[kind] for row in rows])) for flag, kind in ((1, "call"), (0, "put"))]
+        pairs = [
+            errors(columns, flag, np.array([row[kind] for row in rows])) for flag, kind in ((1, "call"), (0, "put"))
+        ]
         row("40 cases with 30 digits", [np.maximum(*both) for both in zip(*pairs, strict=True)])
     columns = models(4000)
     row("4,000 random models", errors(columns, 1.0, many_nodes(columns)))

@@ -36,7 +36,7 @@ def slope(function, arguments, place, step):
 
 
 def heston_exact(spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho, digits=40):
-    """A call by one integral with many digits, on a straight line from 1/2 that is bent to where it oscillates least."""
+    """A call by one integral with many digits, on a straight line from 1/2, bent to where it oscillates least."""
     with mp.workdps(digits):
         s0, k0, t, r, q, v0, kappa, theta, xi, rho = (
             mp.mpf(float(x)) for x in (spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho)

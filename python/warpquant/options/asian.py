@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
+from warpquant._checks import choice
 from warpquant.errors import ParameterError
 
 from ._product import USUAL, Product
@@ -99,6 +100,7 @@ def asian(
     ... )["price"].__round__(10)
     5.3425606635
     """
+    choice("method", method, (*_CLOSED, *METHODS))
     if vol_slope is not None and method != "turnbull_wakeman":
         raise ParameterError("vol_slope: only method='turnbull_wakeman' has one")
     if method in METHODS:
@@ -107,13 +109,9 @@ def asian(
             past_weight=past_weight, outputs=outputs, out=out, num_threads=num_threads, device=device, stream=stream,
             **options,
         )  # fmt: skip
-    if method not in _CLOSED:
-        raise ParameterError(
-            f"method: {method!r} is unknown; accepted are {', '.join(map(repr, [*_CLOSED, *METHODS]))}"
-        )
     if options:
         raise ParameterError(f"{next(iter(options))}: method={method!r} has no such option")
-    arguments = (
+    arguments: tuple[Any, ...] = (
         spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call),
         -1.0 if first is None else first, fixings, past, past_weight,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant.errors import ParameterError
+from warpquant._checks import choice
 
 from ._product import USUAL, Product
 
@@ -99,10 +99,7 @@ def heston(
     >>> round(result["price"], 10)
     7.9588781133
     """
-    if not isinstance(method, str) or method not in _METHODS:
-        raise ParameterError(f"method: {method!r} is unknown; accepted are 'contour', 'cos'")
-    product, settings = _METHODS[method]
-    if not isinstance(accuracy, str) or accuracy not in settings:
-        raise ParameterError(f"accuracy: {accuracy!r} is unknown; accepted are 'default', 'high'")
+    product, accuracies = _METHODS[choice("method", method, _METHODS)]
+    settings = accuracies[choice("accuracy", accuracy, accuracies)]
     arguments = (spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho, _rows.flags(is_call))
-    return product(arguments, outputs, out, num_threads, device, stream, settings[accuracy])
+    return product(arguments, outputs, out, num_threads, device, stream, settings)
