@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA: averages, equity and ATC of arrays on the device and from the host, paths and scenarios; against others."""
+"""CUDA: averages, equity, ATC, options; arrays on the device and from the host, against a copy and other libraries."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+import gpu_options
 import warpquant
 from common import Benchmark, best_peer
 from peers import devices
-from warpquant import atc, bench, config, equity, ma, options
+from warpquant import atc, bench, config, equity, ma
 
 LENGTH = 28
 
@@ -126,31 +127,13 @@ def one_call(run: Benchmark, prices: Callable[[int, int], Any]) -> None:
     print(f"one call on 1 x 1,000: {ns['warpquant'] / 1e3:.1f} us")
 
 
-def paths_and_scenarios(run: Benchmark) -> None:
-    """Monte Carlo and scenario grids, which make their work on the device, beside the CPU."""
-    paths, dates = (512, 6) if run.smoke else (1 << 20, 252)
-    count, spots, vols = (50, 5, 3) if run.smoke else (10_000, 41, 21)
-    rng = np.random.default_rng(0)
-    spot = rng.uniform(50.0, 150.0, count)
-    book = options.Portfolio.from_frame(
-        {"kind": rng.choice(["call", "put"], count).tolist(), "spot": spot, "quantity": np.ones(count),
-         "strike": spot * rng.uniform(0.7, 1.3, count), "expiry": rng.uniform(0.02, 2.0, count),
-         "vol": rng.uniform(0.1, 0.8, count)},
-        rate=0.02,
-    )  # fmt: skip
-    axes = np.linspace(-0.2, 0.2, spots), np.linspace(-0.08, 0.08, vols)
-    for name, units, compute in (
-        ("asian_mc", paths * dates, lambda place: options.asian_mc(
-            100.0, 100.0, 1.0, 0.05, 0.01, 0.2, True, fixings=dates, paths=paths, device=place)),
-        ("normals", paths * dates, lambda place: options.random.normals(paths, dates, device=place)),
-        ("scenarios", count * spots * vols, lambda place: book.scenarios(*axes, device=place)),
-    ):  # fmt: skip
-        cases = {
-            "warpquant": waiting(functools.partial(compute, "cuda")),
-            "warpquant, CPU": functools.partial(compute, "cpu"),
-        }
-        ns = run.measure(units, cases, case=name, paths=paths, dates=dates, positions=count, nodes=spots * vols)
-        print(f"{name:10}{ns['warpquant']:12.4f} ns each   {ns['warpquant, CPU'] / ns['warpquant']:.1f} times the CPU")
+def resident_options(run: Benchmark) -> None:
+    def copy(moved: int) -> Callable[[], None]:
+        return copy_of(devices.cupy.empty(max(moved // 2, 1), "uint8"))
+
+    gpu_options.measure(
+        run, devices.cupy.asarray, "cuda", lambda: devices.cupy.cuda.get_current_stream().synchronize(), copy
+    )
 
 
 def main() -> None:
@@ -171,7 +154,7 @@ def main() -> None:
     resident_atc(run, prices)
     one_call(run, prices)
     from_the_host(run)
-    paths_and_scenarios(run)
+    resident_options(run)
     run.finish()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,7 @@ def products(at: dict[str, Any]) -> dict[str, Callable[..., Any]]:
         "Merton jumps": lambda **o: options.merton_jump(*values, 1.0, -0.1, 0.15, **o),
         "Heston, default": lambda **o: options.heston(*heston, **o),
         "Heston, high": lambda **o: options.heston(*heston, accuracy="high", **o),
+        "Heston, cos": lambda **o: options.heston(*heston, method="cos", **o),
     }
 
 
@@ -101,6 +103,57 @@ def barriers(r: float, q: float, count: int) -> tuple[float, list[float]]:
     return time.perf_counter() - begin, made
 
 
+def heston_chains(run: Benchmark) -> None:
+    """Strikes of one expiry, which share the characteristic function, in turns with QuantLib's engines."""
+    few, strikes = 100, np.linspace(70.0, 140.0, 100)
+    arguments = (100.0, strikes, 1.0, 0.03, 0.01, *MODEL.values(), True)
+    rounds = 2 if run.smoke else 7
+    for label, accuracy, engine in (
+        ("AnalyticHestonEngine", "default", QuantLib.AnalyticHestonEngine),
+        (
+            "AnalyticHestonEngine(relTolerance=1e-10)",
+            "high",
+            lambda m: QuantLib.AnalyticHestonEngine(m, 1e-10, 100_000),
+        ),
+        ("COSHestonEngine", "default", QuantLib.COSHestonEngine),
+    ):
+        theirs: list[float] = []
+        ours: dict[str, list[float]] = {"contour": [], "cos": []}
+        for _ in range(rounds):
+            seconds, prices, _ = expiry_of_one(0.03, 0.01, few, engine)
+            theirs.append(seconds)
+            for method, times in ours.items():
+                price = functools.partial(
+                    options.heston, *arguments, method=method, accuracy=accuracy, outputs="price", num_threads=1
+                )
+                np.testing.assert_allclose(price()["price"], prices, atol=1e-5)
+                begin = time.perf_counter()
+                for _ in range(10):
+                    price()
+                times.append((time.perf_counter() - begin) / 10)
+        for method, times in ours.items():
+            run.note(case=f"100 strikes, {label}, {method}", ours_us=min(times) * 1e6, theirs_us=min(theirs) * 1e6)
+            print(
+                f"Heston, 100 strikes of one expiry, {method!r}, {accuracy!r}: {min(times) * 1e6:.0f} us "
+                f"(median {np.median(times) * 1e6:.0f}); QuantLib {label}: {min(theirs) * 1e6:.0f} us, "
+                f"{min(theirs) / min(times):.0f} times ours"
+            )
+    # A surface: 20 expiries times so many strikes; and as many options that have nothing in common.
+    for per_expiry in (10,) if run.smoke else (10, 100, 1000):
+        expiry = np.linspace(0.1, 2.0, 20)[:, None]
+        surface = (100.0, np.linspace(70.0, 140.0, per_expiry)[None, :], expiry, 0.03, 0.01, *MODEL.values(), True)
+        count = 20 * per_expiry
+        cases = {
+            f"warpquant, {method}": lambda m=method: options.heston(*surface, method=m, outputs="price", num_threads=1)
+            for method in ("contour", "cos")
+        }
+        ns = run.measure(count, cases, case=f"20 expiries x {per_expiry} strikes", threads=1)
+        print(
+            f"Heston, 20 expiries x {per_expiry} strikes, ns per option: "
+            + ", ".join(f"{method} {ns[f'warpquant, {method}']:.0f}" for method in ("contour", "cos"))
+        )
+
+
 def main() -> None:
     run = Benchmark("options_exotic", __doc__)
     count = 512 if run.smoke else 20_000
@@ -121,32 +174,8 @@ def main() -> None:
         print("QuantLib is not installed")
         run.finish()
         return
-    few, strikes = 100, np.linspace(70.0, 140.0, 100)
-    for label, accuracy, engine in (
-        ("AnalyticHestonEngine", "default", QuantLib.AnalyticHestonEngine),
-        (
-            "AnalyticHestonEngine(relTolerance=1e-10)",
-            "high",
-            lambda m: QuantLib.AnalyticHestonEngine(m, 1e-10, 100_000),
-        ),
-        ("COSHestonEngine", "default", QuantLib.COSHestonEngine),
-    ):
-        arguments = (100.0, strikes, 1.0, 0.03, 0.01, *MODEL.values(), True)
-        theirs, ours = [], []
-        for _ in range(2 if run.smoke else 5):
-            seconds, prices, _ = expiry_of_one(0.03, 0.01, few, engine)
-            theirs.append(seconds)
-            begin = time.perf_counter()
-            got = options.heston(*arguments, accuracy=accuracy, outputs="price", num_threads=1)["price"]
-            ours.append(time.perf_counter() - begin)
-            np.testing.assert_allclose(got, prices, atol=1e-5)
-        ratio = min(theirs) / min(ours)
-        run.note(case=f"100 strikes, {label}", ours_us=min(ours) * 1e6, theirs_us=min(theirs) * 1e6)
-        print(
-            f"Heston, 100 strikes of one expiry, accuracy={accuracy!r}: {min(ours) * 1e6:.0f} us "
-            f"(median {np.median(ours) * 1e6:.0f}); QuantLib {label}: {min(theirs) * 1e6:.0f} us, "
-            f"{ratio:.0f} times ours"
-        )
+    heston_chains(run)
+    few = 100
     seconds, prices = barriers(0.03, 0.01, few)
     begin = time.perf_counter()
     got = options.barrier(

@@ -7,7 +7,7 @@
 #include "warpquant/options/barrier.h"
 #include "warpquant/options/digital.h"
 #include "warpquant/options/grid.h"
-#include "warpquant/options/heston.h"
+#include "warpquant/options/heston_fourier.h"
 #include "warpquant/options/implied.h"
 #include "warpquant/options/jumps.h"
 #include "warpquant/options/lookback.h"

@@ -635,6 +635,107 @@ def test_no_time_and_no_volatility(name):
         assert got["price"] == pytest.approx(near, abs=2e-2 if name == "lookback" else 2e-3), (expiry, vol)
 
 
+def of_any_size(m, is_call):
+    """Products by name in a currency whose unit is m."""
+    c, g = is_call, (0.7, 0.03, 0.01, 0.25)
+    way = "up" if is_call else "down"
+    s, k, near = 100.0 * m, 95.0 * m, (115.0 if is_call else 85.0) * m
+    two = (0.7, 0.03, 0.01, 0.02, 0.25, 0.3, 0.4)
+    return {
+        "digital": lambda **o: options.digital(s, k, *g, c, cash=m, **o),
+        "gap": lambda **o: options.digital(s, k, *g, c, payoff="gap", payoff_strike=90.0 * m, **o),
+        "touch": lambda **o: options.digital(s, near, *g, c, cash=m, style="touch", pay="hit", **o),
+        "barrier_digital": lambda **o: options.digital(
+            s, k, *g, c, cash=m, barrier=near, barrier_type=f"{way}-in", **o
+        ),
+        "barrier": lambda **o: options.barrier(s, k, *g, c, near, f"{way}-in", rebate=0.1 * m, **o),
+        "double_barrier": lambda **o: options.double_barrier(s, k, *g, c, 80.0 * m, 130.0 * m, **o),
+        "lookback": lambda **o: options.lookback(s, k, *g, c, **o),
+        "floating": lambda **o: options.lookback(s, None, *g, c, **o),
+        "chooser": lambda **o: options.chooser(s, k, *g, 0.3, **o),
+        "compound": lambda **o: options.compound(s, 6.0 * m, *g, c, k, 1.4, True, **o),
+        "exchange": lambda **o: options.exchange(s, k, *two, **o),
+        "spread": lambda **o: options.spread(s, k, 5.0 * m, *two, c, **o),
+        "basket": lambda **o: options.basket(s, k, 97.0 * m, *two, c, kind="max", **o),
+        "correlation": lambda **o: options.correlation_option(s, k, 97.0 * m, *two, c, 92.0 * m, **o),
+        "quanto": lambda **o: options.quanto(s, k, *g, c, 0.02, 0.1, 0.3, **o),
+        "merton_jump": lambda **o: options.merton_jump(s, k, *g, c, 0.8, -0.1, 0.2, **o),
+        "heston": lambda **o: options.heston(s, k, *g[:3], 0.06, 1.0, 0.05, 0.5, -0.6, c, **o),
+        **{
+            method: lambda method=method, **o: options.asian(
+                s, k, *g, c, method=method, fixings=5, past=98.0 * m, past_weight=0.1, **o
+            )
+            for method in ("geometric", "turnbull_wakeman", "curran")
+        },
+    }
+
+
+#: Powers of the unit of money that derivatives have: those in a price less.
+POWERS = {name: 0 for name in ("delta", "delta1", "delta2", "dual_delta", "vanna", "dunder_strike")} | dict.fromkeys(
+    ("gamma", "gamma1", "gamma2", "cross_gamma"), -1
+)
+
+
+@pytest.mark.parametrize("is_call", [True, False])
+@pytest.mark.parametrize("exponent", [-300, -250, -150, -60, 60, 150, 250, 300])
+def test_any_unit_of_money(exponent, is_call):
+    """Prices are in proportion to the unit of money, from subnormal cents to what a double just holds."""
+    unit = 10.0**exponent
+    ordinary = of_any_size(1.0, is_call)
+    for product, function in of_any_size(unit, is_call).items():
+        got, want = function(outputs="all"), ordinary[product](outputs="all")
+        for name, number in want.items():
+            power = POWERS.get(name, 1)
+            # What the unit does to a gamma may be too large or too small for a double.
+            if abs(math.log10(max(abs(number), 1e-8)) + power * exponent) > 305:
+                continue
+            assert got[name] / unit**power == pytest.approx(number, rel=1e-9, abs=1e-9), (product, name)
+
+
+@pytest.mark.parametrize("strike", [0.0, 1e-300, 1e-150, 1e-8])
+def test_next_to_no_strike(strike):
+    """A call on nothing is the asset less the strike, in all derivatives."""
+    t, r, q, v = 0.7, 0.03, 0.01, 0.25
+    g, two = (t, r, q, v), (t, r, q, q, v, v, 1.0)
+    want = {"price": 100.0 * math.exp(-q * t), "delta": math.exp(-q * t), "dual_delta": -math.exp(-r * t)}
+    for product, got in {
+        "barrier": options.barrier(100.0, strike, *g, True, 1e-20, "down-out", outputs="all"),
+        "double_barrier": options.double_barrier(100.0, strike, *g, True, 1e-20, 1e20, outputs="all"),
+        "merton_jump": options.merton_jump(100.0, strike, *g, True, 0.5, 0.0, 0.1, outputs="all"),
+        "quanto": options.quanto(100.0, strike, *g, True, r, 0.0, 0.0, outputs="all"),
+        "chooser": options.chooser(100.0, strike, *g, 0.3, outputs="all"),
+        "asian": options.asian(100.0, strike, *g, True, fixings=1, outputs="all"),
+        "geometric": options.asian(100.0, strike, *g, True, fixings=1, method="geometric", outputs="all"),
+        "basket": options.basket(100.0, 100.0, strike, *two, True, kind="min", outputs="all"),
+        "heston": options.heston(100.0, strike, t, r, q, 0.04, 1.0, 0.04, 0.5, -0.6, True, outputs="all"),
+    }.items():
+        for name in want:
+            if name in got:
+                assert got[name] == pytest.approx(want[name], rel=1e-9), (product, name)
+
+
+@pytest.mark.parametrize("rho", [1.0, -1.0])
+def test_one_source_of_chance(rho):
+    """Correlations of 1 and -1, and assets that are the same: an integral over one normal number."""
+    z = np.linspace(-10.0, 10.0, 100_001)
+    weight = np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi) * (z[1] - z[0])
+    r, q, t = 0.03, 0.01, 0.8
+    for s1, s2, v1, v2 in ((100.0, 100.0, 0.2, 0.2), (100.0, 90.0, 0.2, 0.3), (100.0, 100.0, 0.3, 0.2)):
+        first = s1 * np.exp((r - q - v1 * v1 / 2) * t + v1 * math.sqrt(t) * z)
+        second = s2 * np.exp((r - q - v2 * v2 / 2) * t + v2 * math.sqrt(t) * rho * z)
+        for strike, is_call, (kind, function) in itertools.product(
+            (80.0, 95.0, 130.0), (True, False), (("min", np.minimum), ("max", np.maximum))
+        ):
+            end = function(first, second) - strike
+            want = math.exp(-r * t) * np.sum(np.maximum(end if is_call else -end, 0.0) * weight)
+            got = options.basket(s1, s2, strike, t, r, q, q, v1, v2, rho, is_call, kind=kind)["price"]
+            assert got == pytest.approx(want, abs=1e-6), (s1, s2, v1, v2, strike, is_call, kind)
+        want = math.exp(-r * t) * np.sum(np.maximum(first - second, 0.0) * weight)
+        got = options.exchange(s1, s2, t, r, q, q, v1, v2, rho, outputs="all")
+        assert got["price"] == pytest.approx(want, abs=1e-6)
+        assert all(np.isfinite(x) for x in got.values())
+
+
 def test_words():
     m = [100.0, 105.0, 1.0, 0.03, 0.01, 0.2, True]
     for call, match in (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "warpquant/core/row_tiles.h"
-#include "warpquant/options/heston.h"
+#include "warpquant/options/heston_tiles.h"
 
 namespace wq::options::inline WQ_LEVEL {
 

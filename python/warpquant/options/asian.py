@@ -36,6 +36,7 @@ def asian(
     first: Any = None,
     past: Any = 0.0,
     past_weight: Any = 0.0,
+    vol_slope: Any = None,
     outputs: str | Iterable[str] = USUAL,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
@@ -59,6 +60,9 @@ def asian(
         Years to the first fixing, or to where continuous averaging starts. Left out: ``expiry / fixings``, or 0.
     past, past_weight : array_like or float, default 0.0
         The average of the prices that are known, and their share in the whole average, from 0 to below 1.
+    vol_slope : array_like or float, optional
+        Of 'turnbull_wakeman' alone: the volatility until a time t before expiry is ``vol + vol_slope * (t - expiry)``,
+        as quotes for the fixings' dates have it. 'vega' is by all of them at once.
     outputs : str or iterable of str
         Of 'price', 'delta', 'gamma', 'vega', 'theta', 'rho', 'epsilon', 'dual_delta', 'vanna', 'volga', or 'all'. Time
         passes for all fixings alike.
@@ -79,7 +83,7 @@ def asian(
     Raises
     ------
     ParameterError
-        If the method, or an option, is unknown.
+        If the method, or an option, is unknown, or the method has no such option.
     ShapeError
         If arguments do not broadcast.
 
@@ -102,6 +106,8 @@ def asian(
     True
     """
     choice("method", method, (*_CLOSED, "monte_carlo"))
+    if vol_slope is not None and method != "turnbull_wakeman":
+        raise ParameterError("vol_slope: only method='turnbull_wakeman' has one")
     start = -1.0 if first is None else first
     if method == "monte_carlo":
         arguments = dict(
@@ -113,7 +119,9 @@ def asian(
         )
     if options:
         raise ParameterError(f"{next(iter(options))}: method={method!r} has no such option")
-    columns = (
+    columns: tuple[Any, ...] = (
         spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), start, fixings, past, past_weight,
     )  # fmt: skip
+    if method == "turnbull_wakeman":
+        columns += (0.0 if vol_slope is None else vol_slope,)
     return _CLOSED[method](columns, outputs, out, num_threads, device, stream)

@@ -29,6 +29,12 @@ struct TileRow {
   }
 };
 
+/// Rows that share work across packs: a specialisation has `static void run(const Tile&)`, which takes the place of
+/// `Op::row` on the CPU, and `static std::int64_t scratch(const double* parameters)`. A row's result must not depend on
+/// which other rows are in its tile.
+template <class Op>
+struct OnTiles {};
+
 template <class Op, std::uint32_t kSet>
 void tile_kernel(const Tile& tile) {
   for (int i = 0; i < tile.rows; i += kLanes) Op::template row<Pack<kLanes>>(TileRow<kSet>{tile, i});
@@ -36,6 +42,7 @@ void tile_kernel(const Tile& tile) {
 
 template <class Op, int k = 0>
 TileKernel kernel_of(std::uint32_t wanted) {
+  if constexpr (requires { OnTiles<Op>::run; }) return OnTiles<Op>::run;
   if constexpr (requires { Op::kSets; }) {
     if constexpr (k < static_cast<int>(sizeof Op::kSets / sizeof Op::kSets[0])) {
       if (wanted == Op::kSets[k]) return tile_kernel<Op, Op::kSets[k]>;
@@ -63,6 +70,7 @@ constexpr Group group_of() {
             std::int64_t numbers = 0;
             Ops::at(index, [&]<class Op>(Op) {
               if constexpr (requires { Op::scratch(parameters); }) numbers = Op::scratch(parameters);
+              if constexpr (requires { OnTiles<Op>::run; }) numbers = OnTiles<Op>::scratch(parameters);
             });
             return numbers;
           }};

@@ -13,6 +13,7 @@ namespace wq::options::inline WQ_LEVEL {
 
 struct AsianArguments : OneAsset {
   static constexpr int kInputs = 11;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 9;
   static constexpr double kMostFixings = 100'000;
 
   /// Time from the first fixing to expiry.
@@ -27,7 +28,7 @@ struct AsianArguments : OneAsset {
     const auto times = both(is_finite(in[7]), le(in[7], in[2]));
     const auto count = both(both(ge(in[8], V(0.0)), le(in[8], V(kMostFixings))), eq(in[8], rint(in[8])));
     const auto past = both(amount(in[9]), both(ge(in[10], V(0.0)), lt(in[10], V(1.0))));
-    return both(both(valid_asset(in), positive(in[1])), both(both(times, count), past));
+    return both(valid_asset(in), both(both(times, count), past));
   }
 };
 
@@ -51,7 +52,7 @@ struct GeometricAsian : AsianArguments {
     const auto several = either(continuous, gt(n, one));
     const R mean = select(several, R(0.5), one);
     const R overlap = select(continuous, third, select(several, (R(2.0) * n - one) / (R(6.0) * n), one));
-    const T first = at_least(d.expiry - span, 0.0);
+    const T first = max(d.expiry - span, T(R(0.0)));
     const T time = first + mean * span, variance = at_least(first + overlap * span, kLeastTime);
     const T nu = d.carry - R(0.5) * (d.vol * d.vol), v = ahead * (d.vol * sqrt(variance));
     // ln of the known part and of the spot's share.
@@ -111,7 +112,7 @@ struct Averaging {
     a.fixings = in[8];
     a.span = AsianArguments::span(in);
     a.ahead = R(1.0) - in[10];
-    a.first = at_least(a.d.expiry - a.span, 0.0);
+    a.first = max(a.d.expiry - a.span, T(R(0.0)));
     a.strike = (x[5] - in[9] * in[10]) / a.ahead;
     return a;
   }
@@ -143,32 +144,56 @@ struct Averaging {
 };
 
 /// A lognormal with the first two moments of the average: Turnbull and Wakeman, A Quick Algorithm for Pricing European
-/// Average Options (1991), for continuous averages as Levy (1992).
+/// Average Options (1991), for continuous averages as Levy (1992). The volatility until a time t may be another one,
+/// vol + vol_slope (t - expiry).
 struct TurnbullWakeman : AsianArguments {
-  static constexpr rows::Info kInfo = {"asian_turnbull_wakeman", WQ_ASIAN_INPUTS, WQ_ONE_ASSET_OUTPUTS, 2000};
+  static constexpr rows::Info kInfo = {"asian_turnbull_wakeman", WQ_ASIAN_INPUTS " vol_slope", WQ_ONE_ASSET_OUTPUTS,
+                                       2000};
+  static constexpr int kInputs = 12;
+
+  template <class V>
+  WQ_HD static auto valid(const V* in) {
+    // Of the earliest price in the average, too, the volatility is not below 0.
+    const V earliest = in[5] - in[11] * span(in);
+    return both(AsianArguments::valid(in), both(is_finite(in[11]), ge(earliest, V(0.0))));
+  }
 
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
     const auto a = Averaging<T>::of(x, in);
     const auto& d = a.d;
-    const T variance = d.vol * d.vol, start = exp_at(d.carry * a.first);
-    // E[A] / S, and E[A^2] / S^2 = sum of w_j w_k exp(b (t_j + t_k) + sigma^2 min(t_j, t_k)).
+    const R slope = in[11];
+    const T variance = d.vol * d.vol, start = exp_at(d.carry * a.first), common = variance * a.first;
+    // sigma(t)^2 t for a time after the first fixing, less that of the first fixing at the volatility of expiry.
+    const auto total = [&](R time) {
+      const T vol = d.vol + slope * (time - a.span);
+      return vol * vol * (a.first + time) - common;
+    };
+    // E[A] / S, and E[A^2] / S^2 = sum of w_j w_k exp(b (t_j + t_k) + sigma(t)^2 t), t = min(t_j, t_k).
     T mean(R(0.0)), square(R(0.0)), before(R(0.0));
-    const auto smooth = a.continuous();
+    const auto smooth = a.continuous(), sloped = ne(slope, R(0.0));
     a.each([&](R, R at, R weight) {
       const R time = at * a.span;
       const T growth = exp_at(d.carry * time);
-      const T own = exp_at((d.carry + variance) * time);
-      // Earlier fixings: their sum, or the integral, in closed form.
-      const T integral = at * growth_mean((d.carry + variance) * time);
+      const T own = exp_at(d.carry * time + total(time));
+      // Earlier fixings: their sum, or the integral, in closed form if there is one.
+      T integral = at * growth_mean((d.carry + variance) * time);
+      if (any(both(smooth, sloped))) {
+        T sum(R(0.0));
+        for (int k = 0; k < 20; ++k) {
+          const R then = time * R(Gauss20::node(k));
+          sum = sum + R(Gauss20::weight(k)) * exp_at(d.carry * then + total(then));
+        }
+        integral = select(sloped, at * sum, integral);
+      }
       const T earlier = select(smooth, integral, before + (R(0.5) * weight) * own);
       square = square + (R(2.0) * weight) * (growth * earlier);
       before = before + weight * own;
       mean = mean + weight * growth;
     });
     mean = mean * start;
-    square = square * start * start * exp_at(variance * a.first);
+    square = square * start * start * exp_at(common);
     const T v = sqrt(at_least(log_at(square, mean * mean), 1e-24));
     const T forward = d.spot * mean;
     return a.settle(forward, black(forward * d.discount, a.positive_strike() * d.discount, v, a.sign));

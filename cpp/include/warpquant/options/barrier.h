@@ -16,6 +16,7 @@ struct Barrier : OneAsset {
   static constexpr rows::Info kInfo = {"barrier", WQ_ONE_ASSET_INPUTS " barrier barrier_type rebate interval",
                                        WQ_ONE_ASSET_OUTPUTS, 300};
   static constexpr int kInputs = 11;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 7 | 1u << 9;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
@@ -57,6 +58,7 @@ struct DoubleBarrier : OneAsset {
   static constexpr rows::Info kInfo = {"double_barrier", WQ_ONE_ASSET_INPUTS " lower upper barrier_type",
                                        WQ_ONE_ASSET_OUTPUTS, 1500};
   static constexpr int kInputs = 10;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 7 | 1u << 8;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {

@@ -36,6 +36,7 @@ struct ListsOf {
 ///       static constexpr int kVariables[];           // the arguments that are differentiated in
 ///       static constexpr int kSecond;                // second derivatives in the first two of them: 0, 1 or 3
 ///       static constexpr Derivative kResults[];      // what the outputs are
+///       static constexpr std::uint32_t kMoney;       // the arguments that are amounts of money, as bits
 ///       template <class V> static auto valid(const V* in);                   // rows that have a price
 ///       template <class T> static T price(const T* x, const Number<T>* in);  // x: the variables
 ///     };
@@ -47,19 +48,43 @@ struct Differentiated {
 
   static constexpr auto kLists = ListsOf<Product>{};
 
+  /// Prices are in proportion to the unit of money. A unit that is far from that of the spot is changed, by a power of
+  /// two, for there products and floors would leave the range of doubles.
+  template <class V>
+  WQ_HD static V unit_of(V spot) {
+    V mantissa;
+    const V exponent = max(min(split(spot, mantissa), V(900.0)), V(-900.0));
+    return select(gt(abs(exponent), V(200.0)), exponent, V(0.0));
+  }
+  /// The power of the unit that a result has.
+  WQ_HD static double power(const Derivative& d) {
+    constexpr auto lists = kLists;
+    const auto money = [&](int variable) {
+      return (Product::kMoney >> lists.variables[variable] & 1) != 0 ? 1.0 : 0.0;
+    };
+    if (d.order == 0) return 1.0;
+    if (d.order == 1) return 1.0 - money(d.index);
+    return 1.0 - money(d.index == 2 ? 1 : 0) - money(d.index == 0 ? 0 : 1);
+  }
+
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
     constexpr auto lists = kLists;  // device code cannot read arrays that are members
     V in[Product::kInputs];
     for (int k = 0; k < Product::kInputs; ++k) in[k] = r.template in<V>(k);
     const auto valid = Product::valid(in);
-    const V nan(__builtin_nan(""));
+    const V nan(__builtin_nan("")), unit = unit_of(in[0]);
+    const bool far = any(ne(unit, V(0.0)));
+    if (far)
+      for (int k = 0; k < Product::kInputs; ++k)
+        if ((Product::kMoney >> k & 1) != 0) in[k] = scale(in[k], V(0.0) - unit);
     bool greeks = false;
     for (int k = 0; k < kResults; ++k) greeks = greeks || (lists.results[k].order > 0 && r.wants(k));
     if (!greeks) {
       V x[kVariables];
       for (int k = 0; k < kVariables; ++k) x[k] = in[lists.variables[k]];
-      r.put(0, select(valid, Product::template price<V>(x, in), nan));
+      const V price = Product::template price<V>(x, in);
+      r.put(0, select(valid, far ? scale(price, unit) : price, nan));
       return;
     }
     using D = Dual<V, kVariables, Product::kSecond>;
@@ -68,7 +93,8 @@ struct Differentiated {
     const D y = Product::template price<D>(x, in);
     for (int k = 0; k < kResults; ++k) {
       const Derivative d = lists.results[k];
-      const V result = d.order == 0 ? y.value : d.order == 1 ? y.first[d.index] : y.second[d.index];
+      V result = d.order == 0 ? y.value : d.order == 1 ? y.first[d.index] : y.second[d.index];
+      if (far) result = scale(result, unit * V(power(d)));
       r.put(k, select(valid, d.sign < 0 ? V(0.0) - result : result, nan));
     }
   }
@@ -80,6 +106,7 @@ struct Differentiated {
 struct OneAsset {
   static constexpr int kSecond = 3;
   static constexpr int kVariables[] = {0, 5, 2, 3, 4, 1};  // spot, vol, expiry, rate, dividend, strike
+  static constexpr std::uint32_t kMoney = 1u << 0 | 1u << 1;
   static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0}, {1, 2, -1.0},
                                             {1, 3, 1.0}, {1, 4, 1.0}, {1, 5, 1.0}, {2, 1, 1.0}, {2, 2, 1.0}};
 };
@@ -119,13 +146,20 @@ WQ_HD auto knocks_out(V type) {
   return ge(type, V(2.0));
 }
 
-/// Below these, volatility and time are taken for these: prices then are the limit to the last digit but at the kinks
-/// of a payoff, and derivatives are those of either side.
+/// Below these, volatility, time and prices are taken for these: prices then are the limit to the last digit but at the
+/// kinks of a payoff, and derivatives are those at the floor.
 inline constexpr double kLeastVol = 1e-6, kLeastTime = 1e-12, kLeastPrice = 1e-100;
 
-template <class T>
-WQ_HD_CALL T at_least(const T& x, double least) {
-  return max(x, T(Number<T>(least)));
+template <class V>
+WQ_HD V at_least(V x, double least) {
+  return max(x, V(least));
+}
+/// The derivatives stay: the limit at the floor is that of its upper side.
+template <class V, int N, int M>
+WQ_HD_CALL Dual<V, N, M> at_least(const Dual<V, N, M>& x, double least) {
+  Dual<V, N, M> y = x;
+  y.value = max(x.value, V(least));
+  return y;
 }
 
 /// A price that rounding may have made a little less than nothing. Its derivatives stay: next to a barrier they are not

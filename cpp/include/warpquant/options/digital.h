@@ -13,6 +13,7 @@ enum class DigitalPayoff : int { cash, asset, gap };
 struct Digital : OneAsset {
   static constexpr rows::Info kInfo = {"digital", WQ_ONE_ASSET_INPUTS " payoff cash", WQ_ONE_ASSET_OUTPUTS, 60};
   static constexpr int kInputs = 9;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 8;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
@@ -45,6 +46,7 @@ enum class TouchPayoff : int {
 struct Touch : OneAsset {
   static constexpr rows::Info kInfo = {"touch", WQ_ONE_ASSET_INPUTS " payoff cash", WQ_ONE_ASSET_OUTPUTS, 120};
   static constexpr int kInputs = 9;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 8;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
@@ -83,6 +85,7 @@ struct BarrierDigital : OneAsset {
   static constexpr rows::Info kInfo = {"barrier_digital", WQ_ONE_ASSET_INPUTS " barrier barrier_type payoff cash",
                                        WQ_ONE_ASSET_OUTPUTS, 150};
   static constexpr int kInputs = 11;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 7 | 1u << 10;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {

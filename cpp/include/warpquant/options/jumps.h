@@ -11,6 +11,7 @@ struct MertonJump {
   static constexpr rows::Info kInfo = {"merton_jump", WQ_ONE_ASSET_INPUTS " intensity jump_mean jump_vol",
                                        WQ_ONE_ASSET_OUTPUTS " dintensity djump_mean djump_vol", 2000};
   static constexpr int kInputs = 10, kSecond = 3;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney;
   static constexpr int kVariables[] = {0, 5, 2, 3, 4, 1, 7, 8, 9};
   static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0}, {1, 2, -1.0},
                                             {1, 3, 1.0}, {1, 4, 1.0}, {1, 5, 1.0}, {2, 1, 1.0}, {2, 2, 1.0},

@@ -11,6 +11,7 @@ namespace wq::options::inline WQ_LEVEL {
 struct Lookback : OneAsset {
   static constexpr rows::Info kInfo = {"lookback", WQ_ONE_ASSET_INPUTS " extreme fixed", WQ_ONE_ASSET_OUTPUTS, 200};
   static constexpr int kInputs = 9;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 7;
 
   template <class V>
   WQ_HD static auto valid(const V* in) {

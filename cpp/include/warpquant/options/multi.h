@@ -14,7 +14,7 @@ struct Chooser : OneAsset {
 
   template <class V>
   WQ_HD static auto valid(const V* in) {
-    return both(both(valid_asset(in), positive(in[1])), both(amount(in[7]), le(in[7], in[2])));
+    return both(valid_asset(in), both(amount(in[7]), le(in[7], in[2])));
   }
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
@@ -33,6 +33,7 @@ struct Compound {
   static constexpr rows::Info kInfo = {"compound", WQ_ONE_ASSET_INPUTS " under_strike under_expiry under_is_call",
                                        WQ_ONE_ASSET_OUTPUTS " dunder_strike", 2500};
   static constexpr int kInputs = 10, kSecond = 3;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney | 1u << 7;
   static constexpr int kVariables[] = {0, 5, 2, 3, 4, 1, 7};
   static constexpr Derivative kResults[] = {{0, 0, 1.0},  {1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0},
                                             {1, 2, -1.0}, {1, 3, 1.0}, {1, 4, 1.0}, {1, 5, 1.0},
@@ -101,6 +102,7 @@ struct Quanto {
   static constexpr rows::Info kInfo = {"quanto", WQ_ONE_ASSET_INPUTS " foreign_rate fx_vol correlation",
                                        WQ_ONE_ASSET_OUTPUTS " dforeign_rate dfx_vol dcorrelation", 60};
   static constexpr int kInputs = 10, kSecond = 3;
+  static constexpr std::uint32_t kMoney = OneAsset::kMoney;
   static constexpr int kVariables[] = {0, 5, 2, 3, 4, 1, 7, 8, 9};
   static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0}, {1, 2, -1.0},
                                             {1, 3, 1.0}, {1, 4, 1.0}, {1, 5, 1.0}, {2, 1, 1.0}, {2, 2, 1.0},
@@ -121,6 +123,7 @@ struct Quanto {
 /// Options on two assets. The variables are both spots, which are also those of the second derivatives, then the rest.
 struct TwoAssets {
   static constexpr int kInputs = 12, kSecond = 3;
+  static constexpr std::uint32_t kMoney = 1u << 0 | 1u << 1 | 1u << 2;
   static constexpr int kVariables[] = {0, 1, 7, 8, 3, 4, 5, 6, 9, 2};
   static constexpr Derivative kResults[] = {{0, 0, 1.0}, {1, 0, 1.0}, {1, 1, 1.0}, {2, 0, 1.0},  {2, 1, 1.0},
                                             {2, 2, 1.0}, {1, 2, 1.0}, {1, 3, 1.0}, {1, 4, -1.0}, {1, 5, 1.0},
@@ -236,6 +239,7 @@ struct Rainbow : TwoAssets {
 /// Pays the first asset against `strike` if the second ends beyond `strike2` (Zhang, Correlation Digitals, 1995).
 struct Correlation : TwoAssets {
   static constexpr rows::Info kInfo = {"correlation", WQ_TWO_ASSETS " strike2", WQ_TWO_ASSET_OUTPUTS, 250};
+  static constexpr std::uint32_t kMoney = TwoAssets::kMoney | 1u << 11;
   template <class V>
   WQ_HD static auto valid(const V* in) {
     return both(TwoAssets::valid(in), both(amount(in[2]), positive(in[11])));
