@@ -23,6 +23,7 @@
 #include "emulator.h"
 #include "equity.cuh"
 #include "ma.cuh"
+#include "optim.cuh"
 #include "options.cuh"
 #include "signals.cuh"
 
@@ -587,6 +588,8 @@ const BackendTable table = {
     .signals = [](int device, const signals::Launch& launch,
                   Handle stream) { return signals::launch_on(launch, {device, stream}); },
     .rows = [](int device, const rows::Job& job, Handle stream) { return options::launch_on(job, {device, stream}); },
+    .optim = [](int device, const optim::Launch& launch,
+                Handle stream) { return optim::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

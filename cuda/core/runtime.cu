@@ -390,6 +390,7 @@ const BackendTable& table() {
       .atc_stream_scratch = atc_stream_scratch,
       .signals = signals,
       .rows = rows,
+      .optim = optim,
   };
   return instance;
 }

@@ -40,6 +40,7 @@ Fault atc_stream(int device, const atc::StreamLaunch& launch, Handle stream);
 std::size_t atc_stream_scratch(const atc::Run& run, std::int64_t groups);
 Fault signals(int device, const signals::Launch& launch, Handle stream);
 Fault rows(int device, const rows::Job& job, Handle stream);
+Fault optim(int device, const optim::Launch& launch, Handle stream);
 
 }  // namespace wq::cuda
 

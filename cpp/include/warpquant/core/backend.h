@@ -29,9 +29,12 @@ struct Launch;
 namespace rows {
 struct Job;
 }
+namespace optim {
+struct Launch;
+}
 
-inline constexpr int kBackendAbi = 7;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.7";
+inline constexpr int kBackendAbi = 8;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.8";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -122,6 +125,7 @@ struct BackendTable {
   std::size_t (*atc_stream_scratch)(const atc::Run& run, std::int64_t groups);
   Fault (*signals)(int device, const signals::Launch& launch, Handle stream);
   Fault (*rows)(int device, const rows::Job& job, Handle stream);
+  Fault (*optim)(int device, const optim::Launch& launch, Handle stream);
 };
 
 }  // namespace wq
