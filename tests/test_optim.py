@@ -179,10 +179,8 @@ class TestBits:
 
     @pytest.mark.parametrize("norm_type", [1, 2, 2.5, math.inf])
     def test_norm(self, norm_type, simd_levels):
-        rng = np.random.default_rng(3)
         found = set()
         for level, threads in itertools.product(simd_levels, (1, 2)):
-            grads = [rng.normal(size=n).astype(np.float32) for n in ()]
             grads = [np.random.default_rng(i).normal(size=n) for i, n in enumerate((1, 31, 4096, 4097, 200_000))]
             with warpquant.config.override(simd=level):
                 found.add(optim.clip_grad_norm_(grads, 1e9, norm_type, num_threads=threads))
@@ -385,7 +383,7 @@ class TestBuffers:
             optimizer.zero_grad()
             loss = (net(x) ** 2).sum()
             loss.backward()
-            return loss
+            return loss.detach()
 
         for _ in range(20):
             loss = ours.step(lambda: closure(layer, ours))
@@ -407,9 +405,10 @@ class TestBuffers:
         """The optimizer keeps its memory, also when nobody else does."""
         p = np.ones(1000)
         adam = optim.Adam(p)
-        with pytest.raises(ValueError, match="resize"):
-            p.resize(2000, refcheck=False)
+        view = p[:]
+        del p
         adam.step(np.ones(1000))
+        np.testing.assert_allclose(view, 0.999)
 
 
 class TestBfloat16:
@@ -468,7 +467,7 @@ class TestBfloat16:
         with np.errstate(all="ignore"):
             optim.SGD(p, lr=1).step(-values)
             expected = (0 + values).astype(bfloat16)
-        np.testing.assert_array_equal(p, expected)
+        np.testing.assert_array_equal(p.astype(np.float32), expected.astype(np.float32))
 
 
 class TestState:
@@ -698,7 +697,7 @@ class TestQuasiNewton:
         def their_loss():
             loss, g = rosenbrock(theirs.detach().numpy())
             theirs.grad = torch.tensor(g)
-            return torch.tensor(loss)
+            return torch.tensor(loss, dtype=torch.float64)
 
         for i in range(5):
             loss, peer_loss = ours.step(our_loss), peer.step(their_loss)
@@ -712,7 +711,7 @@ class TestQuasiNewton:
             def closure():
                 loss, g = rosenbrock(x.detach().numpy())
                 x.grad = torch.tensor(g)
-                return torch.tensor(loss)
+                return torch.tensor(loss, dtype=torch.float64)
 
             return closure
 
@@ -851,7 +850,7 @@ class TestSchedules:
         for _ in range(30):
             for a, b in zip(ours.param_groups, peer.param_groups, strict=True):
                 for key in ("lr", "momentum", "betas"):
-                    assert a.get(key) == pytest.approx(b.get(key), rel=1e-12, abs=1e-15)
+                    assert a.get(key, 0) == pytest.approx(b.get(key, 0), rel=1e-12, abs=1e-15)
             peer.step()
             schedule.step()
             theirs.step()

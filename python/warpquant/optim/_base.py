@@ -203,6 +203,7 @@ class GroupedOptimizer(Optimizer):
         self._device = _kinds.device_of(self._params[0])
         self._states_of: list[dict[str, Any]] = [{} for _ in self._params]
         self._without_state = set(range(len(self._params)))
+        self._in_use = [self._wanted(group) for group in self.param_groups]
         self._norm = math.nan
         self._left_out = 0
 
@@ -289,6 +290,7 @@ class GroupedOptimizer(Optimizer):
         for group in self.param_groups:
             self._check_flags(group)
             flags.append(self._flags(group))
+            self._notice(len(flags) - 1)
         for i in [i for i in self._without_state if listed[i] is not None]:
             self._make_state(i)
         asked = wishes(grad_scale, clip_value, clip_norm, norm_type, norm, False, nonfinite != "keep")
@@ -320,15 +322,31 @@ class GroupedOptimizer(Optimizer):
 
     # ------------------------------------------------------------------------------------------ state
 
+    def _notice(self, g: int) -> None:
+        """Flags of a group that have come to want other state."""
+        wanted = self._wanted(self.param_groups[g])
+        if wanted != self._in_use[g]:
+            self._in_use[g] = wanted
+            self._without_state.update(i for i, group in enumerate(self._group_of) if group == g)
+
     def _make_state(self, i: int) -> None:
         group, p = self.param_groups[self._group_of[i]], self._params[i]
         own = self._states_of[i]
         for name in self._wanted(group):
             if name not in own:
                 own[name] = _kinds.state_like(p, copy=False)
+                if not self._counts_steps:
+                    self._begin(i)
         if _kinds.is_bfloat16(p) and "master_param" not in own:
             own["master_param"] = _kinds.state_like(p, copy=True)
         self._attach(i)
+
+    def _begin(self, i: int) -> None:
+        """The next step is to be the first of a parameter."""
+        steps = self._core.steps
+        if steps[i] != 0.0:
+            steps[i] = 0.0
+            self._core.steps = steps
 
     def _attach(self, i: int) -> None:
         own = self._states_of[i]
