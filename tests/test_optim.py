@@ -12,9 +12,9 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from reference.optim import REFERENCE, ssbroyden
 
 import warpquant
+from reference.optim import REFERENCE, ssbroyden
 from warpquant import _core, errors, optim
 
 STEPS = 100
@@ -184,7 +184,9 @@ class TestBits:
             grads = [np.random.default_rng(i).normal(size=n) for i, n in enumerate((1, 31, 4096, 4097, 200_000))]
             with warpquant.config.override(simd=level):
                 found.add(optim.clip_grad_norm_(grads, 1e9, norm_type, num_threads=threads))
-        everything = np.concatenate([np.random.default_rng(i).normal(size=n) for i, n in enumerate((1, 31, 4096, 4097, 200_000))])
+        everything = np.concatenate(
+            [np.random.default_rng(i).normal(size=n) for i, n in enumerate((1, 31, 4096, 4097, 200_000))]
+        )
         for norm in found:
             assert norm == pytest.approx(np.linalg.norm(everything, norm_type), rel=1e-13)
         # Powers are fused where the machine can.
@@ -684,7 +686,12 @@ class TestQuasiNewton:
     @pytest.mark.parametrize("history", [3, 100])
     def test_lbfgs_as_torch(self, torch, line_search, history):
         start = np.linspace(-1.2, 1.0, 12)
-        flags = {"history_size": history, "line_search_fn": line_search, "lr": 1.0 if line_search else 1e-3, "max_iter": 7}
+        flags = {
+            "history_size": history,
+            "line_search_fn": line_search,
+            "lr": 1.0 if line_search else 1e-3,
+            "max_iter": 7,
+        }
         p = [start[:5].copy(), start[5:].reshape(7, 1).copy()]
         ours = optim.LBFGS(p, **flags)
         theirs = torch.tensor(start, requires_grad=True)
@@ -752,6 +759,7 @@ class TestQuasiNewton:
             n = 6
             root = rng.normal(size=(n, n))
             inverse = root @ root.T + 0.1 * np.eye(n)
+            inverse = (inverse + inverse.T) / 2
             g, t = rng.normal(size=n), rng.uniform(0.1, 2)
             s = -t * inverse @ g
             root = rng.normal(size=(n, n))
@@ -763,6 +771,7 @@ class TestQuasiNewton:
             np.testing.assert_allclose(ours.inverse_hessian, expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
             np.testing.assert_allclose(hg, expected @ (g + y), rtol=1e-8, atol=1e-8 * abs(expected).max())
             np.testing.assert_allclose(ours.inverse_hessian @ y, s, rtol=1e-8, atol=1e-9)  # the secant equation
+            np.testing.assert_array_equal(ours.inverse_hessian, ours.inverse_hessian.T)
 
     def test_ssbroyden_of_rosenbrock(self):
         x = np.linspace(-1.2, 1.0, 20)

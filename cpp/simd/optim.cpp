@@ -168,13 +168,16 @@ void product(const double* a, const double* x, double* y, std::int64_t rows, std
   for (std::int64_t r = 0; r < rows; ++r) y[r] = dot(a + r * n, x, n);
 }
 
-void rank_two(double* matrix, double a, const double* u, const double* x, const double* v, const double* y,
-              std::int64_t from, std::int64_t to, std::int64_t n) {
+void rank_two(const RankTwo& change, double* matrix, std::int64_t from, std::int64_t to, std::int64_t n) {
+  const double *const s = change.s, *const h = change.h;
+  const double a = change.a, ss = change.ss, sh = change.sh, hh = change.hh;
   for (std::int64_t r = from; r < to; ++r) {
     double* __restrict const row = matrix + r * n;
-    const double ur = u[r], vr = v[r];
+    const double sr = s[r], hr = h[r];
 #pragma GCC ivdep
-    for (std::int64_t i = 0; i < n; ++i) row[i] = a * row[i] + (ur * x[i] + vr * y[i]);
+    for (std::int64_t i = 0; i < n; ++i)
+      row[i] = a * row[i] + (ss * (sr * s[i]) + sh * (sr * h[i] + hr * s[i]) + hh * (hr * h[i]));
+    change.product[r] = dot(row, change.x, n);
   }
 }
 

@@ -270,11 +270,10 @@ void product(const double* a, const double* x, double* y, std::int64_t n, const 
             [&](std::int64_t from, std::int64_t to) { kernels.product(a + from * n, x, y + from, to - from, n); });
 }
 
-void rank_two(double* matrix, double a, const double* u, const double* x, const double* v, const double* y,
-              std::int64_t n, const Execution& execution) {
+void rank_two(const RankTwo& change, double* matrix, std::int64_t n, const Execution& execution) {
   const Kernels& kernels = kernels_at(execution.level);
   each_rows(n, execution.threads,
-            [&](std::int64_t from, std::int64_t to) { kernels.rank_two(matrix, a, u, x, v, y, from, to, n); });
+            [&](std::int64_t from, std::int64_t to) { kernels.rank_two(change, matrix, from, to, n); });
 }
 
 double dot(const double* a, const double* b, std::int64_t n, const Execution& execution) {

@@ -5,6 +5,7 @@
 #include <pybind11/typing.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -411,18 +412,24 @@ void register_optim(py::module_& m) {
       arg("a").noconvert(), arg("x").noconvert(), arg("num_threads"), arg("simd"), "Product of a matrix and a vector.");
   m.def(
       "optim_rank_two",
-      [](Vector& matrix, double a, const Vector& u, const Vector& x, const Vector& v, const Vector& y, int num_threads,
-         const std::string& simd) {
-        const std::int64_t n = u.size();
+      [](Vector& matrix, const std::array<double, 4>& factors, const Vector& s, const Vector& h, const Vector& x,
+         int num_threads, const std::string& simd) {
+        const std::int64_t n = s.size();
         read(matrix, n * n);
         double* const to = matrix.mutable_data();
-        const double *const xs = read(x, n), *const vs = read(v, n), *const ys = read(y, n);
+        Vector product(n);
+        const auto [a, ss, sh, hh] = factors;
+        const optim::RankTwo change{a, ss, sh, hh, s.data(), read(h, n), read(x, n), product.mutable_data()};
         const Execution how = execution(num_threads, simd);
-        const py::gil_scoped_release release;
-        optim::rank_two(to, a, u.data(), xs, vs, ys, n, how);
+        {
+          const py::gil_scoped_release release;
+          optim::rank_two(change, to, n, how);
+        }
+        return product;
       },
-      arg("matrix").noconvert(), arg("a"), arg("u").noconvert(), arg("x").noconvert(), arg("v").noconvert(),
-      arg("y").noconvert(), arg("num_threads"), arg("simd"), "matrix = a matrix + u x^T + v y^T, in place.");
+      arg("matrix").noconvert(), arg("factors"), arg("s").noconvert(), arg("h").noconvert(), arg("x").noconvert(),
+      arg("num_threads"), arg("simd"),
+      "matrix = a matrix + ss s s^T + sh (s h^T + h s^T) + hh h h^T, in place; gives its product with x.");
   m.def(
       "optim_two_loops",
       [](const std::vector<Vector>& gradients, const std::vector<Vector>& steps, const std::vector<double>& curvatures,

@@ -66,7 +66,7 @@ def ssbroyden(inverse, s, y, g, t):
     theta = max((r - 1) / a, min(1 / r, (1 - b) / b))
     sigma = 1 + a * theta
     power = sigma ** (-1 / (n - 1))
-    tau = r * min(power, 1 / theta) if theta > 0 else min(r * power, sigma)
+    tau = r * min(power, 1 / theta) if theta > 0 else r * power
     phi = (1 - theta) / sigma
     w = np.sqrt(y @ hy) * (s / sy - hy / (y @ hy))
     return (inverse - np.outer(hy, hy) / (y @ hy) + phi * np.outer(w, w)) / tau + np.outer(s, s) / sy

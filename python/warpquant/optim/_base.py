@@ -15,7 +15,7 @@ from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
 from . import _kinds
 
-__all__ = ["GroupedOptimizer", "Optimizer", "check", "wishes"]
+__all__ = ["GroupedOptimizer", "Optimizer", "check", "is_array", "number", "one_of", "wishes"]
 
 
 def check(condition: bool, message: str) -> None:
@@ -43,7 +43,12 @@ def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, b
     return found
 
 
-def _is_array(x: Any) -> bool:
+def one_of(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
+    """Raise ParameterError unless a flag is one of those accepted."""
+    check(value in accepted, f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, accepted))}")
+
+
+def is_array(x: Any) -> bool:
     return hasattr(x, "__dlpack__") or isinstance(x, np.ndarray)
 
 
@@ -63,7 +68,7 @@ class Optimizer:
 
     def __init__(self, buffers: Any, defaults: dict[str, Any]) -> None:
         self.defaults = dict(defaults)
-        if _is_array(buffers):
+        if is_array(buffers):
             entries: list[Any] = [buffers]
         elif isinstance(buffers, (str, bytes, Mapping)) or not isinstance(buffers, Iterable):
             raise DTypeError(
@@ -80,7 +85,7 @@ class Optimizer:
                 raise DTypeError(f"buffers[{i}]: is no dict with 'params', as the first is")
             unknown = set(entry) - set(self.defaults) - {"params"}
             check(not unknown, f"buffers[{i}]: {sorted(unknown)} are unknown; accepted are {', '.join(self.defaults)}")
-            params = [entry["params"]] if _is_array(entry["params"]) else list(entry["params"])
+            params = [entry["params"]] if is_array(entry["params"]) else list(entry["params"])
             group = {**self.defaults, **entry, "params": params}
             self._check_flags(group)
             self.param_groups.append(group)
@@ -128,7 +133,7 @@ class Optimizer:
         return found[0], self._listed(found[1])
 
     def _listed(self, grads: Any) -> list[Any]:
-        listed = [grads] if _is_array(grads) else list(grads)
+        listed = [grads] if is_array(grads) else list(grads)
         if len(listed) != len(self._params):
             raise ShapeError(f"grads: has {len(listed)} gradients for {len(self._params)} buffers")
         return listed
@@ -282,10 +287,7 @@ class GroupedOptimizer(Optimizer):
             loss, listed = self._evaluate(grads)
         else:
             listed = self._carried() if grads is None else self._listed(grads)
-        check(
-            nonfinite in ("keep", "skip", "raise"),
-            f"nonfinite: {nonfinite!r} is unknown; accepted are 'keep', 'skip', 'raise'",
-        )
+        one_of("nonfinite", nonfinite, ("keep", "skip", "raise"))
         flags = []
         for group in self.param_groups:
             self._check_flags(group)
@@ -294,11 +296,8 @@ class GroupedOptimizer(Optimizer):
         for i in [i for i in self._without_state if listed[i] is not None]:
             self._make_state(i)
         asked = wishes(grad_scale, clip_value, clip_norm, norm_type, norm, False, nonfinite != "keep")
-        place = (
-            resolve(None, self._device, "buffers", None, num_threads, stream)
-            if self._device or stream is not None
-            else None
-        )
+        on_device = self._device is not None or stream is not None
+        place = resolve(None, self._device, "buffers", None, num_threads, stream) if on_device else None
         found = self._core.step(flags, self._group_of, listed, asked, *config._execution(num_threads), place)
         left_out = False
         if found is not None:

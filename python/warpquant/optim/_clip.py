@@ -10,16 +10,17 @@ from warpquant import _core, config
 from warpquant._devices import resolve
 
 from . import _kinds
-from ._base import _is_array, check, wishes
+from ._base import check, is_array, wishes
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
 def _clip(grads: Any, asked: tuple[Any, ...], num_threads: int | None, stream: Any) -> Any:
-    listed = [g for g in ([grads] if _is_array(grads) else list(grads)) if g is not None]
+    listed = [g for g in ([grads] if is_array(grads) else list(grads)) if g is not None]
     device = _kinds.device_of(listed[0]) if listed else None
     arrays = [_kinds.memory(g, f"grads[{i}]") for i, g in enumerate(listed)]
-    place = resolve(None, device, "grads", None, num_threads, stream) if device or stream is not None else None
+    on_device = device is not None or stream is not None
+    place = resolve(None, device, "grads", None, num_threads, stream) if on_device else None
     return _core.optim_clip(arrays, asked, *config._execution(num_threads), place)
 
 

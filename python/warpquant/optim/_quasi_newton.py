@@ -14,7 +14,7 @@ from warpquant import _core, config
 from warpquant.errors import DTypeError, LayoutError, ShapeError, StateError
 
 from . import _kinds
-from ._base import Optimizer, check, number
+from ._base import Optimizer, check, number, one_of
 from ._line_search import strong_wolfe
 
 __all__ = ["LBFGS", "SSBroyden"]
@@ -68,10 +68,7 @@ class _QuasiNewton(Optimizer):
             )
         number("tolerance_grad", group["tolerance_grad"])
         number("tolerance_change", group["tolerance_change"])
-        check(
-            group["line_search_fn"] in (None, "strong_wolfe"),
-            f"line_search_fn: {group['line_search_fn']!r} is unknown; accepted are 'strong_wolfe', None",
-        )
+        one_of("line_search_fn", group["line_search_fn"], ("strong_wolfe", None))
 
     def _gather(self) -> Vector:
         return np.concatenate([v.reshape(-1) for v in self._views], dtype=np.float64)
@@ -125,7 +122,8 @@ class _QuasiNewton(Optimizer):
 class LBFGS(_QuasiNewton):
     """L-BFGS (Nocedal 1980), with a line search for the strong Wolfe conditions if wanted.
 
-    Flags, order of operations and end of a step are those of PyTorch's; vectors are float64, whatever the parameters are.
+    Flags, order of operations and end of a step are those of PyTorch's; vectors are float64, whatever the parameters
+    are.
 
     Parameters
     ----------
@@ -339,12 +337,13 @@ class SSBroyden(_QuasiNewton):
 
     Notes
     -----
-    With ``s`` the step, ``y`` the change of the gradient g, ``b = -t s.g / s.y``, ``h = y.Hy / s.y``, ``a = bh - 1`` and
-    ``c = sqrt(a / (1 + a))``: ``r = min(1, h(1 - c))``, ``theta`` is ``(1 - b) / b`` brought into ``[(r - 1) / a, 1 / r]``,
-    ``sigma = 1 + a theta``, ``tau = r min(sigma**(-1 / (n - 1)), 1 / theta)`` for theta > 0, else
-    ``min(r sigma**(-1 / (n - 1)), sigma)``, ``phi = (1 - theta) / sigma``, and
+    With ``s`` the step, ``y`` the change of the gradient g, ``b = -t s.g / s.y``, ``h = y.Hy / s.y``, ``a = bh - 1``
+    and ``c = sqrt(a / (1 + a))``: ``r = min(1, h(1 - c))``, ``theta`` is ``(1 - b) / b`` brought into
+    ``[(r - 1) / a, 1 / r]``, ``sigma = 1 + a theta``, ``tau = r min(sigma**(-1 / (n - 1)), 1 / theta)`` for theta > 0,
+    else ``r sigma**(-1 / (n - 1))``, ``phi = (1 - theta) / sigma``, and
     ``H = (H - Hy yH / y.Hy + phi w w) / tau + s s / s.y`` with ``w = sqrt(y.Hy) (s / s.y - Hy / y.Hy)``. The first H is
-    the identity times ``s.y / y.y``. An iteration is one product ``H y`` and one pass that changes H and nothing else.
+    the identity times ``s.y / y.y``. An iteration is one product ``H y``, and one pass that changes H and
+    multiplies it with the next gradient.
 
     Examples
     --------
@@ -370,10 +369,6 @@ class SSBroyden(_QuasiNewton):
                 "tolerance_change": tolerance_change, "line_search_fn": "strong_wolfe",
             },
         )  # fmt: skip
-        check(
-            self.param_groups[0]["line_search_fn"] is not None,
-            "line_search_fn: is needed here; accepted is 'strong_wolfe'",
-        )
         self._inverse: Vector | None = None
         self._scaled = False
         self._evaluations = self._iterations = 0
@@ -461,14 +456,10 @@ class SSBroyden(_QuasiNewton):
         if not q > 0.0:  # rounding has cost the matrix its sign
             self._start()
             return g_new.copy()
-        # s = -t H g before the scale was changed, so t s.g = -s.(H^-1 s) only up to that scale: b from its definition.
         b, h = self._curvature_before(s, g, hg) / sy, q / sy
-        theta, tau, phi = scaling(b, h, self._size)
-        ss, sh, hh = phi * q / (tau * sy * sy) + 1.0 / sy, -phi / (tau * sy), (phi - 1.0) / (tau * q)
-        u, v = ss * s + sh * hy, sh * s + hh * hy
-        _core.optim_rank_two(self._inverse, 1.0 / tau, u, s, v, hy, *config._execution(None))
-        hg_new = hg + hy
-        return hg_new / tau + u * self._dot(s, g_new) + v * self._dot(hy, g_new)
+        tau, phi = scaling(b, h, self._size)
+        factors = (1.0 / tau, phi * q / (tau * sy * sy) + 1.0 / sy, -phi / (tau * sy), (phi - 1.0) / (tau * q))
+        return _core.optim_rank_two(self._inverse, factors, s, hy, g_new, *config._execution(None))
 
     def _curvature_before(self, s: Vector, g: Vector, hg: Vector) -> float:
         """S . (H^-1 s) of a step s along -Hg: with s = -t Hg it is -t s.g."""
@@ -516,13 +507,12 @@ class SSBroyden(_QuasiNewton):
         self._evaluations, self._iterations = int(kept.get("func_evals", 0)), int(kept.get("n_iter", 0))
 
 
-def scaling(b: float, h: float, n: int) -> tuple[float, float, float]:
-    """Which member of the family, and which scale: theta, tau, phi of `SSBroyden`'s notes."""
+def scaling(b: float, h: float, n: int) -> tuple[float, float]:
+    """Which scale, and which member of the family: tau and phi of `SSBroyden`'s notes."""
     a = max(b * h - 1.0, float(np.finfo(np.float64).eps))  # not below 0, by Cauchy and Schwarz, but for rounding
     c = math.sqrt(a / (1.0 + a))
     r = min(1.0, h * (1.0 - c))
     theta = max((r - 1.0) / a, min(1.0 / r, (1.0 - b) / b))
     sigma = 1.0 + a * theta
     power = sigma ** (-1.0 / (n - 1)) if n > 1 else 1.0
-    tau = r * min(power, 1.0 / theta) if theta > 0.0 else min(r * power, sigma)
-    return theta, tau, (1.0 - theta) / sigma
+    return r * (min(power, 1.0 / theta) if theta > 0.0 else power), (1.0 - theta) / sigma

@@ -20,10 +20,10 @@ _COMMON = """
 
     Notes
     -----
-    Parameters are float64, float32 or bfloat16, in memory of the host or of a device, dense and writable (JAX's arrays are
-    not). Those of bfloat16 are steps of a float32 copy (``master_param`` of the state), and rounded from it. What a step
-    computes, and in which order, is PyTorch's definition; results differ from it by rounding alone. The same bits come
-    out for every number of threads and every instruction level.
+    Parameters are float64, float32 or bfloat16, in memory of the host or of a device, dense and writable (JAX's arrays
+    are not). Those of bfloat16 are rounded from a float32 copy (``master_param`` of the state), which is what steps
+    change. What a step computes, and in which order, is PyTorch's definition; results differ from it by rounding alone.
+    The same bits come out for every number of threads and every instruction level.
 """
 
 
@@ -95,8 +95,8 @@ class Adam(GroupedOptimizer):
     __doc__ = f"""Adam (Kingma and Ba 2015), AMSGrad if wanted.
 
     ``m = m + (1 - beta1) * (g - m)``, ``v = beta2 * v + (1 - beta2) * g**2`` and at step t
-    ``p = p - lr / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + eps)``. AMSGrad takes the largest v so far. Weight
-    decay is added to the gradient, or, decoupled, taken from the parameter: ``p = p * (1 - lr * weight_decay)``.
+    ``p = p - lr / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + eps)``. AMSGrad takes the largest v so far.
+    Weight decay is added to the gradient, or, decoupled, taken from the parameter: ``p = p * (1 - lr * weight_decay)``.
 
     Parameters
     ----------
@@ -197,8 +197,8 @@ class AdamW(Adam):
 class RMSprop(GroupedOptimizer):
     __doc__ = f"""Steps divided by the root of the mean square of gradients (Hinton 2012).
 
-    ``v = alpha * v + (1 - alpha) * g**2``; centered, with ``a = a + (1 - alpha) * (g - a)``, the square of a is taken from
-    v. Then ``p = p - lr * g / (sqrt(v) + eps)``, or with momentum ``b = momentum * b + g / (sqrt(v) + eps)`` and
+    ``v = alpha * v + (1 - alpha) * g**2``; centered, with ``a = a + (1 - alpha) * (g - a)``, the square of a is taken
+    from v. Then ``p = p - lr * g / (sqrt(v) + eps)``, or with momentum ``b = momentum * b + g / (sqrt(v) + eps)`` and
     ``p = p - lr * b``.
 
     Parameters

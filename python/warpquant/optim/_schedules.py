@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from warpquant.errors import StateError
 
-from ._base import Optimizer, check, number
+from ._base import Optimizer, check, number, one_of
 
 __all__ = [
     "ConstantLR",
@@ -253,8 +253,8 @@ class LinearLR(Schedule):
 class OneCycleLR(Schedule):
     """Up from ``max_lr / div_factor`` to ``max_lr``, and down to ``max_lr / div_factor / final_div_factor``.
 
-    Momentum (of SGD and RMSprop; ``betas[0]`` of Adam) goes the other way, from ``max_momentum`` to ``base_momentum`` and
-    back, unless ``cycle_momentum=False``.
+    Momentum (of SGD and RMSprop; ``betas[0]`` of Adam) goes the other way, from ``max_momentum`` to ``base_momentum``
+    and back, unless ``cycle_momentum=False``.
 
     Parameters
     ----------
@@ -306,10 +306,7 @@ class OneCycleLR(Schedule):
             total_steps = _whole("epochs", epochs, 1) * _whole("steps_per_epoch", steps_per_epoch, 1)
         self.total_steps = _whole("total_steps", total_steps, 2)
         self.pct_start = number("pct_start", pct_start, high=1.0)
-        check(
-            anneal_strategy in ("cos", "linear"),
-            f"anneal_strategy: {anneal_strategy!r} is unknown; accepted are 'cos', 'linear'",
-        )
+        one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal_strategy = anneal_strategy
         self.cycle_momentum = cycle_momentum
         self.div_factor = number("div_factor", div_factor, low=math.ulp(0.0))
@@ -456,11 +453,8 @@ class ReduceLROnPlateau:
         min_lr: float | Sequence[float] = 0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
         check(isinstance(optimizer, Optimizer), f"optimizer: {type(optimizer).__name__} is none of warpquant.optim")
-        check(mode in ("min", "max"), f"mode: {mode!r} is unknown; accepted are 'min', 'max'")
-        check(
-            threshold_mode in ("rel", "abs"),
-            f"threshold_mode: {threshold_mode!r} is unknown; accepted are 'rel', 'abs'",
-        )
+        one_of("mode", mode, ("min", "max"))
+        one_of("threshold_mode", threshold_mode, ("rel", "abs"))
         self.optimizer = optimizer
         self.mode, self.threshold_mode = mode, threshold_mode
         self.factor = number("factor", factor, high=1.0, below=True)

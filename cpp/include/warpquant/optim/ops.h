@@ -88,6 +88,13 @@ struct PieceNorm {
   double value, poison;
 };
 
+/// A = a A + ss s s^T + sh (s h^T + h s^T) + hh h h^T, which stays symmetric to the bit, and then product = A x.
+struct RankTwo {
+  double a, ss, sh, hh;
+  const double *s, *h, *x;
+  double* product;
+};
+
 struct Kernels {
   void (*update)(const Settings&, const Corrections&, const Gradient&, const Part&);
   /// Of at most `kPiece` elements.
@@ -96,9 +103,8 @@ struct Kernels {
   void (*clip)(const Gradient&, Number type, std::byte* values, std::int64_t count);
   /// Dense algebra of quasi-Newton methods. y = A x for `rows` rows of `n` numbers.
   void (*product)(const double* a, const double* x, double* y, std::int64_t rows, std::int64_t n);
-  /// Rows [from, to) of A = a A + u x^T + v y^T, of n columns.
-  void (*rank_two)(double* matrix, double a, const double* u, const double* x, const double* v, const double* y,
-                   std::int64_t from, std::int64_t to, std::int64_t n);
+  /// Rows [from, to) of a `RankTwo` update, of n columns.
+  void (*rank_two)(const RankTwo& change, double* matrix, std::int64_t from, std::int64_t to, std::int64_t n);
   double (*dot)(const double* a, const double* b, std::int64_t n);
   /// y += a x
   void (*add)(double a, const double* x, double* y, std::int64_t n);

@@ -66,9 +66,7 @@ Outcome clip(const std::vector<Target>& targets, const Demands& demands, const D
 
 /// y = A x for a square matrix of n rows.
 void product(const double* a, const double* x, double* y, std::int64_t n, const Execution& execution);
-/// A = a A + u x^T + v y^T.
-void rank_two(double* matrix, double a, const double* u, const double* x, const double* v, const double* y,
-              std::int64_t n, const Execution& execution);
+void rank_two(const RankTwo& change, double* matrix, std::int64_t n, const Execution& execution);
 double dot(const double* a, const double* b, std::int64_t n, const Execution& execution);
 
 /// The pairs of L-BFGS: rows of n numbers, the oldest first.
