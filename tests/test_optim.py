@@ -111,6 +111,7 @@ class TestDefinition:
     @hypothesis.given(
         count=st.integers(1, 200), scale=st.floats(1e-6, 1e6), momentum=st.floats(0, 0.99), lr=st.floats(1e-6, 1)
     )
+    @hypothesis.settings(max_examples=30)
     def test_sgd_of_a_parabola(self, count, scale, momentum, lr):
         """One step from x of x^2 / 2 goes to (1 - lr) x, whatever the momentum."""
         x = np.linspace(-scale, scale, count)
@@ -119,6 +120,7 @@ class TestDefinition:
         np.testing.assert_array_equal(p, x - lr * x)
 
     @hypothesis.given(factor=st.floats(1e-3, 1e3))
+    @hypothesis.settings(max_examples=30)
     def test_adam_takes_no_notice_of_scale(self, factor):
         a, b = np.ones(9), np.ones(9)
         g = np.linspace(-1, 1, 9)
@@ -264,6 +266,7 @@ class TestGradients:
         sgd = optim.SGD(q)
         sgd.step(np.full(3, 1e300), nonfinite="skip")
         assert sgd.skipped == 0
+        np.testing.assert_array_equal(q, 1 - 1e-3 * 1e300)
 
     def test_none_is_left_alone(self):
         a, b = np.ones(2), np.ones(2)
@@ -546,6 +549,13 @@ class TestState:
             optim.RMSprop(p).load_state_dict(saved)
         with pytest.raises(errors.StateError, match="no mapping"):
             adam.load_state_dict({})
+        other = optim.Adam(np.ones(4), lr=0.5)
+        other.step(np.ones(4))
+        before = other.state[0]["exp_avg"]
+        with pytest.raises(errors.ShapeError):
+            other.load_state_dict(saved)
+        assert other.param_groups[0]["lr"] == 0.5  # nothing was changed
+        assert other.state[0]["exp_avg"] is before
 
 
 class TestDevices:

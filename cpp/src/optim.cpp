@@ -87,7 +87,8 @@ std::pair<double, bool> norm_of_all(const std::vector<Target>& targets, const Pl
 
 Gradient gradient_of(const Demands& demands, bool maximize) {
   Gradient g{demands.inverse_scale, 1.0, demands.most, maximize};
-  if (demands.known_norm) g.norm_factor = clip_factor(*demands.known_norm, demands.most_norm);
+  if (demands.known_norm && is_finite(demands.most_norm))
+    g.norm_factor = clip_factor(*demands.known_norm, demands.most_norm);
   return g;
 }
 

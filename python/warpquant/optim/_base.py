@@ -146,22 +146,27 @@ class Optimizer:
             first += count
         return saved
 
-    def _load_groups(self, state_dict: Mapping[str, Any]) -> dict[Any, int]:
-        """Take over flags; which of our parameters each of theirs is."""
+    def _read_groups(self, state_dict: Mapping[str, Any]) -> tuple[dict[Any, int], list[dict[str, Any]]]:
+        """Which of our parameters each of theirs is, and the groups with their flags; nothing is changed."""
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise StateError("state_dict: is no mapping with 'state' and 'param_groups'")
         theirs = state_dict["param_groups"]
         if [len(g["params"]) for g in theirs] != [len(g["params"]) for g in self.param_groups]:
             raise StateError("state_dict: has groups of other sizes than the optimizer")
-        loaded = [
-            {**group, **their, "params": group["params"]}
-            for group, their in zip(self.param_groups, theirs, strict=True)
+        groups = [
+            {**ours, **their, "params": ours["params"]} for ours, their in zip(self.param_groups, theirs, strict=True)
         ]
-        for group in loaded:
+        for group in groups:
             self._check_flags(group)
-        for group, new in zip(self.param_groups, loaded, strict=True):
+        numbers = {key: i for i, key in enumerate(k for g in theirs for k in g["params"])}
+        for key in state_dict["state"]:
+            if key not in numbers:
+                raise StateError(f"state_dict: has state of parameter {key!r}, which is in none of its groups")
+        return numbers, groups
+
+    def _take_groups(self, groups: list[dict[str, Any]]) -> None:
+        for group, new in zip(self.param_groups, groups, strict=True):
             group.update(new)
-        return {key: i for i, key in enumerate(k for g in theirs for k in g["params"])}
 
 
 def wishes(
@@ -305,8 +310,8 @@ class GroupedOptimizer(Optimizer):
         elif nonfinite == "raise" and self._device is not None:
             left_out = self._core.outcome()[1]
         if left_out:
+            self._left_out += 1
             check(nonfinite != "raise", "grads: hold NaN or infinity; nothing was changed")
-            self._left_out += found is not None
         return loss
 
     @property
@@ -329,16 +334,21 @@ class GroupedOptimizer(Optimizer):
             self._without_state.update(i for i, group in enumerate(self._group_of) if group == g)
 
     def _make_state(self, i: int) -> None:
-        group, p = self.param_groups[self._group_of[i]], self._params[i]
-        own = self._states_of[i]
+        group, own = self.param_groups[self._group_of[i]], self._states_of[i]
+        before = set(own)
+        self._fill(i, group, own)
+        if not self._counts_steps and set(own) - before:
+            self._begin(i)
+        self._attach(i)
+
+    def _fill(self, i: int, group: dict[str, Any], own: dict[str, Any]) -> None:
+        """Add to a state what a group with such flags wants of it."""
+        p = self._params[i]
         for name in self._wanted(group):
             if name not in own:
                 own[name] = _kinds.state_like(p, copy=False)
-                if not self._counts_steps:
-                    self._begin(i)
         if _kinds.is_bfloat16(p) and "master_param" not in own:
             own["master_param"] = _kinds.state_like(p, copy=True)
-        self._attach(i)
 
     def _begin(self, i: int) -> None:
         """The next step is to be the first of a parameter."""
@@ -392,30 +402,29 @@ class GroupedOptimizer(Optimizer):
         ShapeError
             If a state has another shape than its parameter.
         """
-        ours = self._load_groups(state_dict)
+        ours, groups = self._read_groups(state_dict)
         steps = [0.0] * len(self._params)
-        for i in range(len(self._params)):
-            self._states_of[i] = {}
-        self._without_state = set(range(len(self._params)))
+        states: list[dict[str, Any]] = [{} for _ in self._params]
         for key, theirs in state_dict["state"].items():
-            if key not in ours:
-                raise StateError(f"state_dict: has state of parameter {key!r}, which is in none of its groups")
             i = ours[key]
-            self._make_state(i)
-            own = self._states_of[i]
+            p, own = self._params[i], states[i]
+            self._fill(i, groups[self._group_of[i]], own)
             loaded = False
             for name, value in theirs.items():
-                if name == "step" or value is None:
+                if name == "step" or value is None or (name == "master_param" and name not in own):
                     continue
                 if name not in (*self._states, "master_param"):
                     raise StateError(f"state_dict: {name!r} is no state of {type(self).__name__}")
-                if name == "master_param" and not _kinds.is_bfloat16(self._params[i]):
-                    continue
                 if name not in own:
-                    own[name] = _kinds.state_like(self._params[i], copy=False)
+                    own[name] = _kinds.state_like(p, copy=False)
                 own[name] = _kinds.assign(own[name], value, f"state_dict: {name} of parameter {key}")
                 loaded = True
             steps[i] = float(theirs["step"]) if self._counts_steps else float(loaded)
+        self._take_groups(groups)
+        self._states_of = states
+        self._in_use = [self._wanted(group) for group in groups]
+        self._without_state = {i for i, own in enumerate(states) if not own}
+        for i in set(range(len(states))) - self._without_state:
             self._attach(i)
         self._core.steps = steps
 

@@ -89,7 +89,7 @@ def assign(target: Any, value: Any, name: str) -> Any:
         raise ShapeError(f"{name}: has shape {tuple(np.shape(value))}, but the parameter has {tuple(target.shape)}")
     if is_torch(target):
         theirs = value if is_torch(value) else sys.modules["torch"].from_numpy(to_host(value))
-        return target.copy_(theirs)
+        return target.copy_(theirs.detach())
     if isinstance(target, np.ndarray):
         target[...] = to_host(value)
         return target

@@ -288,7 +288,7 @@ class LBFGS(_QuasiNewton):
         StateError
             If it has other groups, is no such dict, or has vectors of another length.
         """
-        ours = self._load_groups(state_dict)
+        _, groups = self._read_groups(state_dict)
         kept: dict[str, Any] = {}
 
         def vector(v: Any) -> Vector:
@@ -297,9 +297,7 @@ class LBFGS(_QuasiNewton):
                 raise StateError(f"state_dict: has vectors of {found.size} elements for {self._size}")
             return found
 
-        for key, theirs in state_dict["state"].items():
-            if key not in ours:
-                raise StateError(f"state_dict: has state of parameter {key!r}, which is in none of its groups")
+        for theirs in state_dict["state"].values():
             for name, value in theirs.items():
                 if name in self._VECTORS:
                     kept[name] = vector(value)
@@ -311,6 +309,7 @@ class LBFGS(_QuasiNewton):
                     kept[name] = int(value)
                 elif name != "al":
                     kept[name] = float(value)
+        self._take_groups(groups)
         self._kept = kept
 
 
@@ -497,11 +496,12 @@ class SSBroyden(_QuasiNewton):
         StateError
             If it has other groups, is no such dict, or its matrix is of another size.
         """
-        self._load_groups(state_dict)
+        _, groups = self._read_groups(state_dict)
         kept = state_dict["state"].get(0, {})
         matrix = kept.get("inverse_hessian")
         if matrix is not None and np.shape(matrix) != (self._size, self._size):
             raise StateError(f"state_dict: has a matrix of shape {np.shape(matrix)} for {self._size} parameters")
+        self._take_groups(groups)
         self._inverse = None if matrix is None else np.array(matrix, np.float64, order="C")
         self._scaled = bool(kept.get("scaled", False))
         self._evaluations, self._iterations = int(kept.get("func_evals", 0)), int(kept.get("n_iter", 0))

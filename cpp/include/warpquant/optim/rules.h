@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "warpquant/core/elementary.h"
 #include "warpquant/core/math.h"
@@ -60,16 +61,28 @@ struct GradientRule {
   }
 };
 
+/// A choice that is the same for every element. By bits: compilers do not put a branch that never changes into lanes.
+template <class R>
+struct Choice {
+  using Bits = std::conditional_t<sizeof(R) == 8, std::uint64_t, std::uint32_t>;
+  Bits first;
+
+  WQ_HD explicit Choice(bool takes_first) : first(takes_first ? ~Bits{0} : Bits{0}) {}
+  WQ_HD R operator()(R a, R b) const {
+    return __builtin_bit_cast(R, (__builtin_bit_cast(Bits, a) & first) | (__builtin_bit_cast(Bits, b) & ~first));
+  }
+};
+
 /// torch.lerp: from `a` to `b`, beginning at the end that is nearer.
 template <class R>
 struct Lerp {
   R slope;
-  bool from_end;
+  Choice<R> nearer;
 
-  WQ_HD explicit Lerp(double weight) : slope(static_cast<R>(weight)), from_end(!(abs(slope) < R(0.5))) {
-    if (from_end) slope = -(R(1) - slope);
+  WQ_HD explicit Lerp(double weight) : slope(static_cast<R>(weight)), nearer(abs(slope) < R(0.5)) {
+    if (nearer.first == 0) slope = -(R(1) - slope);
   }
-  WQ_HD R operator()(R a, R b) const { return select(from_end, b, a) + slope * (b - a); }
+  WQ_HD R operator()(R a, R b) const { return nearer(a, b) + slope * (b - a); }
 };
 
 /// Each rule: the new parameter from the old one and the gradient. It changes state[k] for the bits k of `kStates`.
@@ -78,7 +91,7 @@ template <class R, bool kDecay, bool kMomentum>
 struct Sgd {
   static constexpr int kStates = kMomentum ? 0b001 : 0b000;
   R decay, momentum, share, rate;
-  bool first, nesterov;
+  Choice<R> first, nesterov;
 
   WQ_HD Sgd(const Settings& s, const Corrections& c)
       : decay(static_cast<R>(s.weight_decay)), momentum(static_cast<R>(s.momentum)),
@@ -88,8 +101,8 @@ struct Sgd {
   WQ_HD R operator()(R p, R g, R* state) const {
     if constexpr (kDecay) g = g + decay * p;
     if constexpr (kMomentum) {
-      state[0] = select(first, g, state[0] * momentum + share * g);
-      g = select(nesterov, g + momentum * state[0], state[0]);
+      state[0] = first(g, state[0] * momentum + share * g);
+      g = nesterov(g + momentum * state[0], state[0]);
     }
     return p + rate * g;
   }
