@@ -10,42 +10,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from warpquant import _core, config
+from warpquant._checks import choice, number
 from warpquant._devices import resolve
 from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
 from . import _kinds
 
-__all__ = ["GroupedOptimizer", "Optimizer", "check", "is_array", "number", "one_of", "wishes"]
+__all__ = ["GroupedOptimizer", "Optimizer", "check", "is_array", "wishes"]
 
 
 def check(condition: bool, message: str) -> None:
     """Raise ParameterError with a message unless a condition holds."""
     if not condition:
         raise ParameterError(message)
-
-
-def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, below: bool = False) -> float:
-    """A flag as a float in [low, high], or [low, high) with `below`.
-
-    Raises
-    ------
-    ParameterError
-        If it is no number, or is outside.
-    """
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        raise ParameterError(f"{name}: {value!r} is no number") from None
-    if not (low <= found <= high) or (below and found == high):
-        raise ParameterError(
-            f"{name}: {value!r} is out of range; accepted are {low} to {'below ' if below else ''}{high}"
-        )
-    return found
-
-
-def one_of(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
-    """Raise ParameterError unless a flag is one of those accepted."""
-    check(value in accepted, f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, accepted))}")
 
 
 def is_array(x: Any) -> bool:
@@ -180,14 +157,18 @@ def wishes(
     ParameterError
         If a number is out of range.
     """
-    scale = number("grad_scale", grad_scale, low=-math.inf)
-    check(scale != 0.0 and math.isfinite(scale), f"grad_scale: {grad_scale!r} is no scale")
+    scale = number("grad_scale", grad_scale)
+    check(scale != 0.0, "grad_scale: 0 is no scale")
+
+    def bound(name: str, value: float | None) -> float:
+        return math.inf if value is None or value == math.inf else number(name, value, 0.0)
+
     return (
         1.0 / scale,
-        math.inf if clip_value is None else number("clip_value", clip_value),
-        math.inf if clip_norm is None else number("clip_norm", clip_norm),
-        number("norm_type", norm_type, low=math.ulp(0.0)),
-        None if norm is None else number("norm", norm),
+        bound("clip_value", clip_value),
+        bound("clip_norm", clip_norm),
+        math.inf if norm_type == math.inf else number("norm_type", norm_type, math.ulp(0.0)),
+        None if norm is None else number("norm", norm, 0.0),
         want_norm,
         watch,
     )
@@ -227,8 +208,8 @@ class GroupedOptimizer(Optimizer):
 
     @staticmethod
     def _check_common(group: dict[str, Any]) -> None:
-        number("lr", group["lr"])
-        number("weight_decay", group["weight_decay"])
+        number("lr", group["lr"], 0.0)
+        number("weight_decay", group["weight_decay"], 0.0)
         check(not group.get("differentiable"), "differentiable: steps are not; accepted is False")
 
     # ------------------------------------------------------------------------------------------ steps
@@ -292,7 +273,7 @@ class GroupedOptimizer(Optimizer):
             loss, listed = self._evaluate(grads)
         else:
             listed = self._carried() if grads is None else self._listed(grads)
-        one_of("nonfinite", nonfinite, ("keep", "skip", "raise"))
+        choice("nonfinite", nonfinite, ("keep", "skip", "raise"))
         flags = []
         for group in self.param_groups:
             self._check_flags(group)

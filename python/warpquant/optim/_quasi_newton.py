@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _core, config
+from warpquant._checks import choice, number, whole
 from warpquant.errors import DTypeError, LayoutError, ShapeError, StateError
 
 from . import _kinds
-from ._base import Optimizer, check, number, one_of
+from ._base import Optimizer, check
 from ._line_search import strong_wolfe
 
 __all__ = ["LBFGS", "SSBroyden"]
@@ -59,16 +60,14 @@ class _QuasiNewton(Optimizer):
         check(self._size > 0, "buffers: have no elements")
 
     def _check_flags(self, group: dict[str, Any]) -> None:
-        number("lr", group["lr"])
-        for name in ("max_iter", "max_eval"):
-            value = group[name]
-            check(
-                (value is None and name == "max_eval") or (isinstance(value, int) and value >= 1),
-                f"{name}: {value!r} is no whole number from 1 on",
-            )
-        number("tolerance_grad", group["tolerance_grad"])
-        number("tolerance_change", group["tolerance_change"])
-        one_of("line_search_fn", group["line_search_fn"], ("strong_wolfe", None))
+        number("lr", group["lr"], 0.0)
+        whole("max_iter", group["max_iter"], 1)
+        if group["max_eval"] is not None:
+            whole("max_eval", group["max_eval"], 1)
+        for name in ("tolerance_grad", "tolerance_change"):
+            number(name, group[name], 0.0)
+        if group["line_search_fn"] is not None:
+            choice("line_search_fn", group["line_search_fn"], ("strong_wolfe",))
 
     def _gather(self) -> Vector:
         return np.concatenate([v.reshape(-1) for v in self._views], dtype=np.float64)
@@ -174,8 +173,7 @@ class LBFGS(_QuasiNewton):
 
     def _check_flags(self, group: dict[str, Any]) -> None:
         super()._check_flags(group)
-        size = group["history_size"]
-        check(isinstance(size, int) and size >= 1, f"history_size: {size!r} is no whole number from 1 on")
+        whole("history_size", group["history_size"], 1)
 
     def step(self, closure: Callable[[], Any]) -> Any:
         """Up to ``max_iter`` iterations.
@@ -380,7 +378,7 @@ class SSBroyden(_QuasiNewton):
         factor : float
             Above 0.
         """
-        factor = number("factor", factor, low=math.ulp(0.0))
+        factor = number("factor", factor, math.ulp(0.0))
         if self._inverse is not None:
             self._inverse *= factor
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._base import GroupedOptimizer, check, number
+from warpquant._checks import number
+
+from ._base import GroupedOptimizer, check
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
@@ -73,10 +75,7 @@ class SGD(GroupedOptimizer):
 
     def _check_flags(self, group: dict[str, Any]) -> None:
         self._check_common(group)
-        momentum, dampening = (
-            number("momentum", group["momentum"]),
-            number("dampening", group["dampening"], low=-float("inf")),
-        )
+        momentum, dampening = number("momentum", group["momentum"], 0.0), number("dampening", group["dampening"])
         check(
             not group["nesterov"] or (momentum > 0 and dampening == 0), "nesterov: takes momentum > 0 and dampening = 0"
         )
@@ -143,8 +142,11 @@ class Adam(GroupedOptimizer):
         betas = group["betas"]
         check(isinstance(betas, (tuple, list)) and len(betas) == 2, f"betas: {betas!r} is no pair of numbers")
         for k in (0, 1):
-            number(f"betas[{k}]", betas[k], high=1.0, below=True)
-        number("eps", group["eps"])
+            check(
+                number(f"betas[{k}]", betas[k], 0.0, 1.0) < 1.0,
+                f"betas[{k}]: 1 is out of range; accepted are numbers below it",
+            )
+        number("eps", group["eps"], 0.0)
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return (
@@ -239,7 +241,7 @@ class RMSprop(GroupedOptimizer):
     def _check_flags(self, group: dict[str, Any]) -> None:
         self._check_common(group)
         for name in ("alpha", "eps", "momentum"):
-            number(name, group[name])
+            number(name, group[name], 0.0)
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return (

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from warpquant._checks import choice, number, whole
 from warpquant.errors import StateError
 
-from ._base import Optimizer, check, number, one_of
+from ._base import Optimizer, check
 
 __all__ = [
     "ConstantLR",
@@ -22,14 +23,6 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
-
-
-def _whole(name: str, value: Any, low: int) -> int:
-    check(
-        isinstance(value, int) and not isinstance(value, bool) and value >= low,
-        f"{name}: {value!r} is no whole number from {low} on",
-    )
-    return int(value)
 
 
 class Schedule:
@@ -46,7 +39,7 @@ class Schedule:
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         check(isinstance(optimizer, Optimizer), f"optimizer: {type(optimizer).__name__} is none of warpquant.optim")
         self.optimizer = optimizer
-        self.last_epoch = _whole("last_epoch", last_epoch, -1)
+        self.last_epoch = whole("last_epoch", last_epoch, -1)
         if last_epoch == -1:
             self.last_epoch = 0
             for group in optimizer.param_groups:
@@ -138,7 +131,7 @@ class ConstantLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3.0, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
-        self.factor, self.total_iters = number("factor", factor, high=1.0), _whole("total_iters", total_iters, 0)
+        self.factor, self.total_iters = number("factor", factor, 0.0, 1.0), whole("total_iters", total_iters, 0)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, step: int, base_lr: float) -> float:
@@ -170,7 +163,7 @@ class StepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size, self.gamma = _whole("step_size", step_size, 1), number("gamma", gamma)
+        self.step_size, self.gamma = whole("step_size", step_size, 1), number("gamma", gamma, 0.0)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, step: int, base_lr: float) -> float:
@@ -202,7 +195,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_max, self.eta_min = _whole("T_max", T_max, 1), number("eta_min", eta_min)
+        self.T_max, self.eta_min = whole("T_max", T_max, 1), number("eta_min", eta_min, 0.0)
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, step: int, base_lr: float) -> float:
@@ -237,10 +230,10 @@ class LinearLR(Schedule):
         self, optimizer: Optimizer, start_factor: float = 1.0 / 3.0, end_factor: float = 1.0, total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:  # fmt: skip
-        self.start_factor = number("start_factor", start_factor, low=math.ulp(0.0), high=1.0)
+        self.start_factor = number("start_factor", start_factor, math.ulp(0.0), 1.0)
         self.end_factor, self.total_iters = (
-            number("end_factor", end_factor, high=1.0),
-            _whole("total_iters", total_iters, 1),
+            number("end_factor", end_factor, 0.0, 1.0),
+            whole("total_iters", total_iters, 1),
         )
         super().__init__(optimizer, last_epoch)
 
@@ -303,14 +296,14 @@ class OneCycleLR(Schedule):
                 epochs is not None and steps_per_epoch is not None,
                 "total_steps: is missing; accepted are it, or epochs and steps_per_epoch",
             )
-            total_steps = _whole("epochs", epochs, 1) * _whole("steps_per_epoch", steps_per_epoch, 1)
-        self.total_steps = _whole("total_steps", total_steps, 2)
-        self.pct_start = number("pct_start", pct_start, high=1.0)
-        one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
+            total_steps = whole("epochs", epochs, 1) * whole("steps_per_epoch", steps_per_epoch, 1)
+        self.total_steps = whole("total_steps", total_steps, 2)
+        self.pct_start = number("pct_start", pct_start, 0.0, 1.0)
+        choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal_strategy = anneal_strategy
         self.cycle_momentum = cycle_momentum
-        self.div_factor = number("div_factor", div_factor, low=math.ulp(0.0))
-        self.final_div_factor = number("final_div_factor", final_div_factor, low=math.ulp(0.0))
+        self.div_factor = number("div_factor", div_factor, math.ulp(0.0))
+        self.final_div_factor = number("final_div_factor", final_div_factor, math.ulp(0.0))
         groups = len(optimizer.param_groups)
         self._max_lrs, self._low, self._high = (
             self._each(name, value, groups)
@@ -402,7 +395,7 @@ class SequentialLR(Schedule):
             all(s.optimizer is optimizer and not isinstance(s, OneCycleLR) for s in schedulers),
             "schedulers: one is of another optimizer, or moves momentum",
         )
-        self.schedulers, self.milestones = list(schedulers), [_whole("milestones", m, 1) for m in milestones]
+        self.schedulers, self.milestones = list(schedulers), [whole("milestones", m, 1) for m in milestones]
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, step: int, base_lr: float) -> float:
@@ -453,13 +446,13 @@ class ReduceLROnPlateau:
         min_lr: float | Sequence[float] = 0, eps: float = 1e-8,
     ) -> None:  # fmt: skip
         check(isinstance(optimizer, Optimizer), f"optimizer: {type(optimizer).__name__} is none of warpquant.optim")
-        one_of("mode", mode, ("min", "max"))
-        one_of("threshold_mode", threshold_mode, ("rel", "abs"))
+        choice("mode", mode, ("min", "max"))
+        choice("threshold_mode", threshold_mode, ("rel", "abs"))
         self.optimizer = optimizer
         self.mode, self.threshold_mode = mode, threshold_mode
-        self.factor = number("factor", factor, high=1.0, below=True)
-        self.patience, self.cooldown = _whole("patience", patience, 0), _whole("cooldown", cooldown, 0)
-        self.threshold, self.eps = number("threshold", threshold), number("eps", eps)
+        self.factor = number("factor", factor, 0.0, math.nextafter(1.0, 0.0))
+        self.patience, self.cooldown = whole("patience", patience, 0), whole("cooldown", cooldown, 0)
+        self.threshold, self.eps = number("threshold", threshold, 0.0), number("eps", eps, 0.0)
         self.min_lrs = OneCycleLR._each("min_lr", min_lr, len(optimizer.param_groups))
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
