@@ -150,7 +150,8 @@ class LBFGS(_QuasiNewton):
     >>> def rosenbrock():
     ...     a, b = 1 - x[0], x[1] - x[0] ** 2
     ...     return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
-    >>> _ = optim.LBFGS(x, max_iter=100, line_search_fn="strong_wolfe").step(rosenbrock)
+    >>> lbfgs = optim.LBFGS(x, max_iter=100, tolerance_change=0, line_search_fn="strong_wolfe")
+    >>> _ = lbfgs.step(rosenbrock)
     >>> x.round(6)
     array([1., 1.])
     """
