@@ -250,6 +250,8 @@ class TestGradients:
             adam.step(g, nonfinite="raise")
         with pytest.raises(errors.ParameterError, match="NaN or infinity"):
             optim.clip_grad_norm_(g, 1.0, error_if_nonfinite=True)
+        with pytest.raises(errors.ParameterError, match="NaN or infinity"):
+            optim.clip_grad_norm_(g, 1.0, 2.5, error_if_nonfinite=True)
         assert (p == 1).all()
         adam.step(g)
         assert np.isnan(p[4999])
@@ -820,6 +822,20 @@ class TestQuasiNewton:
         for cls in (optim.LBFGS, optim.SSBroyden):
             x = np.ones(3)
             cls(x).step(lambda: (math.nan, np.full(3, math.nan)))
+            assert (x == 1).all()
+
+    @pytest.mark.parametrize("cls", [optim.LBFGS, optim.SSBroyden])
+    def test_edge_of_the_domain(self, cls):
+        """x - log(x), which is NaN where the first steps go."""
+        x = np.array([20.0, 0.05])
+
+        def closure():
+            with np.errstate(all="ignore"):
+                return float((x - np.log(x)).sum()), 1 - 1 / x
+
+        flags = {"line_search_fn": "strong_wolfe"} if cls is optim.LBFGS else {}
+        cls(x, max_iter=100, lr=10.0, tolerance_change=0, **flags).step(closure)
+        np.testing.assert_allclose(x, 1, atol=1e-6)
 
     def test_float32(self):
         x = np.linspace(-1.2, 1.0, 4).astype(np.float32)

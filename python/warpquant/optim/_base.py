@@ -195,7 +195,7 @@ class GroupedOptimizer(Optimizer):
         self._states_of: list[dict[str, Any]] = [{} for _ in self._params]
         self._without_state = set(range(len(self._params)))
         self._in_use = [self._wanted(group) for group in self.param_groups]
-        self._norm = math.nan
+        self._norm, self._found_norm = math.nan, False
         self._left_out = 0
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
@@ -285,6 +285,7 @@ class GroupedOptimizer(Optimizer):
         on_device = self._device is not None or stream is not None
         place = resolve(None, self._device, "buffers", None, num_threads, stream) if on_device else None
         found = self._core.step(flags, self._group_of, listed, asked, *config._execution(num_threads), place)
+        self._found_norm = nonfinite != "keep" or (clip_norm is not None and norm is None)
         left_out = False
         if found is not None:
             self._norm, left_out = found
@@ -298,7 +299,9 @@ class GroupedOptimizer(Optimizer):
     @property
     def norm(self) -> float:
         """Norm of the gradients at the last step, if that found it (NaN if not). On a device, this waits."""
-        return self._norm if self._device is None else float(self._core.outcome()[0])
+        if self._device is None or not self._found_norm:
+            return self._norm
+        return float(self._core.outcome()[0])
 
     @property
     def skipped(self) -> int:

@@ -79,7 +79,7 @@ def strong_wolfe(
         bracket = [start, new]
 
     stuck = False
-    low, high = (0, 1) if bracket[0].f <= bracket[-1].f else (1, 0)
+    low, high = (1, 0) if bracket[-1].f < bracket[0].f else (0, 1)  # a value that is NaN is never the lower
     while not done and tries < max_ls:
         near, far = sorted((bracket[0].t, bracket[1].t))
         if (far - near) * width < tolerance_change:
@@ -99,7 +99,7 @@ def strong_wolfe(
         tries += 1
         if not new.f <= f + c1 * t * slope or new.f >= bracket[low].f:
             bracket[high] = new
-            low, high = (0, 1) if bracket[0].f <= bracket[1].f else (1, 0)
+            low, high = (1, 0) if bracket[1].f < bracket[0].f else (0, 1)
         else:
             if abs(new.slope) <= -c2 * slope:
                 done = True

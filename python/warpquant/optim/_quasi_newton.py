@@ -214,7 +214,7 @@ class LBFGS(_QuasiNewton):
             t = min(1.0, 1.0 / float(np.abs(g).sum())) * lr if kept["n_iter"] == 1 else lr
             slope = self._dot(g, d)
             kept["d"], kept["t"] = d, t
-            if slope > -tolerance:
+            if not slope <= -tolerance:  # nor if it is NaN
                 break
             x, before, evaluated = self._gather(), loss, 0
             if group["line_search_fn"] is not None:

@@ -12,7 +12,7 @@ template <Norm kNorm>
 WQ_HD double norm_term(double x, double order) {
   const double size = abs(x);
   if constexpr (kNorm == Norm::two) return x * x;
-  if constexpr (kNorm == Norm::power) return size > 0.0 ? exp_of(order * log_of(size)) : size;
+  if constexpr (kNorm == Norm::power) return size > 0.0 && is_finite(size) ? exp_of(order * log_of(size)) : size;
   return size;
 }
 
