@@ -50,6 +50,7 @@ def versions() -> dict[str, str]:
         "fast-vollib",
         "iv-engine",
         "QuantLib",
+        "torch",
     }
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     return {name: version for name, version in sorted(installed.items()) if name.lower() in map(str.lower, names)}

@@ -23,6 +23,7 @@
 #include "emulator.h"
 #include "equity.cuh"
 #include "ma.cuh"
+#include "optim.cuh"
 #include "options.cuh"
 #include "paths.cuh"
 #include "scenario.cuh"
@@ -593,6 +594,8 @@ const BackendTable table = {
                 Handle stream) { return paths::launch_on(launch, {device, stream}); },
     .scenario = [](int device, const options::scenario::Launch& launch,
                    Handle stream) { return options::scenario::launch_on(launch, {device, stream}); },
+    .optim = [](int device, const optim::Launch& launch,
+                Handle stream) { return optim::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

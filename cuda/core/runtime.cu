@@ -392,6 +392,7 @@ const BackendTable& table() {
       .rows = rows,
       .paths = paths,
       .scenario = scenario,
+      .optim = optim,
   };
   return instance;
 }

@@ -69,9 +69,9 @@ std::shared_ptr<double[]> widen(const Borrowed& a, const std::string& name) {
 class Resolver {
  public:
   Resolver(py::handle object, const std::string& name, bool writable, DType wanted = DType::f64, bool or_device = false,
-           const StreamRule& rule = {}, bool keep_int8 = false)
+           const StreamRule& rule = {}, bool keep_int8 = false, bool keep_bfloat16 = false)
       : object_(object), name_(name), writable_(writable), wanted_(wanted), or_device_(or_device), rule_(rule),
-        keep_int8_(keep_int8) {}
+        keep_int8_(keep_int8), keep_bfloat16_(keep_bfloat16) {}
 
   Borrowed resolve() {
     if (py::isinstance<DeviceArray>(object_)) {
@@ -103,6 +103,7 @@ class Resolver {
         throw LayoutError(name_ + ": is read-only, but the result is to be written to it");
       }
       PyErr_Clear();
+      if (from_bfloat16()) return true;
       if (py::isinstance<py::array>(object_))
         refuse_dtype(name_, py::str(object_.attr("dtype")));  // datetime64 and the like have no buffer
       throw LayoutError(name_ + ": " + error.what());
@@ -130,7 +131,23 @@ class Resolver {
     return true;
   }
 
+  /// Arrays of the bfloat16 that ml_dtypes gives NumPy, which have no buffer.
+  bool from_bfloat16() {
+    if (!keep_bfloat16_ || !py::isinstance<py::array>(object_)) return false;
+    const py::array array = py::reinterpret_borrow<py::array>(object_);
+    if (py::cast<std::string>(array.dtype().attr("name")) != "bfloat16") return false;
+    const py::object bits = array.attr("view")("uint16");
+    Resolver inner(bits, name_, writable_, wanted_);
+    inner.bits_are_bfloat16_ = true;
+    result_ = inner.resolve();
+    return true;
+  }
+
   void set_format(std::string format, std::int64_t item_bytes) {
+    if (bits_are_bfloat16_) {
+      result_.bfloat16 = true;
+      return;
+    }
     const bool foreign_order = (format[0] == '>' || format[0] == '!') && item_bytes > 1;
     if (std::strchr("@=<>!", format[0]) != nullptr) format.erase(0, 1);
     if (format.size() == 1 && foreign_order)
@@ -378,6 +395,11 @@ class Resolver {
     case dlpack::kOpaque:
       refuse_dtype(name_, "opaque");
     case dlpack::kBfloat:
+      if (keep_bfloat16_ && t.dtype.bits == 16) {
+        set_strides();
+        result_.bfloat16 = true;
+        return;
+      }
       refuse_dtype(name_, "bfloat" + std::to_string(t.dtype.bits));
     case dlpack::kComplex:
       refuse_dtype(name_, "complex" + std::to_string(t.dtype.bits));
@@ -437,7 +459,8 @@ class Resolver {
   const DType wanted_;  // of memory to write to
   const bool or_device_;
   const StreamRule rule_;
-  const bool keep_int8_;
+  const bool keep_int8_, keep_bfloat16_;
+  bool bits_are_bfloat16_ = false;
   Borrowed result_;
 };
 
@@ -466,8 +489,15 @@ void refuse_captured(const Device& device, Handle stream) {
 // ------------------------------------------------------------------------------------------------ Borrowed
 
 Borrowed Borrowed::input(py::handle object, const std::string& name, bool or_device, const StreamRule& rule,
-                         bool keep_int8) {
-  return Resolver(object, name, false, DType::f64, or_device, rule, keep_int8).resolve();
+                         bool keep_int8, bool keep_bfloat16) {
+  return Resolver(object, name, false, DType::f64, or_device, rule, keep_int8, keep_bfloat16).resolve();
+}
+
+Borrowed Borrowed::in_place(py::handle object, const std::string& name, const StreamRule& rule) {
+  Borrowed a = Resolver(object, name, true, DType::f64, true, rule, false, true).resolve();
+  if (!a.writable) throw LayoutError(name + ": is read-only, but is to be changed in place");
+  if (a.overlaps_itself()) throw LayoutError(name + ": several elements share one place (by its strides)");
+  return a;
 }
 
 std::shared_ptr<const void> Borrowed::hold() const {
@@ -495,7 +525,7 @@ bool Borrowed::overlaps_itself() const {
     if (shape[d] > 1) steps.emplace_back(std::abs(strides[d]), shape[d]);
   }
   std::sort(steps.begin(), steps.end());
-  std::int64_t extent = item_size(type);  // of everything inside the dimension at hand
+  std::int64_t extent = item_bytes();  // of everything inside the dimension at hand
   for (const auto& [stride, size] : steps) {
     if (stride < extent) return true;
     extent = (size - 1) * stride + extent;
@@ -510,7 +540,7 @@ std::string Borrowed::shape_text() const {
 }
 
 std::pair<const std::byte*, const std::byte*> Borrowed::extent() const {
-  const std::byte *low = data, *high = data + item_size(type);
+  const std::byte *low = data, *high = data + item_bytes();
   for (std::size_t d = 0; d < shape.size(); ++d) {
     if (shape[d] == 0) return {data, data};
     const std::int64_t reach = (shape[d] - 1) * strides[d];
@@ -539,7 +569,7 @@ bool overlap(const Borrowed& a, const Borrowed& b) {
   if (!(a_low < b_high && b_low < a_high)) return false;
   // Columns of one table lie between each other without meeting.
   if (a.ndim() == 1 && b.ndim() == 1 && a.type == b.type && a.strides[0] == b.strides[0] && a.strides[0] != 0) {
-    const std::int64_t stride = std::abs(a.strides[0]), item = item_size(a.type);
+    const std::int64_t stride = std::abs(a.strides[0]), item = a.item_bytes();
     const std::int64_t apart = std::abs(a_low - b_low) % stride;
     return apart < item || stride - apart < item;
   }

@@ -62,12 +62,16 @@ class Borrowed {
  public:
   /// Anything with the buffer protocol, the DLPack exchange table, `__dlpack__` or `__array__`, or a list. Numbers are
   /// float64 or float32 afterwards; integers are widened. Throws DTypeError, ShapeError, LayoutError naming `name`.
-  /// Memory of a device is refused unless `or_device`. With `keep_int8`, int8 stays, and bool counts as it.
+  /// Memory of a device is refused unless `or_device`. With `keep_int8`, int8 stays, and bool counts as it; with
+  /// `keep_bfloat16`, bfloat16 stays.
   static Borrowed input(py::handle object, const std::string& name, bool or_device = false, const StreamRule& rule = {},
-                        bool keep_int8 = false);
+                        bool keep_int8 = false, bool keep_bfloat16 = false);
 
   /// Memory to write to: the same, but writable and of exactly this type.
   static Borrowed output(py::handle object, const std::string& name, DType type, const StreamRule& rule = {});
+
+  /// Memory to change in place, of float64, float32 or bfloat16.
+  static Borrowed in_place(py::handle object, const std::string& name, const StreamRule& rule = {});
 
   /// A copy that may be destroyed without the GIL.
   std::shared_ptr<const void> hold() const;
@@ -75,12 +79,14 @@ class Borrowed {
   const std::byte* data = nullptr;
   std::vector<std::int64_t> shape, strides;  // strides in bytes
   DType type = DType::f64;
+  bool bfloat16 = false;  // what values are, and `type` has no word for
   bool writable = false;
   std::optional<Device> device;  // none: the host
   Handle stream = nullptr;       // in which the memory may be used
   bool names_stream = false;     // whether its owner said so, and frees it in that order
 
   int ndim() const { return static_cast<int>(shape.size()); }
+  std::int64_t item_bytes() const { return bfloat16 ? 2 : item_size(type); }
   std::string shape_text() const;
   bool overlaps_itself() const;
   void set_keep(std::shared_ptr<void> keep) { keep_ = std::move(keep); }

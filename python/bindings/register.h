@@ -25,5 +25,6 @@ void register_signals(pybind11::module_& m);
 void register_device_array(pybind11::module_& m);
 void register_streams(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
+void register_optim(pybind11::module_& m);
 
 }  // namespace wq

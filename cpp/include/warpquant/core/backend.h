@@ -35,9 +35,12 @@ struct Launch;
 namespace options::scenario {
 struct Launch;
 }
+namespace optim {
+struct Launch;
+}
 
-inline constexpr int kBackendAbi = 8;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.8";
+inline constexpr int kBackendAbi = 9;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.9";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -130,6 +133,7 @@ struct BackendTable {
   Fault (*rows)(int device, const rows::Job& job, Handle stream);
   Fault (*paths)(int device, const paths::Launch& launch, Handle stream);
   Fault (*scenario)(int device, const options::scenario::Launch& launch, Handle stream);
+  Fault (*optim)(int device, const optim::Launch& launch, Handle stream);
 };
 
 }  // namespace wq

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays of whatever library, as memory and as something to make others like."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from warpquant import _core
+from warpquant._containers import _device_of, _library
+from warpquant._devices import to_device
+from warpquant.errors import LayoutError, ShapeError
+
+__all__ = ["as_tensor", "assign", "device_of", "is_bfloat16", "is_torch", "memory", "scalar", "state_like", "to_host"]
+
+
+def is_torch(x: Any) -> bool:
+    """Whether it is a tensor of PyTorch."""
+    return _library(x)[0] == "torch"
+
+
+def is_bfloat16(x: Any) -> bool:
+    """Whether its values are bfloat16."""
+    return str(getattr(x, "dtype", "")).rpartition(".")[2] == "bfloat16"
+
+
+def memory(x: Any, name: str) -> Any:
+    """What the core takes the memory of.
+
+    Raises
+    ------
+    LayoutError
+        If it has no block of memory.
+    """
+    if not is_torch(x):
+        return x
+    if x.layout is not sys.modules["torch"].strided:
+        raise LayoutError(f"{name}: is a tensor of layout {x.layout}; accepted are dense ones")
+    return x.detach()
+
+
+def device_of(x: Any) -> str | None:
+    """The device of an array; None for host memory."""
+    if is_torch(x):
+        return f"cuda:{x.get_device()}" if x.is_cuda else None
+    return _device_of(x)
+
+
+def state_like(x: Any, *, copy: bool) -> Any:
+    """A new array like `x`: a copy of its values, or zeros; of float32 where `x` has bfloat16."""
+    if is_torch(x):
+        torch = sys.modules["torch"]
+        own = x.detach()
+        dtype = torch.float32 if own.dtype == torch.bfloat16 else own.dtype
+        return own.to(dtype, copy=True) if copy else torch.zeros_like(own, dtype=dtype)
+    if isinstance(x, np.ndarray):
+        dtype = np.float32 if is_bfloat16(x) else x.dtype
+        return np.array(x, dtype) if copy else np.zeros_like(x, dtype, subok=False)
+    if _library(x)[0] == "cupy":
+        return x.copy(order="K") if copy else sys.modules["cupy"].zeros_like(x)
+    values = to_host(x) if copy else np.zeros(x.shape, np.float32 if is_bfloat16(x) else x.dtype)
+    device = device_of(x)
+    return values if device is None else to_device(values, device)
+
+
+def to_host(x: Any) -> np.ndarray[Any, Any]:
+    """A copy as an array of NumPy; of float32 where `x` has bfloat16."""
+    if is_torch(x):
+        x = x.detach().cpu()
+        x = x.float().numpy() if is_bfloat16(x) else x.numpy()
+    elif isinstance(x, _core.Array):
+        return x.to_numpy()
+    elif _library(x)[0] == "cupy":
+        return np.asarray(x.get())
+    return np.array(x, np.float32 if is_bfloat16(x) else None)
+
+
+def assign(target: Any, value: Any, name: str) -> Any:
+    """Values into an array of the optimizer's; the array that has them then.
+
+    Raises
+    ------
+    ShapeError
+        If it has another shape.
+    """
+    if tuple(np.shape(value)) != tuple(target.shape):
+        raise ShapeError(f"{name}: has shape {tuple(np.shape(value))}, but the parameter has {tuple(target.shape)}")
+    if is_torch(target):
+        theirs = value if is_torch(value) else sys.modules["torch"].from_numpy(to_host(value))
+        return target.copy_(theirs.detach())
+    if isinstance(target, np.ndarray):
+        target[...] = to_host(value)
+        return target
+    if _library(target)[0] == "cupy":
+        target.set(to_host(value).astype(target.dtype))
+        return target
+    device = device_of(target)
+    assert device is not None
+    return to_device(to_host(value).astype(target.dtype), device)
+
+
+def as_tensor(values: Any, like: Any) -> Any:
+    """A tensor of PyTorch with values of NumPy's and the type of `like`."""
+    return sys.modules["torch"].tensor(values, dtype=like.dtype)
+
+
+def scalar(value: float, like: Any) -> Any:
+    """A number as PyTorch keeps it beside tensors; for other arrays a float."""
+    return sys.modules["torch"].tensor(float(value)) if is_torch(like) else float(value)
