@@ -114,7 +114,7 @@ def simulated(device: str, paths: int, dates: int, positions: int, grid: tuple[i
     rows = chain(positions, np.float64)
     kinds = ["call" if flag > 0 else "put" for flag in rows.pop("is_call")]
     quantity = np.random.default_rng(1).integers(-50, 51, positions).astype(float)
-    book = Portfolio({"kind": kinds, **rows, "quantity": quantity})
+    book = Portfolio.from_frame({"kind": kinds, **rows, "quantity": quantity})
     spots, vols = np.linspace(-0.2, 0.2, grid[0]), np.linspace(-0.1, 0.1, grid[1])
     yield Job(
         f"scenarios, {positions} positions x {grid[0]} x {grid[1]}", positions * grid[0] * grid[1], "value",

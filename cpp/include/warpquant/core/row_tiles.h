@@ -42,14 +42,17 @@ void tile_kernel(const Tile& tile) {
 
 template <class Op, int k = 0>
 TileKernel kernel_of(std::uint32_t wanted) {
-  if constexpr (requires { OnTiles<Op>::run; }) return OnTiles<Op>::run;
-  if constexpr (requires { Op::kSets; }) {
-    if constexpr (k < static_cast<int>(sizeof Op::kSets / sizeof Op::kSets[0])) {
-      if (wanted == Op::kSets[k]) return tile_kernel<Op, Op::kSets[k]>;
-      return kernel_of<Op, k + 1>(wanted);
+  if constexpr (requires { OnTiles<Op>::run; }) {
+    return OnTiles<Op>::run;
+  } else {
+    if constexpr (requires { Op::kSets; }) {
+      if constexpr (k < static_cast<int>(sizeof Op::kSets / sizeof Op::kSets[0])) {
+        if (wanted == Op::kSets[k]) return tile_kernel<Op, Op::kSets[k]>;
+        return kernel_of<Op, k + 1>(wanted);
+      }
     }
+    return tile_kernel<Op, 0>;
   }
-  return tile_kernel<Op, 0>;
 }
 
 /// The group of the operations of a `List`.

@@ -117,9 +117,12 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
   const V gap = log_ratio(zero - dividend, zero - rate);
   const auto two = both(wanted, lt(gap, V(9.0) * vol * sqrt(expiry) + abs(rate - dividend) * expiry + V(2.0)));
 
-  // Where do the boundaries meet? If not before expiry, the horizon is that.
-  V horizon = expiry, enough = zero, too_much = expiry;
-  auto searching = but_not(wanted, Quick::never_meet(rate, dividend, vol)), met = but_not(wanted, wanted);
+  // Where do the boundaries meet? If not before expiry, the horizon is that. In a short time each of them goes at least
+  // 0.64 sigma sqrt(tau).
+  const auto apart = Quick::never_meet(rate, dividend, vol);
+  const V reach = V(2.0) * gap / vol;
+  V horizon = select(apart, expiry, min(expiry, reach * reach)), enough = zero, too_much = expiry;
+  auto searching = but_not(wanted, apart), met = but_not(wanted, wanted);
   constexpr int kLast = AmericanFast::kNodes - 1;
   for (int turn = 0; turn < 24 && any(searching); ++turn) {
     Quick pair(horizon, rate, dividend, vol, memory);

@@ -26,13 +26,13 @@ struct AmericanFast {
 struct AmericanAccurate {
   static constexpr const char* kName = "american_accurate";
   static constexpr int kNanoseconds = 5000, kNodes = 16, kInner = 12, kOuter = 44, kStartSteps = 1, kMostSteps = 8;
-  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.0025, kRestInstead = 0.025;
+  static constexpr double kSpread = 0.6, kFirst = 0.1, kNear = 0.001, kRest = 0.002, kRestInstead = 0.025;
   static constexpr bool kQuick = true, kTabled = true;
 };
 struct AmericanHigh {
   static constexpr const char* kName = "american_high";
   static constexpr int kNanoseconds = 60'000, kNodes = 40, kInner = 28, kOuter = 104, kMostSteps = 8;
-  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-5, kRest = 1.5e-4, kRestInstead = 1e300;
+  static constexpr double kSpread = 0.7, kFirst = 0.05, kNear = 1e-5, kRest = 1.5e-4, kRestInstead = 0.005;
   static constexpr bool kQuick = false, kTabled = false;
 };
 struct AmericanExtra {

@@ -238,7 +238,7 @@ struct Heston : HestonResults, Method {
     const bool greeks = wants_greeks(r);
     const auto rule = Method::template rule<V>(option.model, Method::cell(option.model, option.k), r);
     typename Method::template Total<V> total(rule, option.k);
-    V numbers[Method::kNumbers], sum[kResults];
+    V numbers[Method::kNumbers] = {}, sum[kResults];
     for (double j = 0; any(lt(V(j), rule.nodes)); ++j) {
       Method::node(option.model, rule, V(j), greeks, numbers);
       total.add(numbers, greeks);
