@@ -121,8 +121,10 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
   // 0.64 sigma sqrt(tau).
   const auto apart = Quick::never_meet(rate, dividend, vol);
   const V reach = V(2.0) * gap / vol;
+  // With r next to q so short a time that nothing is at stake.
+  const auto brief = both(wanted, but_not(lt(reach * reach, V(1e-5) * expiry), apart));
   V horizon = select(apart, expiry, min(expiry, reach * reach)), enough = zero, too_much = expiry;
-  auto searching = but_not(wanted, apart), met = but_not(wanted, wanted);
+  auto searching = but_not(but_not(wanted, apart), brief), met = but_not(wanted, wanted);
   constexpr int kLast = AmericanFast::kNodes - 1;
   for (int turn = 0; turn < 24 && any(searching); ++turn) {
     Quick pair(horizon, rate, dividend, vol, memory);
@@ -151,8 +153,11 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
     horizon = select(searching, select(but_not(inside, lost), meeting, middle), horizon);
   }
   auto left = searching;
-  const auto found = but_not(wanted, searching);
-  if (!any(found)) return left;
+  const auto found = but_not(but_not(wanted, searching), brief);
+  if (!any(found)) {
+    premium = choose(brief, {zero, zero, zero, zero, zero, zero, nan}, premium);
+    return left;
+  }
 
   AmericanPair<Rule, V, Numbers> pair(horizon, rate, dividend, vol, memory);
   left = either(left, pair.settle(pair.upper, found, Rule::kNear));
@@ -171,8 +176,10 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
     premium = pair.template premium<true, false>(s, expiry, two);
   else
     premium = pair.template premium<false, false>(s, expiry, two);
-  premium.boundary = select(met, nan, exp_of(zero - pair.upper.depth()));
-  far = select(met, nan, select(two, exp_of(pair.lower.depth() - gap), zero));
+  const auto gone = either(met, brief);
+  premium = choose(brief, {zero, zero, zero, zero, zero, zero, nan}, premium);
+  premium.boundary = select(gone, nan, exp_of(zero - pair.upper.depth()));
+  far = select(gone, nan, select(two, exp_of(pair.lower.depth() - gap), zero));
   return left;
 }
 

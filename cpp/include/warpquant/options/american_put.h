@@ -149,7 +149,7 @@ struct AmericanMoment {
     const V tail_low = density * Math::tail_ratio(abs(low));
     const V paid = wide * select(gt(low, V(0.0)), tail_low, discount - tail_low);
     V lost(0.0);
-    if (yields) {
+    if (kTangents || yields) {
       const V fade = Math::exponential(V(0.0) - o.dividend * time);
       const V upper = density * boundary * per_spot;  // e^(-qv) phi(d+)
       const V tail_high = upper * Math::tail_ratio(abs(high));
@@ -287,7 +287,7 @@ struct AmericanPut : AmericanMath<Rule> {
   }
 
   /// Equation i: how much it lacks, and its derivatives by the shapes, and with `kTangents` by the parameters. With
-  /// `yields` unset q is 0.
+  /// `yields` unset q is 0, and nobody asks for derivatives by it.
   template <bool kTangents>
   WQ_HD_CALL void equation(int i, bool yields) {
     constexpr int kCount = kBlock<L>;
@@ -397,7 +397,7 @@ struct AmericanPut : AmericanMath<Rule> {
   /// by the parameters are put into `tangents`.
   template <bool kTangents, class M>
   WQ_HD_CALL V step(M active) {
-    const bool yields = any(ne(o.dividend, V(0.0)));
+    const bool yields = kTangents || any(ne(o.dividend, V(0.0)));
     for (int i = 0; i < N; ++i) equation<kTangents>(i, yields);
     // Each node depends on those before it, and little on those after: no pivots needed.
     for (int k = 0; k < N; ++k) {
