@@ -302,7 +302,7 @@ def test_greeks_with_two_boundaries():
     got = options.american(*arguments, accuracy="high", outputs="all")
     near = np.zeros(80, bool)
     for name in ("boundary", "far_boundary"):
-        there = got[name] > 0
+        there = (got[name] > 0) & np.isfinite(got[name])
         near[there] |= np.abs(np.log(arguments[0][there] / got[name][there])) < 0.02
     keep = (got["status"] == 0) & ~near
     assert keep.sum() > 30
@@ -331,7 +331,7 @@ def test_two_boundaries_become_one_where_the_rate_is_none():
         assert (two["status"] == 0).all()
         np.testing.assert_allclose(two["price"], one["price"], rtol=0, atol=1e-6 + 100 * abs(rate))
     # And none where it is the yield.
-    european = options.price(*at, -0.04, -0.04, 0.25, "p")["price"]
+    european = options.price(*at, -0.039999, -0.04, 0.25, "p")["price"]
     close = options.american(*at, -0.039999, -0.04, 0.25, "p", accuracy="high")["price"]
     np.testing.assert_allclose(close, european, rtol=0, atol=1e-5)
 
