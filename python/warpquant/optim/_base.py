@@ -288,9 +288,9 @@ class GroupedOptimizer(Optimizer):
         self._found_norm = nonfinite != "keep" or (clip_norm is not None and norm is None)
         left_out = False
         if found is not None:
-            self._norm, left_out = found
+            self._norm, left_out = found[0], bool(found[1])
         elif nonfinite == "raise" and self._device is not None:
-            left_out = self._core.outcome()[1]
+            left_out = bool(self._core.outcome()[1])
         if left_out:
             self._left_out += 1
             check(nonfinite != "raise", "grads: hold NaN or infinity; nothing was changed")

@@ -436,6 +436,7 @@ class SSBroyden(_QuasiNewton):
         self._scaled = False
 
     def _times(self, x: Vector) -> Vector:
+        assert self._inverse is not None
         return _core.optim_product(self._inverse, x, *config._execution(None))
 
     def _update(self, s: Vector, g: Vector, g_new: Vector, hg: Vector) -> Vector:
@@ -453,7 +454,7 @@ class SSBroyden(_QuasiNewton):
         q = self._dot(y, hy)
         if not q > 0.0:  # rounding has cost the matrix its sign
             self._start()
-            return g_new.copy()
+            return g_new
         b, h = self._curvature_before(s, g, hg) / sy, q / sy
         tau, phi = scaling(b, h, self._size)
         factors = (1.0 / tau, phi * q / (tau * sy * sy) + 1.0 / sy, -phi / (tau * sy), (phi - 1.0) / (tau * q))
