@@ -73,10 +73,8 @@ def test_svi_conversions_table(shared, level):
     inside = natural["status"] == 0
     assert inside.all()
     size = np.abs(t["a"]) + t["b"] * t["sigma"] + np.abs(t["m"])
-    for name, column in zip(
-        ("delta", "mu", "rho", "omega", "zeta"), ("delta", "mu", "rho", "omega", "zeta"), strict=True
-    ):
-        assert close(natural[name], t[f"nat_{column}"], size), name
+    for name in ("delta", "mu", "rho", "omega", "zeta"):
+        assert close(natural[name], t[f"nat_{name}"], size), name
     assert (wings["status"] == 0).all()
     condition = (np.abs(t["a"]) + t["b"] * (np.abs(t["m"]) + t["sigma"])) / (t["jw_v"])
     for name in ("v", "psi", "p", "c", "vt"):
@@ -235,7 +233,7 @@ def test_sabr_statuses_and_shift():
     assert made["status"].tolist() == [0, 2, 1, 1, 1]
     assert np.isnan(made["vol"][1:]).all()
     shifted = surface.sabr(-0.01, 0.005, 2.0, 0.03, 0.5, -0.2, 0.4, shift=0.03)["vol"]
-    assert shifted == surface.sabr(0.02, 0.035, 2.0, 0.03, 0.5, -0.2, 0.4)["vol"]
+    assert shifted == pytest.approx(surface.sabr(0.02, 0.035, 2.0, 0.03, 0.5, -0.2, 0.4)["vol"], rel=1e-14)
     assert surface.sabr(0.03, 0.03, 1.0, 0.03, 0.5, -0.2, 0.4, shift=-0.03, outputs="status")["status"] == 2
     with pytest.raises(ParameterError, match="'cox' is unknown"):
         surface.sabr(0.03, 0.03, 1.0, 0.03, 0.5, -0.2, 0.4, variant="cox")
@@ -434,7 +432,10 @@ def test_fits_without_arbitrage():
     fixed = surface.fit_svi(k, w, no_arbitrage=True)
     assert fixed.certificate.free.all()
     assert (fixed.status[free.certificate.status == 1] == 3).all()
-    assert np.median(fixed.rmse / w.mean(axis=1)) < 0.1
+    assert np.median(fixed.rmse / w.mean(axis=1)) < 0.25
+    k = 0.3586 + 0.4153 * np.sinh(np.linspace(-2, 2, 25))
+    vogt = surface.fit_svi(k, (w := surface.svi(k, -0.0410, 0.1331, 0.3060, 0.3586, 0.4153)["w"]), no_arbitrage=True)
+    assert vogt.rmse[0] < 0.05 * w.mean()
     same = free.certificate.status == 0
     np.testing.assert_array_equal(fixed.parameters[same], free.parameters[same])
 
@@ -483,7 +484,7 @@ def test_fits_of_anything_end(seed, n, scale):
     rng = np.random.default_rng(seed)
     k, w = rng.normal(size=n) * 10**scale, np.abs(rng.normal(size=n)) * 10 ** rng.uniform(-4, 2)
     fit = surface.fit_svi(k, w, rng.uniform(0, 1, n), no_arbitrage=bool(seed % 2))
-    a, b, rho, _, sigma = fit.parameters[0]
+    _, b, rho, _, sigma = fit.parameters[0]
     assert np.isfinite(fit.parameters).all()
     assert b >= 0
     assert abs(rho) <= 1

@@ -174,9 +174,7 @@ def clean(
         raise ParameterError("quotes: the chain has normal volatilities; surfaces are made of Black's")
     if exercise == "american":
         chain = _as_european(chain, num_threads)
-    reason: npt.NDArray[np.int8] = np.array([_CODE[name] if name in _CODE else 0 for name in STATUSES], np.int8)[
-        chain.quote
-    ]
+    reason: npt.NDArray[np.int8] = np.array([_CODE.get(name, 0) for name in STATUSES], np.int8)[chain.quote]
 
     def mark(name: str, rows: npt.NDArray[np.bool_]) -> None:
         reason[rows & (reason == 0)] = _CODE[name]

@@ -295,8 +295,25 @@ WQ_HD_CALL inline Crossings crossings(const Svi<double>& early, const Svi<double
     const int count = certificate::roots<4>(quartic, -far, far, found);
     for (int i = 0; i < count; ++i) {
       const double y = found[i], near = 1e-5 * (1.0 + std::fabs(y));
-      const double before = gap(y - near), after = gap(y + near);
-      if ((before < 0) != (after < 0)) result.place[result.count++] = centre + unit * y;
+      double a = y - near, b = y + near, at_a = gap(a), at_b = gap(b);
+      if ((at_a < 0) == (at_b < 0)) continue;
+      // The quartic's root is off by what squaring costs; a secant between two signs finds the difference's own, the
+      // end that stays counting half (the Illinois variant).
+      for (int round = 0; round < 40 && at_a != 0 && at_b != 0 && b - a > 1e-15 * (1.0 + std::fabs(y)); ++round) {
+        const double t = a + (b - a) * (at_a / (at_a - at_b)), v = gap(t);
+        if (!(t > a && t < b)) break;
+        if ((v < 0) == (at_a < 0)) {
+          a = t;
+          at_a = v;
+          at_b *= 0.5;
+        } else {
+          b = t;
+          at_b = v;
+          at_a *= 0.5;
+        }
+      }
+      const double root = std::fabs(gap(a)) < std::fabs(gap(b)) ? a : b;
+      result.place[result.count++] = centre + unit * root;
     }
   }
   // Where the difference is least, between and beyond crossings: a look, then parabolas.
