@@ -3,6 +3,7 @@
 #include "warpquant/surface/certificate.h"
 #include "warpquant/surface/essvi_fit.h"
 #include "warpquant/surface/fit_ops.h"
+#include "warpquant/surface/sabr_fit.h"
 #include "warpquant/surface/svi_fit.h"
 #include "warpquant/surface/svi_repair.h"
 
@@ -123,9 +124,51 @@ void essvi(const EssviJob& job, double* scratch) {
   }
 }
 
+void sabr_one(const SabrJob& job, std::int64_t smile, double* scratch) {
+  static_assert(sizeof(SabrQuote) == 6 * sizeof(double));
+  auto* const quotes = reinterpret_cast<SabrQuote*>(scratch);
+  const double forward = job.forward[smile], expiry = job.expiry[smile], beta = job.beta[smile];
+  double* const y = job.parameters + 3 * smile;
+  for (int p = 0; p < 3; ++p) y[p] = kMissing;
+  job.rmse[smile] = job.rounds[smile] = kMissing;
+  job.status[smile] = kSabrInvalid;
+  if (!(forward > 0) || !is_finite(forward) || !(expiry > 0) || !is_finite(expiry) || !(beta >= 0 && beta <= 1)) return;
+  int count = 0;
+  double total = 0, nearest = HUGE_VAL, level = 0;
+  for (std::int64_t i = job.offsets[smile]; i < job.offsets[smile + 1]; ++i) {
+    const double strike = job.strike[i], vol = job.vol[i], weight = job.weight[i];
+    if (!(strike > 0) || !is_finite(strike) || !(vol > 0) || !is_finite(vol) || !(weight > 0) || !is_finite(weight))
+      continue;
+    quotes[count] = sabr_quote(forward, strike, beta, job.variant, vol, weight);
+    const double away = std::fabs(quotes[count].reach);
+    if (away < nearest) {
+      nearest = away;
+      level = vol / quotes[count].lead;  // alpha, were there no correction
+    }
+    total += weight;
+    ++count;
+  }
+  job.status[smile] = kSabrTooFew;
+  if (count < 3) return;
+  for (int i = 0; i < count; ++i) quotes[i].weight /= total;
+  const double* start = job.start == nullptr ? nullptr : job.start + 3 * smile;
+  if (start != nullptr && !(start[0] > 0 && std::fabs(start[1]) < 1 && start[2] > 0)) start = nullptr;
+  const SabrFit fit = fit_sabr<P>({count, expiry, quotes}, level, start);
+  y[0] = fit.alpha;
+  y[1] = fit.rho;
+  y[2] = fit.nu;
+  job.rmse[smile] = fit.rmse;
+  job.rounds[smile] = fit.rounds;
+  job.status[smile] = kSabrFitted;
+}
+
+void sabr(const SabrJob& job, std::int64_t from, std::int64_t to, double* scratch) {
+  for (std::int64_t smile = from; smile < to; ++smile) sabr_one(job, smile, scratch);
+}
+
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {fit, certify_all, cross, essvi};
+const Kernels kernels = {fit, certify_all, cross, essvi, sabr};
 
 }  // namespace wq::surface::inline WQ_LEVEL

@@ -23,12 +23,24 @@ double* scratch_of(std::int64_t numbers) {
   return reinterpret_cast<double*>(thread_scratch(static_cast<std::size_t>(numbers) * sizeof(double)));
 }
 
+std::int64_t longest_of(const std::int64_t* offsets, std::int64_t smiles) {
+  std::int64_t longest = 0;
+  for (std::int64_t i = 0; i < smiles; ++i) longest = std::max(longest, offsets[i + 1] - offsets[i]);
+  return longest;
+}
+
 }  // namespace
+
+void sabr(const SabrJob& job, std::int64_t smiles, const Execution& execution) {
+  const Kernels& kernels = kernels_at(execution.level);
+  const std::int64_t longest = longest_of(job.offsets, smiles);
+  in_parts(smiles, 8, execution.threads,
+           [&](std::int64_t from, std::int64_t to) { kernels.sabr(job, from, to, scratch_of(sabr_scratch(longest))); });
+}
 
 void fit(const FitJob& job, std::int64_t smiles, const Execution& execution) {
   const Kernels& kernels = kernels_at(execution.level);
-  std::int64_t longest = 0;
-  for (std::int64_t i = 0; i < smiles; ++i) longest = std::max(longest, job.offsets[i + 1] - job.offsets[i]);
+  const std::int64_t longest = longest_of(job.offsets, smiles);
   in_parts(smiles, 8, execution.threads,
            [&](std::int64_t from, std::int64_t to) { kernels.fit(job, from, to, scratch_of(smile_scratch(longest))); });
 }

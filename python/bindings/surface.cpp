@@ -20,7 +20,7 @@ double* place(py::array& array) { return static_cast<double*>(array.mutable_data
 /// Compact arrays of the caller's, alive as long as this.
 class Inputs {
  public:
-  Inputs() { kept_.reserve(8); }
+  Inputs() { kept_.reserve(8); }  // so that none moves
   const double* operator()(py::handle object, const char* name, std::int64_t count) {
     return object.is_none() ? nullptr : numbers_of(kept_.emplace_back(compact_numbers(object, name, count)));
   }
@@ -79,6 +79,31 @@ py::tuple cross(const py::object& early, const py::object& late, std::int64_t sl
   return py::make_tuple(count, places, slack, at);
 }
 
+py::tuple sabr(const py::object& strike, const py::object& volatility, const py::object& weight,
+               const std::vector<std::int64_t>& offsets, const py::object& forward, const py::object& expiry,
+               const py::object& beta, const py::object& start, int variant, int num_threads, const std::string& simd) {
+  const MemorySite site("surface.sabr");
+  const std::int64_t quotes = offsets.back(), smiles = static_cast<std::int64_t>(offsets.size()) - 1;
+  Inputs inputs;
+  py::array parameters = new_array(DType::f64, {smiles, 3}), rmse = new_array(DType::f64, {smiles}),
+            status = new_array(DType::f64, {smiles}), rounds = new_array(DType::f64, {smiles});
+  const vol::SabrJob job{inputs(strike, "strike", quotes),
+                         inputs(volatility, "vol", quotes),
+                         inputs(weight, "weights", quotes),
+                         offsets.data(),
+                         inputs(forward, "forward", smiles),
+                         inputs(expiry, "expiry", smiles),
+                         inputs(beta, "beta", smiles),
+                         inputs(start, "start", 3 * smiles),
+                         variant,
+                         place(parameters),
+                         place(rmse),
+                         place(status),
+                         place(rounds)};
+  carry_out(execution(num_threads, simd), [&](const Execution& how) { vol::sabr(job, smiles, how); });
+  return py::make_tuple(parameters, rmse, status, rounds);
+}
+
 py::tuple essvi(const py::object& k, const py::object& w, const py::object& weight,
                 const std::vector<std::int64_t>& offsets, const py::object& start, const std::string& simd) {
   const MemorySite site("surface.essvi");
@@ -109,6 +134,9 @@ void register_surface(py::module_& m) {
         "The least g of SVI slices, proven.");
   m.def("svi_cross", cross, arg("early"), arg("late"), arg("slices"), arg("num_threads"), arg("simd"),
         "Where pairs of SVI slices cross.");
+  m.def("sabr_fit", sabr, arg("strike"), arg("vol"), arg("weights"), arg("offsets"), arg("forward"), arg("expiry"),
+        arg("beta"), arg("start"), arg("variant"), arg("num_threads"), arg("simd"),
+        "SABR slices nearest to the volatilities of many smiles.");
   m.def("essvi_fit", essvi, arg("k"), arg("w"), arg("weights"), arg("offsets"), arg("start"), arg("simd"),
         "An eSSVI surface nearest to quotes, free of arbitrage.");
 }

@@ -84,8 +84,8 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
 
     All slices at once, by an interior-point method: every step stays inside psi max(1 + rho, 1 - rho) < 4 and
     psi^2 max(1 + rho, 1 - rho) < 4 theta of each slice, psi (1 + rho) and psi (1 - rho) that rise and psi / theta that
-    falls from slice to slice. The result holds with distance to spare; nothing is repaired afterwards. An expiry without
-    a single quote takes what its neighbours leave it.
+    falls from slice to slice. The result holds with distance to spare; nothing is repaired afterwards. An expiry
+    without a single quote takes what its neighbours leave it.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
 
     References
     ----------
-    Hendriks and Martini, The extended SSVI volatility surface, J. Comp. Finance 22 (2019); Corbetta, Cohort, Laachir and
-    Martini, Robust calibration and arbitrage-free interpolation of SSVI slices, Decisions Econ. Finance 42 (2019).
+    Hendriks and Martini, The extended SSVI volatility surface, J. Comp. Finance 22 (2019); Corbetta, Cohort, Laachir
+    and Martini, Robust calibration and arbitrage-free interpolation of SSVI slices, Decisions Econ. Finance 42 (2019).
 
     Examples
     --------
@@ -140,8 +140,8 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
         first = first.reshape(-1)
     _, simd = config._execution(None)
     parameters, rmse, numbers = _core.essvi_fit(flat, variance, weight, starts.tolist(), first, simd)
-    theta, psi, chi = (np.ascontiguousarray(column) for column in np.asarray(parameters).T)
-    return EssviFit(theta, psi, chi, np.asarray(rmse), int(numbers[0]))
+    theta, psi, chi = (np.ascontiguousarray(column) for column in parameters.T)
+    return EssviFit(theta, psi, chi, rmse, int(numbers[0]))
 
 
 def balanced(k: Floats, w: Floats, weight: Floats, offsets: npt.NDArray[np.int64]) -> Floats:

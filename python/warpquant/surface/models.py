@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from warpquant import _rows
+from warpquant import _checks, _rows
 from warpquant.errors import ParameterError
 from warpquant.options._product import Product
 
@@ -112,8 +112,7 @@ def svi_convert(
     {'v': 0.01742625, 'psi': -0.17521114, 'p': 0.69973810, 'c': 1.31679822, 'vt': 0.01162490, 'status': 0}
     """
     for name, form in (("source", source), ("target", target)):
-        if form not in _FORMS:
-            raise ParameterError(f"{name}: {form!r} is unknown; accepted are {', '.join(map(repr, _FORMS))}")
+        _checks.choice(name, form, _FORMS)
     if source == target:
         raise ParameterError(f"target: is {target!r}, as the source is")
     if "jump_wings" in (source, target) and expiry is None:
@@ -328,7 +327,6 @@ def sabr(
     >>> round(surface.sabr(0.03, 0.035, 5.0, 0.03, 0.5, -0.3, 0.4)["vol"], 8)
     0.17284318
     """
-    if variant not in _SABR:
-        raise ParameterError(f"variant: {variant!r} is unknown; accepted are {', '.join(map(repr, _SABR))}")
+    _checks.choice("variant", variant, _SABR)
     arguments = (forward, strike, expiry, alpha, beta, rho, nu, shift)
     return _SABR[variant](arguments, outputs, out, num_threads, device, stream)

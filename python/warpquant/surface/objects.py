@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from warpquant import options
+from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError, StateError
 
 from . import models
@@ -124,8 +124,7 @@ class Surface:
     quotes: Quotes | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.model not in _MODELS:
-            raise ParameterError(f"model: {self.model!r} is unknown; accepted are 'essvi' and 'svi'")
+        _checks.choice("model", self.model, _MODELS)
         width = 3 if self.model == "essvi" else 5
         for name in ("years", "forward", "rate", "parameters"):
             values = np.array(getattr(self, name), dtype=np.float64)
@@ -173,8 +172,7 @@ class Surface:
             If the model is unknown, or no expiry has three quotes that can be believed; the message counts the
             reasons.
         """
-        if model not in _MODELS:
-            raise ParameterError(f"model: {model!r} is unknown; accepted are 'essvi' and 'svi'")
+        _checks.choice("model", model, _MODELS)
         if isinstance(quotes, Quotes):
             if cleaning:
                 raise ParameterError(f"{next(iter(cleaning))}: is for quotes that are yet to be cleaned")
@@ -228,7 +226,7 @@ class Surface:
         return Surface.fit(quotes, model=self.model, previous=self, num_threads=num_threads, **cleaning)
 
     def _place(self, years: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
-        """The slice before, and how much of the way to the next; below 0 before the first and beyond 1 after the last."""
+        """The slice before, and how much of the way to the next; below 0 before the first, above 1 after the last."""
         after = np.clip(np.searchsorted(self.years, years), 1, max(len(self.years) - 1, 1))
         before = np.asarray(after - 1)
         if len(self.years) == 1:
@@ -313,9 +311,9 @@ class Surface:
             return _plain(np.where(at > 0, log / at, self.rate[0]))
 
     def total_variance(self, k: Any, years: Any) -> Any:
-        """Total variance vol^2 T at k = ln(strike / forward) and a time in years; NaN for times that are not above 0."""
-        places = np.broadcast_arrays(floats(k, "k"), floats(years, "years"))
-        return _plain(self._curve(*places, ("w",))["w"])
+        """Total variance vol^2 T at k = ln(strike / forward) and a time in years; NaN at times not above 0."""
+        place, at = np.broadcast_arrays(floats(k, "k"), floats(years, "years"))
+        return _plain(self._curve(place, at, ("w",))["w"])
 
     def vol(self, strike: Any, years: Any) -> Any:
         """Implied volatility of a strike and a time in years; they broadcast."""
@@ -373,8 +371,7 @@ class Surface:
         ParameterError
             If `sticky` or an output is unknown.
         """
-        if sticky not in ("strike", "moneyness"):
-            raise ParameterError(f"sticky: {sticky!r} is unknown; accepted are 'strike' and 'moneyness'")
+        _checks.choice("sticky", sticky, ("strike", "moneyness"))
         k, at = self._k(strike, years)
         curve = self._curve(k, at, ("w", "dw", "d2w"))
         vol = np.sqrt(curve["w"] / at)
@@ -410,7 +407,7 @@ class Surface:
         return Check(certify_svi(*raw.T), svi_crossings(raw[:-1], raw[1:]), self.expiries)
 
     def coverage(self) -> dict[str, float]:
-        """Of each expiry, the share of the quotes it was fitted to whose bid and ask enclose the surface; of all: 'all'.
+        """Of each expiry, the share of its quotes whose bid and ask enclose the surface; of all of them 'all'.
 
         Raises
         ------
@@ -479,9 +476,7 @@ class History:
     """
 
     def __init__(self, size: int = 10_000) -> None:
-        if size < 1:
-            raise ParameterError(f"size: {size} is below 1")
-        self.size = size
+        self.size = _checks.whole("size", size, 1)
         self._surfaces: list[Surface] = []
 
     def __len__(self) -> int:

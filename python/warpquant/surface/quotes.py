@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from warpquant import options
+from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError
 from warpquant.options.chain import STATUSES, Chain
 
@@ -108,8 +108,8 @@ def clean(
 
     Forward and discount of each expiry come from put-call parity by robust regression, unless they are given
     (:func:`warpquant.options.read_chain`). American options are turned into European ones first: the early-exercise
-    premium at their own volatility is taken off, and parity is asked again. Then the rules, in this order; the first that
-    applies is the quote's reason.
+    premium at their own volatility is taken off, and parity is asked again. Then the rules, in this order; the first
+    that applies is the quote's reason.
 
     - 'no_bid', 'no_ask', 'no_quote', 'crossed', 'expired', 'invalid', 'no_terms': what the chain says. A bid of 0 is
       none.
@@ -120,7 +120,7 @@ def clean(
     - 'in_the_money': the option of the same strike that is out of the money is there.
     - 'outlier': the distance from a curve fitted without the quote is more than four median distances and more than
       two spreads.
-    - 'cliff': beyond a jump in a wing, by more than three times what the slope before it says, and more than the spreads.
+    - 'cliff': beyond a jump in a wing, by more than three times what the slope before it says and more than spreads.
     - 'too_few': fewer than three strikes are left of the expiry.
 
     Parameters
@@ -162,8 +162,7 @@ def clean(
     >>> quotes.counts()["in_the_money"] > 100
     True
     """
-    if exercise not in ("european", "american"):
-        raise ParameterError(f"exercise: {exercise!r} is unknown; accepted are 'european' and 'american'")
+    _checks.choice("exercise", exercise, ("european", "american"))
     if isinstance(quotes, Chain):
         if read:
             raise ParameterError(f"{next(iter(read))}: is for sources that are yet to be read; pass it to read_chain")
@@ -241,10 +240,9 @@ def _vols(
     chain: Chain, forward: Floats, rate: Floats, mid: Floats, num_threads: int | None
 ) -> tuple[Floats, Floats, Floats, npt.NDArray[np.uint8]]:
     prices = np.concatenate([mid, chain.bid, chain.ask])
-    three = [np.concatenate([v, v, v]) for v in (forward, chain.strike, chain.years, rate)]
-    calls = np.concatenate([chain.is_call] * 3)
+    forwards, strikes, years, rates = (np.tile(v, 3) for v in (forward, chain.strike, chain.years, rate))
     found, status = options.implied_vol(
-        prices, *three, 0.0, calls, model="black76", return_status=True, clip="bounds", num_threads=num_threads
+        prices, forwards, strikes, years, rates, 0.0, np.tile(chain.is_call, 3), model="black76", return_status=True, clip="bounds", num_threads=num_threads
     )
     n = len(chain)
     vol = np.where(status[:n] == 0, found[:n], np.nan)
@@ -270,16 +268,16 @@ def _other_side(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats) -> npt.NDA
 def _outliers(
     chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, width: Floats, num_threads: int | None
 ) -> npt.NDArray[np.bool_]:
-    """Quotes far from the curve that the others have. What a fit without each quote leaves follows from its leverage."""
-    bad = np.zeros(len(chain), bool)
+    """Quotes far from the curve of the others. What a fit without a quote leaves of it follows from its leverage."""
+    bad, variance = np.zeros(len(chain), bool), np.square(vol) * chain.years
     for _ in range(3):
         groups = [rows for rows in _expiries(chain, kept & ~bad) if len(rows) >= 7]
         if not groups:
             break
         rows = np.concatenate(groups)
         offsets = np.cumsum([0, *(len(g) for g in groups)], dtype=np.int64)
-        place, w, years = k[rows], np.square(vol[rows]) * chain.years[rows], chain.years[rows]
-        weight = np.concatenate([_weights(k[g], np.square(vol[g]) * chain.years[g], chain.years[g], width[g]) for g in groups])  # fmt: skip
+        place, w, years = k[rows], variance[rows], chain.years[rows]
+        weight = np.concatenate([_weights(k[g], variance[g], chain.years[g], width[g]) for g in groups])
         fit = fit_svi(place, w, weight, offsets, num_threads=num_threads)
         smile = np.repeat(np.arange(len(groups)), np.diff(offsets))
         at = models.svi(

@@ -9,6 +9,7 @@ namespace wq::surface {
 void fit(const FitJob& job, std::int64_t smiles, const Execution& execution);
 void certify(const CertifyJob& job, std::int64_t slices, const Execution& execution);
 void cross(const CrossJob& job, std::int64_t slices, const Execution& execution);
+void sabr(const SabrJob& job, std::int64_t smiles, const Execution& execution);
 void essvi(const EssviJob& job, const Execution& execution);
 
 }  // namespace wq::surface

@@ -52,15 +52,28 @@ struct EssviJob {
   double* numbers;      // rounds, cost
 };
 
+/// SABR slices; forwards and strikes have their shift.
+struct SabrJob {
+  const double *strike, *vol, *weight;            // quotes of all smiles
+  const std::int64_t* offsets;                    // smiles + 1 of them
+  const double *forward, *expiry, *beta, *start;  // smiles; start: alpha, rho, nu of each, NaN: none; or null
+  int variant;
+  double *parameters, *rmse, *status, *rounds;  // smiles x 3: alpha, rho, nu; smiles
+};
+
+enum SabrFitStatus : int { kSabrFitted, kSabrInvalid, kSabrTooFew };
+
 struct Kernels {
   void (*fit)(const FitJob& job, std::int64_t from, std::int64_t to, double* scratch);
   void (*certify)(const CertifyJob& job, std::int64_t from, std::int64_t to);
   void (*cross)(const CrossJob& job, std::int64_t from, std::int64_t to);
   void (*essvi)(const EssviJob& job, double* scratch);
+  void (*sabr)(const SabrJob& job, std::int64_t from, std::int64_t to, double* scratch);
 };
 
 /// Numbers of scratch: for a smile of `count` quotes; for a surface.
 constexpr std::int64_t smile_scratch(std::int64_t count) { return 9 * count + 8; }
+constexpr std::int64_t sabr_scratch(std::int64_t count) { return 6 * count; }
 constexpr std::int64_t essvi_scratch(std::int64_t slices) { return 64 * slices + 64; }
 
 }  // namespace wq::surface
