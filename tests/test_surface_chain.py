@@ -330,20 +330,19 @@ def test_history_as_a_file(tmp_path):
 
 # ---- real chains ----
 
-#: What a chain file needs to be read, its exercise, and the least share of quotes whose bid and ask enclose the surface,
+#: What a chain file needs to be read, its exercise, and the least share of quotes whose bid and ask enclose the curve,
 #: for eSSVI and for SVI; None where there are no bids and asks. Three numbers an expiry do not reach spreads of a tick.
 CHAINS = {
-    "goog_chain_1min_20151224.parquet": ({"as_of": "2015-12-24", "at": "12:00", "spot": 750.59}, "american"),
-    "aapl_chain_1h_20140606_09.parquet": ({"at": "2014-06-06 14:00", "spot": 648.0}, "american"),
-    "spy_chain_20260501.parquet": ({}, "american"),
-    "spy_chain_20201005.parquet": ({"as_of": "2020-10-05 16:15"}, "american"),
-    "nifty_chain_1min_20260819.parquet": ({}, "european"),
-    "spx_chain_20130419.csv": ({"years": 62 / 365, "spot": 1555.25}, "european"),
-    "spx_chain_20130624.csv": ({"years": 53 / 365, "spot": 1573.09}, "european"),
-    "spx_chain_vix_example_200901.csv": ({"columns": {"expiry": "days"}, "rate": 0.0038}, "european"),
-    "tsla_chain_ragtop.csv.gz": ({}, "american"),
-    "dax_settlement_20120210.csv.gz": ({"as_of": "2012-02-10", "spot": 6692.96}, "european"),
-    "deribit_btc_chain_20200912.csv.gz": ({"inverse": True}, "european"),
+    "aapl_chain_1h_20140606_09.parquet": ({"at": "2014-06-06 14:00", "spot": 648.0}, "american", 0.5, 0.65),
+    "spy_chain_20260501.parquet": ({}, "american", 0.02, 0.1),
+    "spy_chain_20201005.parquet": ({"as_of": "2020-10-05 16:15"}, "american", 0.15, 0.4),
+    "nifty_chain_1min_20260819.parquet": ({}, "european", None, None),
+    "spx_chain_20130419.csv": ({"years": 62 / 365, "spot": 1555.25}, "european", 0.85, 0.95),
+    "spx_chain_20130624.csv": ({"years": 53 / 365, "spot": 1573.09}, "european", 0.93, 0.95),
+    "spx_chain_vix_example_200901.csv": ({"columns": {"expiry": "days"}, "rate": 0.0038}, "european", 0.85, 0.92),
+    "tsla_chain_ragtop.csv.gz": ({}, "american", 0.55, 0.8),
+    "dax_settlement_20120210.csv.gz": ({"as_of": "2012-02-10", "spot": 6692.96}, "european", None, None),
+    "deribit_btc_chain_20200912.csv.gz": ({"inverse": True}, "european", 0.55, 0.9),
 }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits of slices and proofs about them (docs/surface/svi.md)."""
+"""Fits of slices and proofs about them (docs/surface/svi.md, docs/surface/sabr.md)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from warpquant import _core, config
+from warpquant import _checks, _core, config
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
 from . import models
@@ -17,10 +17,13 @@ from . import models
 __all__ = [
     "CERTIFICATE_STATUS",
     "FIT_STATUS",
+    "SABR_FIT_STATUS",
     "Certificate",
     "Crossings",
+    "SabrFit",
     "SviFit",
     "certify_svi",
+    "fit_sabr",
     "fit_svi",
     "svi_crossings",
     "vega_weights",
@@ -30,6 +33,8 @@ Floats = npt.NDArray[np.float64]
 
 #: What the codes of `SviFit.status` mean, by code.
 FIT_STATUS = ("ok", "reduced: m and sigma were not fitted", "too few quotes", "moved to be free of arbitrage")
+#: What the codes of `SabrFit.status` mean, by code.
+SABR_FIT_STATUS = ("ok", "invalid forward, expiry or beta", "too few quotes")
 #: What the codes of certificates mean, by code.
 CERTIFICATE_STATUS = ("free of butterfly arbitrage", "butterfly arbitrage", "no slice", "unproven")
 _NAMES = ("a", "b", "rho", "m", "sigma")
@@ -44,7 +49,7 @@ def floats(values: Any, name: str) -> Floats:
         If they are no numbers.
     """
     try:
-        return np.ascontiguousarray(values, dtype=np.float64)
+        return np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise DTypeError(f"{name}: cannot read numbers from {type(values).__name__} ({error})") from error
 
@@ -262,6 +267,129 @@ def fit_svi(
         *columns, rmse, status.astype(np.int8), used.astype(np.int64),
         np.nan_to_num(rounds).astype(np.int64), Certificate(least, at, bound, proof.astype(np.int8)),
     )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class SabrFit:
+    """SABR slices nearest to quotes.
+
+    Attributes
+    ----------
+    alpha, rho, nu : ndarray of float64, shape (smiles,)
+        Parameters; NaN where the status is not 0.
+    beta, shift : ndarray of float64, shape (smiles,)
+        As they were given.
+    variant : str
+        Of the volatility, as in :func:`sabr`.
+    rmse : ndarray of float64, shape (smiles,)
+        Weighted root mean squared error of the volatility.
+    status : ndarray of int8, shape (smiles,)
+        0 fitted; 1 invalid forward (with its shift), expiry or beta; 2 fewer than three quotes above minus the shift.
+        `SABR_FIT_STATUS` has them in words.
+    rounds : ndarray of int64, shape (smiles,)
+        Steps from the starts.
+    """
+
+    alpha: Floats
+    rho: Floats
+    nu: Floats
+    beta: Floats
+    shift: Floats
+    variant: str
+    rmse: Floats
+    status: npt.NDArray[np.int8]
+    rounds: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.alpha)
+
+
+_VARIANTS = ("hagan", "obloj", "normal")
+
+
+def fit_sabr(
+    forward: Any, strike: Any, expiry: Any, vol: Any, weights: Any = None, offsets: Any = None, *, beta: Any = 1.0,
+    shift: Any = 0.0, variant: str = "hagan", start: Any = None, num_threads: int | None = None,
+) -> SabrFit:  # fmt: skip
+    """SABR slices nearest to volatilities, of thousands of smiles in a call.
+
+    Weighted least squares in volatility over alpha, rho and nu, beta given: Levenberg and Marquardt's method with exact
+    derivatives in (ln alpha, atanh rho, ln nu), from eight starts side by side. The same bits with any number of
+    threads and on any machine.
+
+    Parameters
+    ----------
+    forward, expiry : float or array, shape (smiles,)
+        Forward price and years of each smile.
+    strike, vol : array
+        Quotes: of one smile, of one in each row (NaN where a row is short), a list of arrays, or all in one flat array
+        with `offsets`. Volatilities are Black's, or Bachelier's for 'normal'.
+    weights : array, optional
+        Of the squared errors; 1 by default. Quotes whose weight is not above 0, with a number that is not finite, a
+        volatility that is not above 0 or a strike not above minus the shift do not count.
+    offsets : array of int, shape (smiles + 1,), optional
+        Where each smile begins in the flat arrays, and the number of quotes.
+    beta : float or array, shape (smiles,), default 1
+        From 0 to 1; 1 is usual for equities, 1/2 for rates.
+    shift : float or array, shape (smiles,), default 0
+        Added to forward and strikes.
+    variant : {'hagan', 'obloj', 'normal'}
+        As in :func:`sabr`.
+    start : array of float, shape (smiles, 3), optional
+        alpha, rho and nu of slices before, to try too; NaN for none.
+    num_threads : int, optional
+        CPU threads.
+
+    Returns
+    -------
+    SabrFit
+
+    Raises
+    ------
+    ParameterError
+        If the variant is unknown.
+    ShapeError, DTypeError
+        If arrays do not go together, or are no numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from warpquant import surface
+    >>> strike = np.linspace(0.02, 0.045, 11)
+    >>> vol = surface.sabr(0.03, strike, 2.0, 0.04, 0.5, -0.3, 0.5)["vol"]
+    >>> fit = surface.fit_sabr(0.03, strike, 2.0, vol, beta=0.5)
+    >>> fit.alpha.round(8).tolist(), fit.rho.round(8).tolist(), fit.nu.round(8).tolist()
+    ([0.04], [-0.3], [0.5])
+    """
+    _checks.choice("variant", variant, _VARIANTS)
+    flat, starts = ragged(strike, "strike", offsets)
+    vols, weight = alike(vol, "vol", flat), alike(weights, "weights", flat, 1.0)
+    smiles = len(starts) - 1
+
+    def each(values: Any, name: str) -> Floats:
+        try:
+            return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
+        except ValueError as error:
+            raise ShapeError(f"{name}: has shape {np.shape(values)}; accepted are a number and ({smiles},)") from error
+
+    price, years, power, moved = (
+        each(values, name)
+        for values, name in ((forward, "forward"), (expiry, "expiry"), (beta, "beta"), (shift, "shift"))
+    )
+    first = None
+    if start is not None:
+        first = floats(start, "start")
+        if first.shape not in ((smiles, 3), (3,)) or first.size != 3 * smiles:
+            raise ShapeError(f"start: has shape {first.shape}; accepted is ({smiles}, 3)")
+        first = first.reshape(-1)
+    threads, simd = config._execution(num_threads)
+    parameters, rmse, status, rounds = _core.sabr_fit(
+        flat + np.repeat(moved, np.diff(starts)), vols, weight, starts.tolist(), price + moved, years, power, first,
+        _VARIANTS.index(variant), threads, simd,
+    )  # fmt: skip
+    alpha, rho, nu = (np.ascontiguousarray(column) for column in parameters.T)
+    return SabrFit(alpha, rho, nu, power, moved, variant, rmse, status.astype(np.int8),
+                   np.nan_to_num(rounds).astype(np.int64))  # fmt: skip
 
 
 def certify_svi(a: Any, b: Any, rho: Any, m: Any, sigma: Any, *, num_threads: int | None = None) -> Certificate:

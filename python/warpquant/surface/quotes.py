@@ -204,7 +204,8 @@ def clean(
         mark("no_time_value", mid - intrinsic < min_tick)
         k = np.log(chain.strike / forward)
     mark("in_the_money", _other_side(chain, reason == 0, k))
-    width = ask_vol - bid_vol
+    with np.errstate(invalid="ignore"):
+        width = ask_vol - bid_vol  # both are infinite where both are above the bound
     if outliers:
         mark("outlier", _outliers(chain, reason == 0, k, vol, width, num_threads))
     if cliffs:
@@ -242,7 +243,17 @@ def _vols(
     prices = np.concatenate([mid, chain.bid, chain.ask])
     forwards, strikes, years, rates = (np.tile(v, 3) for v in (forward, chain.strike, chain.years, rate))
     found, status = options.implied_vol(
-        prices, forwards, strikes, years, rates, 0.0, np.tile(chain.is_call, 3), model="black76", return_status=True, clip="bounds", num_threads=num_threads
+        prices,
+        forwards,
+        strikes,
+        years,
+        rates,
+        0.0,
+        np.tile(chain.is_call, 3),
+        model="black76",
+        return_status=True,
+        clip="bounds",
+        num_threads=num_threads,
     )
     n = len(chain)
     vol = np.where(status[:n] == 0, found[:n], np.nan)

@@ -319,13 +319,23 @@ WQ_HD_CALL inline Crossings crossings(const Svi<double>& early, const Svi<double
   // Where the difference is least, between and beyond crossings: a look, then parabolas.
   constexpr int kLook = 48;
   double best = 0, spacing = 1;
-  for (int i = 0; i <= kLook; ++i) {
-    const double x = (i - 0.5 * kLook) / (0.5 * kLook) * 0.97, y = 3.0 * x / (1.0 - x * x);
+  const auto visit = [&](double y, double width) {
     const double before = result.slack;
     look(y);
-    if (result.slack < before) {
-      best = y;
-      spacing = 0.15 * (1.0 + std::fabs(y));
+    if (!(result.slack < before)) return;
+    best = y;
+    spacing = width;
+  };
+  for (int i = 0; i <= kLook; ++i) {
+    const double x = (i - 0.5 * kLook) / (0.5 * kLook) * 0.97, y = 3.0 * x / (1.0 - x * x);
+    visit(y, 0.15 * (1.0 + std::fabs(y)));
+  }
+  for (int i = 0; i < result.count; ++i) {
+    const double y = (result.place[i] - centre) / unit, size = 1.0 + std::fabs(y);
+    for (int side = -1; side <= 1; side += 2) {
+      const int next = i + side;
+      const double other = next >= 0 && next < result.count ? (result.place[next] - centre) / unit : y + side * size;
+      visit(0.5 * (y + other), 0.25 * std::fabs(other - y));
     }
   }
   for (int round = 0; round < 12; ++round) {
