@@ -228,6 +228,9 @@ def test_surface_prices_and_greeks(fitted):
             )
         np.testing.assert_allclose(made["delta"], (values[2] - values[0]) / 0.02, atol=2e-6)
         np.testing.assert_allclose(made["gamma"], (values[2] - 2 * values[1] + values[0]) / 1e-4, atol=2e-4)
+    assert set(fitted.greeks(100.0, 0.5, "put", sticky="moneyness", outputs="vega")) == {"vega"}
+    everything = fitted.greeks(100.0, 0.5, "put", sticky="moneyness", outputs="all")
+    assert everything["delta"] == fitted.greeks(100.0, 0.5, "put", sticky="moneyness", outputs="delta")["delta"]
     with pytest.raises(ParameterError, match="'delta' is unknown"):
         fitted.greeks(100.0, 0.5, True, sticky="delta")
 

@@ -452,7 +452,7 @@ def svi_crossings(early: Any, late: Any, *, num_threads: int | None = None) -> C
     >>> from warpquant import surface
     >>> found = surface.svi_crossings((0.01, 0.1, 0.0, 0.0, 0.1), (0.03, 0.05, 0.0, 0.0, 0.1))
     >>> found.count.tolist(), found.at[0, :2].round(6).tolist()
-    ([2], [-0.484322, 0.484322])
+    ([2], [-0.387298, 0.387298])
     """
     first, second = (floats(v, name) for v, name in ((early, "early"), (late, "late")))
     if first.shape != second.shape or first.shape[-1:] != (5,) or first.ndim > 2:
@@ -507,7 +507,7 @@ def vega_weights(k: Any, w: Any, *, years: Any = None, spread: Any = None, floor
     >>> import numpy as np
     >>> from warpquant import surface
     >>> surface.vega_weights(np.array([-0.4, 0.0, 0.4]), np.full(3, 0.04)).round(3)
-    array([0.074, 1.   , 0.166])
+    array([0.032, 1.   , 0.047])
     """
     place, variance = floats(k, "k"), floats(w, "w")
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -68,7 +68,7 @@ def svi(
     >>> from warpquant import surface
     >>> slice = surface.svi(0.1, -0.041, 0.1331, 0.306, 0.3586, 0.4153, outputs=("w", "g"))
     >>> round(slice["w"], 8), round(slice["g"], 8)
-    (0.01260405, 0.58889143)
+    (0.01358438, 1.31179364)
     """
     return _SVI((k, a, b, rho, m, sigma), outputs, out, num_threads, device, stream)
 
@@ -109,7 +109,7 @@ def svi_convert(
     >>> from warpquant import surface
     >>> wings = surface.svi_convert((-0.041, 0.1331, 0.306, 0.3586, 0.4153), "raw", "jump_wings", expiry=1.0)
     >>> {name: round(value, 8) for name, value in wings.items()}
-    {'v': 0.01742625, 'psi': -0.17521114, 'p': 0.69973810, 'c': 1.31679822, 'vt': 0.01162490, 'status': 0}
+    {'v': 0.01742625, 'psi': -0.17521114, 'p': 0.6997381, 'c': 1.31679822, 'vt': 0.0116249, 'status': 0}
     """
     for name, form in (("source", source), ("target", target)):
         _checks.choice(name, form, _FORMS)
@@ -186,7 +186,7 @@ def ssvi(
     --------
     >>> from warpquant import surface
     >>> round(surface.ssvi(-0.2, 0.04, -0.7, 4.0)["w"], 8)
-    0.06354887
+    0.0644265
     """
     psi = theta * phi
     arguments = (k, theta, psi, rho * psi, dtheta_dt, dpsi_dt, dchi_dt)
@@ -235,7 +235,7 @@ def ssvi_power(
     >>> from warpquant import surface
     >>> made = surface.ssvi_power(0.1, 0.5, 0.04, 0.06, 1.5, -0.6, 1.0, 0.4, outputs=("w", "local_variance"))
     >>> round(made["w"], 8), round(made["local_variance"], 8)
-    (0.01942236, 0.03546398)
+    (0.01776134, 0.03162065)
     """
     return _POWER((k, expiry, v0, vinf, kappa, rho, eta, gamma), outputs, out, num_threads, device, stream)
 
@@ -325,7 +325,7 @@ def sabr(
     --------
     >>> from warpquant import surface
     >>> round(surface.sabr(0.03, 0.035, 5.0, 0.03, 0.5, -0.3, 0.4)["vol"], 8)
-    0.17284318
+    0.16853673
     """
     _checks.choice("variant", variant, _SABR)
     arguments = (forward, strike, expiry, alpha, beta, rho, nu, shift)

@@ -382,13 +382,13 @@ class Surface:
             first, model = np.full(at.shape, self.spot), "bsm"
             with np.errstate(invalid="ignore", divide="ignore"):
                 dividend = rate - np.log(forward / self.spot) / at
-        names = (outputs,) if isinstance(outputs, str) and outputs != "all" else outputs
-        more = names
-        moves = sticky == "moneyness" and names != "all" and {"delta", "gamma"} & set(names)
+        names = outputs if outputs == "all" else (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        moves = sticky == "moneyness" and (names == "all" or bool({"delta", "gamma"} & set(names)))
+        needed = names
+        if moves and names != "all":
+            needed = tuple(dict.fromkeys([*names, "delta", "gamma", "vega", "vanna", "volga"]))
+        made = options.greeks(first, strike, at, rate, dividend, vol, is_call, model=model, outputs=needed)
         if moves:
-            more = tuple(dict.fromkeys([*names, "delta", "gamma", "vega", "vanna", "volga"]))
-        made = options.greeks(first, strike, at, rate, dividend, vol, is_call, model=model, outputs=more)
-        if sticky == "moneyness":
             # vol(k) with k = ln(K / F): what it moves by with the underlying.
             by_k = curve["dw"] / (2.0 * vol * at)
             by_k2 = (curve["d2w"] / at - 2.0 * by_k * by_k) / (2.0 * vol)
