@@ -380,11 +380,11 @@ def simulated(count, seed):
 
 def test_fits_are_as_good_as_scipys():
     optimize = pytest.importorskip("scipy.optimize")
-    k, w, weight = simulated(8, 11)
+    k, w, weight = simulated(5, 11)
     fit = surface.fit_svi(k, w, weight)
     assert (fit.status == 0).all()
     rng = np.random.default_rng(2)
-    for i in range(8):
+    for i in range(5):
         deviation = np.sqrt(np.average(w[i]))
         root = np.sqrt(weight[i] / weight[i].sum())
 
