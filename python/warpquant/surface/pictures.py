@@ -95,6 +95,13 @@ def total_variance(surface: Surface, *, reach: float = 3.0) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from warpquant import data, plot, surface
+    >>> from warpquant.surface import pictures
+    >>> goog = surface.Surface.fit(data.goog_options(), exercise="american")
+    >>> plot.save(pictures.total_variance(goog), "variance.png")
     """
     figure = _figure(8.0, 4.2)
     axes = figure.add_subplot()
@@ -125,6 +132,13 @@ def densities(surface: Surface, *, most: int = 6, reach: float = 4.0) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from warpquant import data, plot, surface
+    >>> from warpquant.surface import pictures
+    >>> goog = surface.Surface.fit(data.goog_options(), exercise="american")
+    >>> plot.save(pictures.densities(goog), "densities.png")
     """
     figure = _figure(8.0, 4.2)
     axes = figure.add_subplot()
