@@ -377,7 +377,8 @@ class Surface:
         vol = np.sqrt(curve["w"] / at)
         forward, rate = np.asarray(self.forward_at(at)), np.asarray(self.rate_at(at))
         if self.spot is None:
-            first, dividend, model = forward, 0.0, "black76"
+            first, model = forward, "black76"
+            dividend: Any = 0.0
         else:
             first, model = np.full(at.shape, self.spot), "bsm"
             with np.errstate(invalid="ignore", divide="ignore"):
