@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -131,7 +132,7 @@ def plot(
     from warpquant.surface import pictures as of_surface
 
     made = _fitted(file, reading, slices, american, quiet)
-    draw = {
+    draw: Callable[[Surface], Any] = {
         Picture.SMILES: of_surface.smiles, Picture.VARIANCE: of_surface.total_variance,
         Picture.DENSITY: of_surface.densities,
     }[what]  # fmt: skip

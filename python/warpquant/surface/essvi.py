@@ -76,7 +76,8 @@ def essvi_to_svi(parameters: Any) -> Floats:
     theta, psi, chi = floats(parameters, "parameters").reshape(-1, 3).T
     rho, phi = chi / psi, psi / theta
     square = (1.0 - rho) * (1.0 + rho)
-    return np.stack([0.5 * theta * square, 0.5 * psi, rho, -rho / phi, np.sqrt(square) / phi], axis=1)
+    raw: Floats = np.stack([0.5 * theta * square, 0.5 * psi, rho, -rho / phi, np.sqrt(square) / phi], axis=1)
+    return raw
 
 
 def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start: Any = None) -> EssviFit:

@@ -261,10 +261,10 @@ def fit_svi(
     parameters, numbers, status, proof = _core.svi_fit(
         flat, variance, weight, starts.tolist(), first, bool(no_arbitrage), threads, simd
     )
-    columns = [np.ascontiguousarray(parameters[:, i]) for i in range(5)]
+    a, b, rho, m, sigma = (np.ascontiguousarray(parameters[:, i]) for i in range(5))
     rmse, rounds, least, at, bound, used = (np.ascontiguousarray(numbers[:, i]) for i in range(6))
     return SviFit(
-        *columns, rmse, status.astype(np.int8), used.astype(np.int64),
+        a, b, rho, m, sigma, rmse, status.astype(np.int8), used.astype(np.int64),
         np.nan_to_num(rounds).astype(np.int64), Certificate(least, at, bound, proof.astype(np.int8)),
     )  # fmt: skip
 
