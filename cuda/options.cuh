@@ -13,8 +13,10 @@
 #include "warpquant/options/lookback.h"
 #include "warpquant/options/multi.h"
 #include "warpquant/options/vanilla.h"
+#include "warpquant/surface/sabr.h"
+#include "warpquant/surface/slices.h"
 
-/// Options: functions of rows.
+/// Options and surfaces: functions of rows.
 namespace wq::options {
 
 /// Put an operation into a stream.
@@ -38,6 +40,10 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
     return cuda::launch_row<Jumps>(job, queue);
   case rows::GroupId::fourier:
     return cuda::launch_row<Fourier>(job, queue);
+  case rows::GroupId::slices:
+    return cuda::launch_row<surface::Slices>(job, queue);
+  case rows::GroupId::sabrs:
+    return cuda::launch_row<surface::Sabrs>(job, queue);
   case rows::GroupId::american:
     return cuda::launch_row<AmericanFamily>(job, queue);
   case rows::GroupId::numerical:

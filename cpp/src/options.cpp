@@ -4,7 +4,7 @@
 #include "warpquant/core/error.h"
 #include "warpquant/core/row_calls.h"
 
-/// Where the operations on options are.
+/// Where the operations on options and surfaces are.
 namespace wq {
 
 #if defined(__x86_64__)
@@ -44,6 +44,8 @@ WQ_ROW_GROUP(options, fourier)
 WQ_ROW_GROUP(options, jumps)
 WQ_ROW_GROUP(options, lookback)
 WQ_ROW_GROUP(options, multi)
+WQ_ROW_GROUP(surface, slices)
+WQ_ROW_GROUP(surface, sabrs)
 
 namespace rows {
 namespace {
@@ -77,6 +79,8 @@ const std::vector<Op>& operations() {
     add(GroupId::multi, options::multi_at);
     add(GroupId::jumps, options::jumps_at);
     add(GroupId::fourier, options::fourier_at);
+    add(GroupId::slices, surface::slices_at);
+    add(GroupId::sabrs, surface::sabrs_at);
     return *ops;
   }();
   return all;

@@ -980,6 +980,14 @@ void carry_out(const Execution& how, const std::function<void(const Execution&)>
   }
 }
 
+Borrowed compact_numbers(py::handle object, const std::string& name, std::int64_t count) {
+  Borrowed a = Borrowed::input(object, name);
+  WQ_EXPECT(a.ndim() == 1 && a.type == DType::f64 && a.shape[0] == count &&
+                (count < 2 || a.strides[0] == static_cast<std::int64_t>(sizeof(double))),
+            InternalError, name + ": is not the compact array that the caller makes");
+  return a;
+}
+
 py::array copy_to_host(const Borrowed& there) {
   // Everything between the first element and the last, as a view with the strides from there.
   const auto [low, high] = there.extent();

@@ -98,6 +98,10 @@ class Borrowed {
   friend class Resolver;
 };
 
+/// A compact array of `count` float64 that the package itself has made; InternalError if it is none.
+Borrowed compact_numbers(py::handle object, const std::string& name, std::int64_t count);
+inline const double* numbers_of(const Borrowed& a) { return reinterpret_cast<const double*>(a.data); }
+
 /// A compact copy of memory of a device; waits for its stream.
 py::array copy_to_host(const Borrowed& there);
 

@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_backtest(m);
   wq::register_monte_carlo(m);
   wq::register_optim(m);
+  wq::register_surface(m);
 }

@@ -22,6 +22,7 @@ void register_rows(pybind11::module_& m);
 void register_monte_carlo(pybind11::module_& m);
 void register_scenario(pybind11::module_& m);
 void register_signals(pybind11::module_& m);
+void register_surface(pybind11::module_& m);
 void register_device_array(pybind11::module_& m);
 void register_streams(pybind11::module_& m);
 void register_memory(pybind11::module_& m);

@@ -14,17 +14,6 @@ namespace {
 
 namespace scenario = options::scenario;
 
-/// A compact array of float64.
-Borrowed numbers(py::handle object, const std::string& name, std::int64_t count) {
-  Borrowed a = Borrowed::input(object, name);
-  WQ_EXPECT(a.ndim() == 1 && a.type == DType::f64 && a.shape[0] == count &&
-                (count < 2 || a.strides[0] == static_cast<std::int64_t>(sizeof(double))),
-            InternalError, name + ": is not the compact array that the caller makes");
-  return a;
-}
-
-const double* values(const Borrowed& a) { return reinterpret_cast<const double*>(a.data); }
-
 using Tuple = py::typing::Tuple<py::object, py::ellipsis>;
 
 py::array revalue(const Tuple& fields, int model, const std::vector<std::int64_t>& offsets, const Tuple& axes,
@@ -36,10 +25,10 @@ py::array revalue(const Tuple& fields, int model, const std::vector<std::int64_t
   kept.reserve(fields.size() + axes.size());
   scenario::Book book{static_cast<scenario::Model>(model), {}};
   for (std::size_t f = 0; f < fields.size(); ++f)
-    book.field[f] = values(kept.emplace_back(numbers(fields[f], "field", offsets.back())));
+    book.field[f] = numbers_of(kept.emplace_back(compact_numbers(fields[f], "field", offsets.back())));
   const auto axis = [&](std::size_t k) {
     const auto count = static_cast<std::int64_t>(py::len(axes[k]));
-    return std::pair(count, values(kept.emplace_back(numbers(axes[k], "axis", count))));
+    return std::pair(count, numbers_of(kept.emplace_back(compact_numbers(axes[k], "axis", count))));
   };
   const auto [spots, spot_relative] = axis(0);
   const double* const spot_absolute = axis(1).second;

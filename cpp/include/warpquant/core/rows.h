@@ -68,6 +68,8 @@ enum class GroupId : std::uint8_t {
   multi,
   jumps,
   fourier,
+  slices,
+  sabrs,
 };
 
 /// A call: operation `index` of a group, and what it is about.

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volatility surfaces: fits, certificates, evaluation, a whole chain; with SciPy and QuantLib if they are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from common import Benchmark, compared
+from warpquant import options, surface
+
+try:
+    from scipy import optimize
+except ImportError:
+    optimize = None
+try:
+    import QuantLib
+except ImportError:
+    QuantLib = None
+
+
+def smiles(count: int, quotes: int) -> tuple[Any, Any, Any, Any]:
+    """Smiles with one per cent of noise: k, w, weights, offsets."""
+    rng = np.random.default_rng(0)
+    k = np.linspace(-0.5, 0.4, quotes) * rng.uniform(0.5, 1.5, (count, 1))
+    parameters = (0.01, 0.1, rng.uniform(-0.7, 0.2, (count, 1)), rng.uniform(-0.1, 0.1, (count, 1)), 0.2)
+    w = surface.svi(k, *parameters)["w"] * (1 + 0.01 * rng.normal(size=(count, quotes)))
+    weights = surface.vega_weights(k, w)
+    return k.ravel(), w.ravel(), weights.ravel(), np.arange(count + 1) * quotes
+
+
+def scipy_svi(k: Any, w: Any, weights: Any) -> Callable[[], Any]:
+    """One start of a bounded least-squares fit in five parameters."""
+    root = np.sqrt(weights / weights.sum())
+
+    def residuals(p: Any) -> Any:
+        x = k - p[3]
+        return root * (p[0] + p[1] * (p[2] * x + np.sqrt(x * x + p[4] * p[4])) - w)
+
+    bounds = ([-1.0, 0.0, -0.999, -1.0, 0.01], [1.0, 2.0, 0.999, 1.0, 2.0])
+    return lambda: optimize.least_squares(residuals, [0.02, 0.1, -0.2, 0.0, 0.1], bounds=bounds)
+
+
+def quantlib_svi(k: Any, w: Any) -> Callable[[], Any]:
+    """QuantLib's smile section, which starts from one guess."""
+    ql = QuantLib
+    today = ql.Date(1, 1, 2025)
+    ql.Settings.instance().evaluationDate = today
+    expiry, forward = today + 365, 100.0
+    strikes, vols = (forward * np.exp(k)).tolist(), np.sqrt(w).tolist()
+
+    def call() -> Any:
+        section = ql.SviInterpolatedSmileSection(
+            expiry, forward, strikes, False, float(np.interp(0.0, k, vols)), vols, 0.02, 0.1, 0.1, -0.2, 0.0,
+            False, False, False, False, False,
+        )  # fmt: skip
+        return section.rmsError()
+
+    return call
+
+
+def scipy_sabr(strike: Any, vol: Any) -> Callable[[], Any]:
+    """One start of a least-squares fit in three parameters, with a vectorised formula."""
+
+    def residuals(p: Any) -> Any:
+        alpha, rho, nu = np.exp(p[0]), np.tanh(p[1]), np.exp(p[2])
+        z = nu / alpha * np.log(0.03 / strike)
+        x = np.log((np.sqrt(1 - 2 * rho * z + z * z) + z - rho) / (1 - rho))
+        with np.errstate(invalid="ignore"):
+            ratio = np.where(np.abs(z) < 1e-6, 1.0, z / x)
+        return alpha * ratio * (1 + 2.0 * (rho * nu * alpha / 4 + (2 - 3 * rho * rho) * nu * nu / 24)) - vol
+
+    return lambda: optimize.least_squares(residuals, [np.log(0.25), 0.0, np.log(0.5)])
+
+
+def fits(run: Benchmark) -> None:
+    """Smiles of 25 quotes, and SABR smiles of 11."""
+    count = 8 if run.smoke else 2_000
+    k, w, weights, offsets = smiles(count, 25)
+    ns = run.measure(
+        count, {"warpquant": lambda: surface.fit_svi(k, w, weights, offsets, num_threads=1)}, case="SVI, batch"
+    )
+    print(f"SVI, 25 quotes, batch of {count}, 1 thread: {ns['warpquant'] / 1e3:.2f} us a smile")
+    one = slice(0, 25)
+    cases: dict[str, Callable[[], Any]] = {"warpquant": lambda: surface.fit_svi(k[one], w[one], weights[one])}
+    if optimize is not None:
+        cases["scipy"] = scipy_svi(k[one], w[one], weights[one])
+    if QuantLib is not None:
+        cases["QuantLib"] = quantlib_svi(k[one], w[one])
+    ns = run.measure(1, cases, case="SVI, one smile")
+    print(f"SVI, one smile: {ns['warpquant'] / 1e3:.2f} us{compared({n: t / 1e3 for n, t in ns.items()})}")
+
+    strike = 0.03 * np.exp(np.linspace(-0.5, 0.5, 11))
+    vol = surface.sabr(0.03, strike, 2.0, 0.25, 1.0, -0.3, 0.6)["vol"]
+    noisy = vol * (1 + 0.01 * np.random.default_rng(1).normal(size=(count, 11)))
+    strikes, starts = np.tile(strike, count), np.arange(count + 1) * 11
+    ns = run.measure(
+        count,
+        {"warpquant": lambda: surface.fit_sabr(0.03, strikes, 2.0, noisy.ravel(), None, starts, num_threads=1)},
+        case="SABR, batch",
+    )
+    print(f"SABR, 11 quotes, batch of {count}, 1 thread: {ns['warpquant'] / 1e3:.2f} us a smile")
+    cases = {"warpquant": lambda: surface.fit_sabr(0.03, strike, 2.0, noisy[0])}
+    if optimize is not None:
+        cases["scipy"] = scipy_sabr(strike, noisy[0])
+    ns = run.measure(1, cases, case="SABR, one smile")
+    print(f"SABR, one smile: {ns['warpquant'] / 1e3:.2f} us{compared({n: t / 1e3 for n, t in ns.items()})}")
+
+    parameters = surface.fit_svi(k, w, weights, offsets).parameters
+    ns = run.measure(
+        count, {"warpquant": lambda: surface.certify_svi(*parameters.T, num_threads=1)}, case="certificate"
+    )
+    print(f"certificate of g, 1 thread: {ns['warpquant'] / 1e3:.2f} us a slice")
+
+
+def points(run: Benchmark) -> None:
+    """Closed forms at many points."""
+    count = 1_000 if run.smoke else 1_000_000
+    k, out = np.linspace(-1.0, 1.0, count), np.empty(count)
+    for name, call in (
+        ("SVI", lambda threads: surface.svi(k, 0.01, 0.1, -0.4, 0.05, 0.2, out={"w": out}, num_threads=threads)),
+        ("SSVI", lambda threads: surface.ssvi(k, 0.04, -0.4, 3.0, out={"w": out}, num_threads=threads)),
+        ("SABR", lambda threads: surface.sabr(0.03, 0.03 * np.exp(k), 1.0, 0.2, 1.0, -0.3, 0.5, num_threads=threads)),
+    ):
+        for threads in (1, 2):
+            ns = run.measure(count, {"warpquant": lambda c=call, t=threads: c(t)}, case=name, threads=threads)
+            print(f"{name}, {count:,} points, {threads} threads: {ns['warpquant']:.2f} ns a point")
+
+
+def chain(run: Benchmark) -> None:
+    """40 expiries of 100 strikes: prices to volatilities, weights, surface, check, without reading and cleaning."""
+    expiries, strikes = (3, 20) if run.smoke else (40, 100)
+    years = np.linspace(0.05, 2.0, expiries)
+    theta = 0.04 * years
+    k = np.linspace(-3.0, 2.0, strikes)[None, :] * np.sqrt(theta)[:, None]
+    w = surface.ssvi(k, theta[:, None], -0.6, 0.8 / np.sqrt(theta)[:, None])["w"]
+    vol = np.sqrt(w / years[:, None])
+    strike = 100.0 * np.exp(k)
+    calls = k > 0
+    price = options.price(100.0, strike, years[:, None], 0.02, 0.0, vol, calls, model="black76")["price"]
+    offsets = np.arange(expiries + 1) * strikes
+
+    def call() -> Any:
+        found = options.implied_vol(price, 100.0, strike, years[:, None], 0.02, 0.0, calls, model="black76")
+        variance = found * found * years[:, None]
+        weights = surface.vega_weights(k, variance)
+        fit = surface.fit_essvi(k.ravel(), variance.ravel(), weights.ravel(), offsets)
+        return surface.certify_svi(*surface.essvi_to_svi(fit.parameters).T)
+
+    ns = run.measure(1, {"warpquant": call}, case="chain")
+    print(
+        f"{expiries} expiries of {strikes} strikes, prices to a checked eSSVI surface: {ns['warpquant'] / 1e6:.2f} ms"
+    )
+
+
+def main() -> None:
+    run = Benchmark("surface", __doc__ or "")
+    fits(run)
+    points(run)
+    chain(run)
+    run.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Implied-volatility surfaces: closed forms, fits, proofs of no arbitrage (docs/surface)."""
+
+from .essvi import EssviFit, essvi_to_svi, fit_essvi
+from .fits import (
+    CERTIFICATE_STATUS,
+    FIT_STATUS,
+    SABR_FIT_STATUS,
+    Certificate,
+    Crossings,
+    SabrFit,
+    SviFit,
+    certify_svi,
+    fit_sabr,
+    fit_svi,
+    svi_crossings,
+    vega_weights,
+)
+from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
+from .objects import Check, History, Surface
+from .quotes import REASONS, Quotes, clean
+
+__all__ = [
+    "CERTIFICATE_STATUS",
+    "CONVERSION_STATUS",
+    "FIT_STATUS",
+    "REASONS",
+    "SABR_FIT_STATUS",
+    "SABR_STATUS",
+    "Certificate",
+    "Check",
+    "Crossings",
+    "EssviFit",
+    "History",
+    "Quotes",
+    "SabrFit",
+    "Surface",
+    "SviFit",
+    "certify_svi",
+    "clean",
+    "dupire",
+    "essvi_to_svi",
+    "fit_essvi",
+    "fit_sabr",
+    "fit_svi",
+    "sabr",
+    "ssvi",
+    "ssvi_power",
+    "svi",
+    "svi_convert",
+    "svi_crossings",
+    "vega_weights",
+]

@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Surfaces: volatilities, prices, Greeks and densities of every strike and expiry (docs/surface/surface.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from warpquant import _checks, options
+from warpquant.errors import ParameterError, ShapeError, StateError
+
+from . import models
+from .essvi import balanced, essvi_to_svi, fit_essvi
+from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
+from .quotes import REASONS, Quotes, clean
+
+__all__ = ["Check", "History", "Surface"]
+
+_VERSION = 1
+_MODELS = ("essvi", "svi")
+#: What a difference of total variances may be below 0: what rounding leaves.
+_ROUNDING = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Whether a surface has static arbitrage, with proofs.
+
+    Attributes
+    ----------
+    butterfly : Certificate
+        Of each slice.
+    calendar : Crossings
+        Of each slice and the next.
+    expiries : tuple of str
+        The slices.
+    """
+
+    butterfly: Certificate
+    calendar: Crossings
+    expiries: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No butterfly and no calendar arbitrage."""
+        return not self.violations()
+
+    def violations(self) -> list[str]:
+        """What is wrong and where, in words."""
+        found = []
+        for i, name in enumerate(self.expiries):
+            if self.butterfly.status[i] != 0:
+                least, at = self.butterfly.min_g[i], self.butterfly.at[i]
+                found.append(f"butterfly: {name} has g = {least:.3g} at k = {at:.4g}")
+        for i in range(len(self.expiries) - 1):
+            if self.calendar.slack[i] < -_ROUNDING or self.calendar.count[i] < 0:
+                slack, at = self.calendar.slack[i], self.calendar.slack_at[i]
+                names = f"{self.expiries[i]} and {self.expiries[i + 1]}"
+                found.append(f"calendar: total variance falls by {-slack:.3g} at k = {at:.4g} between {names}")
+        return found
+
+    def __repr__(self) -> str:
+        wrong = self.violations()
+        least = float(np.min(self.butterfly.min_g)) if len(self.expiries) else float("nan")
+        return f"Check({'no arbitrage' if not wrong else f'{len(wrong)} violations'}, min g {least:.3g})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Surface:
+    """Total variance of every strike and expiry. It does not change; `update` makes a new one.
+
+    Between expiries 'essvi' is linear in theta, psi and chi, which keeps it free of arbitrage; 'svi' is linear in total
+    variance at equal ln(strike / forward), which keeps the order in time. Before the first expiry total variance falls
+    in proportion to the time, after the last it rises as at-the-money variance did. Forwards are interpolated in their
+    logarithm, discount factors too.
+
+    Attributes
+    ----------
+    model : {'essvi', 'svi'}
+        What slices are.
+    expiries : tuple of str
+        What they are called.
+    years : ndarray of float64, shape (slices,)
+        Times to expiry, in ascending order.
+    parameters : ndarray of float64, shape (slices, 3) or (slices, 5)
+        theta, psi, chi; or a, b, rho, m, sigma.
+    forward, rate : ndarray of float64, shape (slices,)
+        Forward price, and continuously compounded rate to expiry.
+    spot : float or None
+        Price of the underlying.
+    rmse : ndarray of float64, shape (slices,)
+        Weighted root mean squared error of total variance.
+    skipped : mapping of str to str
+        Expiries that have no slice, and why.
+    as_of : datetime64 or None
+        The moment.
+    quotes : Quotes or None
+        What it was fitted to.
+
+    Examples
+    --------
+    >>> from warpquant import data, surface
+    >>> goog = surface.Surface.fit(data.goog_options(), exercise="american")
+    >>> goog.check().ok
+    True
+    >>> bool(0.1 < goog.vol(740.0, 0.25) < 0.5)
+    True
+    """
+
+    model: str
+    expiries: tuple[str, ...]
+    years: Floats
+    parameters: Floats
+    forward: Floats
+    rate: Floats
+    spot: float | None = None
+    rmse: Floats | None = None
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    as_of: np.datetime64 | None = None
+    quotes: Quotes | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _checks.choice("model", self.model, _MODELS)
+        width = 3 if self.model == "essvi" else 5
+        for name in ("years", "forward", "rate", "parameters"):
+            values = np.array(getattr(self, name), dtype=np.float64)
+            values.setflags(write=False)
+            object.__setattr__(self, name, values)
+        n = len(self.years)
+        if self.parameters.shape != (n, width) or self.forward.shape != (n,) or self.rate.shape != (n,) or n == 0:
+            raise ShapeError(
+                f"parameters, forward, rate: have shapes {self.parameters.shape}, {self.forward.shape} and "
+                f"{self.rate.shape}; accepted are ({n}, {width}), ({n},) and ({n},), of at least one expiry"
+            )
+        if not (np.isfinite(self.years).all() and (self.years > 0).all() and (np.diff(self.years) > 0).all()):
+            raise ParameterError("years: must be finite, above 0 and in ascending order")
+
+    @classmethod
+    def fit(
+        cls, quotes: Any, *, model: str = "essvi", previous: Surface | None = None, no_arbitrage: bool = True,
+        num_threads: int | None = None, **cleaning: Any,
+    ) -> Surface:  # fmt: skip
+        """The surface nearest to quotes.
+
+        Parameters
+        ----------
+        quotes : Quotes, or anything that `clean` takes
+            Quotes.
+        model : {'essvi', 'svi'}
+            'essvi' is free of arbitrage by construction; 'svi' fits each expiry by itself, more closely.
+        previous : Surface, optional
+            Where to begin.
+        no_arbitrage : bool, default True
+            For 'svi': move slices with butterfly arbitrage to the best that have none. What slices of different
+            expiries have among them is left, and said by `check`.
+        num_threads : int, optional
+            CPU threads.
+        **cleaning
+            For `clean`.
+
+        Returns
+        -------
+        Surface
+
+        Raises
+        ------
+        ParameterError
+            If the model is unknown, or no expiry has three quotes that can be believed; the message counts the
+            reasons.
+        """
+        _checks.choice("model", model, _MODELS)
+        if isinstance(quotes, Quotes):
+            if cleaning:
+                raise ParameterError(f"{next(iter(cleaning))}: is for quotes that are yet to be cleaned")
+            used = quotes
+        else:
+            used = clean(quotes, num_threads=num_threads, **cleaning)
+        k, w, weight, offsets, names = used.smiles()
+        if not names:
+            said = ", ".join(f"{n} {reason}" for reason, n in used.counts().items())
+            raise ParameterError(f"quotes: none of {len(used.reason)} can be used: {said or 'there are none'}")
+        terms = [used.chain.terms[name] for name in names]
+        skipped = {name: _why(used, name) for name in used.chain.terms if name not in names}
+        years = np.array([t.years for t in terms])
+        start = None if previous is None or previous.model != model else previous._start(names, years)
+        if model == "essvi":
+            surface = fit_essvi(k, w, balanced(k, w, weight, offsets), offsets, start=start)
+            parameters, rmse = surface.parameters, surface.rmse
+        else:
+            fit = fit_svi(k, w, weight, offsets, start=start, no_arbitrage=no_arbitrage, num_threads=num_threads)
+            parameters, rmse = fit.parameters, fit.rmse
+        spots = used.chain.spot[np.isfinite(used.chain.spot)]
+        return cls(
+            model, tuple(names), years, parameters, np.array([t.forward for t in terms]),
+            np.array([t.rate for t in terms]), float(np.median(spots)) if len(spots) else None, rmse, skipped,
+            used.chain.as_of, used,
+        )  # fmt: skip
+
+    def _start(self, names: list[str], years: Floats) -> Floats:
+        """Parameters to begin with at other expiries: of slices of the same name, or interpolated."""
+        if self.model == "essvi":
+            return np.ascontiguousarray(self._essvi(years)[0].T)
+        known = {name: row for name, row in zip(self.expiries, self.parameters, strict=True)}
+        return np.stack([known.get(name, np.full(5, np.nan)) for name in names])
+
+    def update(self, quotes: Any, *, num_threads: int | None = None, **cleaning: Any) -> Surface:
+        """A new surface from newer quotes, begun where this one is. Expiries without quotes are no longer in it.
+
+        Parameters
+        ----------
+        quotes : Quotes, or anything that `clean` takes
+            Quotes.
+        num_threads : int, optional
+            CPU threads.
+        **cleaning
+            For `clean`.
+
+        Returns
+        -------
+        Surface
+        """
+        return Surface.fit(quotes, model=self.model, previous=self, num_threads=num_threads, **cleaning)
+
+    def _place(self, years: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+        """The slice before, and how much of the way to the next; below 0 before the first, above 1 after the last."""
+        after = np.clip(np.searchsorted(self.years, years), 1, max(len(self.years) - 1, 1))
+        before = np.asarray(after - 1)
+        if len(self.years) == 1:
+            return before, np.zeros(years.shape)
+        return before, (years - self.years[before]) / (self.years[before + 1] - self.years[before])
+
+    def _essvi(self, years: Floats) -> tuple[Floats, Floats]:
+        """theta, psi and chi at times, and what they change by in a year; shape (3, ...)."""
+        nodes = self.parameters.T
+        before, share = self._place(years)
+        after = np.minimum(before + 1, len(self.years) - 1)
+        gap = np.where(after > before, self.years[after] - self.years[before], 1.0)
+        slope = (nodes[:, after] - nodes[:, before]) / gap
+        value = nodes[:, before] + share * gap * slope
+        first = years < self.years[0]
+        ratio = nodes[:, :1] / self.years[0]
+        flat = np.reshape(ratio, (3,) + (1,) * years.ndim) * np.ones(years.shape)
+        value, slope = np.where(first, flat * years, value), np.where(first, flat, slope)
+        last = years > self.years[-1]
+        end = np.reshape(nodes[:, -1], (3,) + (1,) * years.ndim) * np.ones(years.shape)
+        # Only theta rises: constant wings and a falling phi stay free of arbitrage.
+        rise = (
+            self._last_rise() * np.reshape(np.array([1.0, 0.0, 0.0]), (3,) + (1,) * years.ndim) * np.ones(years.shape)
+        )
+        value = np.where(last, end + rise * (years - self.years[-1]), value)
+        return value, np.where(last, rise, slope)
+
+    def _last_rise(self) -> float:
+        """At-the-money variance a year, beyond the last expiry."""
+        money = self.parameters[:, 0] if self.model == "essvi" else models.svi(0.0, *self.parameters.T)["w"]
+        if len(self.years) == 1:
+            return float(money[0] / self.years[0])
+        return max(float((money[-1] - money[-2]) / (self.years[-1] - self.years[-2])), 0.0)
+
+    def _curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
+        """Outputs of 'w', 'dw', 'd2w', 'dw_dt', 'g', 'density', 'local_variance' at points."""
+        valid = years > 0
+        at = np.where(valid, years, self.years[0])
+        if self.model == "essvi":
+            (theta, psi, chi), (theta_rise, psi_rise, chi_rise) = self._essvi(at)
+            made = models._SSVI((k, theta, psi, chi, theta_rise, psi_rise, chi_rise), outputs, None, None, None, None)
+        else:
+            made = self._svi_curve(k, at, outputs)
+        return {name: np.where(valid, values, np.nan) for name, values in made.items()}
+
+    def _svi_curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
+        before, share = self._place(years)
+        after = np.minimum(before + 1, len(self.years) - 1)
+        first, last = years < self.years[0], years > self.years[-1]
+        parts = ("w", "dw", "d2w")
+        early = models.svi(k, *self.parameters[before].T.reshape((5, *years.shape)), outputs=parts)
+        late = models.svi(k, *self.parameters[after].T.reshape((5, *years.shape)), outputs=parts)
+        gap = np.where(after > before, self.years[after] - self.years[before], 1.0)
+        ratio = years / self.years[0]
+        made = {}
+        for name in parts:
+            end = late[name] + (self._last_rise() * (years - self.years[-1]) if name == "w" else 0.0)
+            inside = early[name] + share * (late[name] - early[name])
+            made[name] = np.where(first, early[name] * ratio, np.where(last, end, inside))
+        rise = (late["w"] - early["w"]) / gap
+        made["dw_dt"] = np.where(first, early["w"] / self.years[0], np.where(last, self._last_rise(), rise))
+        if {"g", "density", "local_variance"} & set(outputs):
+            more = models.dupire(k, made["w"], made["dw"], made["d2w"], made["dw_dt"], outputs=("local_variance", "g"))
+            made.update(more)
+            root = np.sqrt(made["w"])
+            d2 = -(k / root + 0.5 * root)
+            made["density"] = made["g"] * np.exp(-0.5 * d2 * d2) / (root * np.sqrt(2.0 * np.pi))
+        return {name: made[name] for name in outputs}
+
+    def forward_at(self, years: Any) -> Any:
+        """Forward price of a time, in years: from the spot, if there is one, through the forwards of the expiries."""
+        times, logs = self.years, np.log(self.forward)
+        if self.spot is not None:
+            times, logs = np.r_[0.0, times], np.r_[np.log(self.spot), logs]
+        return _plain(np.exp(_linear(floats(years, "years"), times, logs)))
+
+    def rate_at(self, years: Any) -> Any:
+        """Continuously compounded rate to a time, in years."""
+        at = floats(years, "years")
+        log = _linear(at, np.r_[0.0, self.years], np.r_[0.0, self.rate * self.years])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _plain(np.where(at > 0, log / at, self.rate[0]))
+
+    def total_variance(self, k: Any, years: Any) -> Any:
+        """Total variance vol^2 T at k = ln(strike / forward) and a time in years; NaN at times not above 0."""
+        place, at = np.broadcast_arrays(floats(k, "k"), floats(years, "years"))
+        return _plain(self._curve(place, at, ("w",))["w"])
+
+    def vol(self, strike: Any, years: Any) -> Any:
+        """Implied volatility of a strike and a time in years; they broadcast."""
+        k, at = self._k(strike, years)
+        return _plain(np.sqrt(self._curve(k, at, ("w",))["w"] / at))
+
+    def _k(self, strike: Any, years: Any) -> tuple[Floats, Floats]:
+        struck, at = np.broadcast_arrays(floats(strike, "strike"), floats(years, "years"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.log(struck / self.forward_at(at)), at
+
+    def density(self, strike: Any, years: Any) -> Any:
+        """Risk-neutral density of the underlying's price at a time in years, at prices `strike`."""
+        k, at = self._k(strike, years)
+        return _plain(self._curve(k, at, ("density",))["density"] / np.asarray(strike, dtype=np.float64))
+
+    def local_vol(self, price: Any, years: Any) -> Any:
+        """Dupire's local volatility at prices of the underlying and times in years; NaN where there is arbitrage."""
+        k, at = self._k(price, years)
+        made = self._curve(k, at, ("dw_dt", "g"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            good = (made["g"] > 0) & (made["dw_dt"] >= 0)
+            return _plain(np.sqrt(np.where(good, made["dw_dt"] / made["g"], np.nan)))
+
+    def price(self, strike: Any, years: Any, is_call: Any) -> Any:
+        """Prices of European options."""
+        vol, at = self.vol(strike, years), floats(years, "years")
+        return options.price(
+            self.forward_at(at), strike, at, self.rate_at(at), 0.0, vol, is_call, model="black76"
+        )["price"]  # fmt: skip
+
+    def greeks(
+        self, strike: Any, years: Any, is_call: Any, *,
+        outputs: str | Iterable[str] = ("price", "delta", "gamma", "vega", "theta", "rho"), sticky: str = "strike",
+    ) -> dict[str, Any]:  # fmt: skip
+        """Greeks of European options.
+
+        Parameters
+        ----------
+        strike, years, is_call
+            They broadcast; as in :func:`warpquant.options.greeks`.
+        outputs : str or tuple of str
+            As there. Where the surface has a spot, sensitivities are to it, else to the forward.
+        sticky : {'strike', 'moneyness'}
+            What keeps its volatility when the underlying moves: a strike, or a ratio of strike and forward. With
+            'moneyness' delta and gamma have the volatility's own move in them; other outputs are as they are.
+
+        Returns
+        -------
+        dict
+            Output to result.
+
+        Raises
+        ------
+        ParameterError
+            If `sticky` or an output is unknown.
+        """
+        _checks.choice("sticky", sticky, ("strike", "moneyness"))
+        k, at = self._k(strike, years)
+        curve = self._curve(k, at, ("w", "dw", "d2w"))
+        vol = np.sqrt(curve["w"] / at)
+        forward, rate = np.asarray(self.forward_at(at)), np.asarray(self.rate_at(at))
+        if self.spot is None:
+            first, model = forward, "black76"
+            dividend: Any = 0.0
+        else:
+            first, model = np.full(at.shape, self.spot), "bsm"
+            with np.errstate(invalid="ignore", divide="ignore"):
+                dividend = rate - np.log(forward / self.spot) / at
+        names = outputs if outputs == "all" else (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        moves = sticky == "moneyness" and (names == "all" or bool({"delta", "gamma"} & set(names)))
+        needed = names
+        if moves and names != "all":
+            needed = tuple(dict.fromkeys([*names, "delta", "gamma", "vega", "vanna", "volga"]))
+        made = options.greeks(first, strike, at, rate, dividend, vol, is_call, model=model, outputs=needed)
+        if moves:
+            # vol(k) with k = ln(K / F): what it moves by with the underlying.
+            by_k = curve["dw"] / (2.0 * vol * at)
+            by_k2 = (curve["d2w"] / at - 2.0 * by_k * by_k) / (2.0 * vol)
+            slope, bend = -by_k / first, (by_k2 + by_k) / first**2
+            gamma = made["gamma"] + 2.0 * made["vanna"] * slope + made["volga"] * slope**2 + made["vega"] * bend
+            made["delta"], made["gamma"] = made["delta"] + made["vega"] * slope, gamma
+        return {name: _plain(values) for name, values in made.items() if names == "all" or name in names}
+
+    def raw(self) -> Floats:
+        """Raw SVI parameters a, b, rho, m, sigma of each slice, shape (slices, 5)."""
+        return self.parameters if self.model == "svi" else essvi_to_svi(self.parameters)
+
+    def check(self) -> Check:
+        """Static arbitrage: the least g of each slice, proven, and exactly where slices cross."""
+        raw = self.raw()
+        return Check(certify_svi(*raw.T), svi_crossings(raw[:-1], raw[1:]), self.expiries)
+
+    def coverage(self) -> dict[str, float]:
+        """Of each expiry, the share of its quotes whose bid and ask enclose the surface; of all of them 'all'.
+
+        Raises
+        ------
+        StateError
+            If the surface has no quotes, or those have no bids and asks.
+        """
+        if self.quotes is None:
+            raise StateError("quotes: the surface was not fitted to any")
+        used = self.quotes
+        sided = used.kept & np.isfinite(used.bid_vol) & ~np.isnan(used.ask_vol)
+        if not sided.any():
+            raise StateError("quotes: there are no bids and asks")
+        vol = np.full(len(used.reason), np.nan)
+        vol[sided] = np.sqrt(self.total_variance(used.k[sided], used.chain.years[sided]) / used.chain.years[sided])
+        inside = (vol >= used.bid_vol) & (vol <= used.ask_vol)
+        shares = {
+            name: float(inside[rows].mean())
+            for name in self.expiries
+            if (rows := sided & (used.chain.expiry == name)).any()
+        }
+        return {**shares, "all": float(inside[sided].mean())}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As texts, numbers, lists and dicts of those, such as for JSON; without the quotes."""
+        return {
+            "version": _VERSION, "model": self.model, "expiries": list(self.expiries), "years": self.years.tolist(),
+            "parameters": self.parameters.tolist(), "forward": self.forward.tolist(), "rate": self.rate.tolist(),
+            "spot": self.spot, "rmse": None if self.rmse is None else np.asarray(self.rmse).tolist(),
+            "skipped": dict(self.skipped), "as_of": None if self.as_of is None else str(self.as_of),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, made: Mapping[str, Any]) -> Surface:
+        """What `to_dict` made, as a surface with the same bits.
+
+        Raises
+        ------
+        ParameterError
+            If it is of another version.
+        """
+        if made.get("version") != _VERSION:
+            raise ParameterError(f"version: {made.get('version')!r} is unknown; accepted is {_VERSION}")
+        rmse, as_of = made["rmse"], made["as_of"]
+        return cls(
+            made["model"], tuple(made["expiries"]), made["years"], np.array(made["parameters"]), made["forward"],
+            made["rate"], made["spot"], None if rmse is None else np.array(rmse), dict(made["skipped"]),
+            None if as_of is None else np.datetime64(as_of),
+        )  # fmt: skip
+
+
+class History:
+    """Surfaces in the order of their moments; the oldest make room for new ones.
+
+    Parameters
+    ----------
+    size : int, default 10000
+        How many are kept.
+
+    Examples
+    --------
+    >>> from warpquant import data, surface
+    >>> history = surface.History()
+    >>> history.append(surface.Surface.fit(data.goog_options(), exercise="american"))
+    >>> len(history), history.asof("2015-12-25").model
+    (1, 'essvi')
+    """
+
+    def __init__(self, size: int = 10_000) -> None:
+        self.size = _checks.whole("size", size, 1)
+        self._surfaces: list[Surface] = []
+
+    def __len__(self) -> int:
+        return len(self._surfaces)
+
+    def __iter__(self) -> Any:
+        return iter(self._surfaces)
+
+    def append(self, surface: Surface) -> None:
+        """Keep one.
+
+        Raises
+        ------
+        ParameterError
+            If it has no moment, or one before the last.
+        """
+        if surface.as_of is None:
+            raise ParameterError("surface: has no moment (as_of)")
+        last = self._surfaces[-1].as_of if self._surfaces else None
+        if last is not None and surface.as_of < last:
+            raise ParameterError(f"surface: is of {surface.as_of}, before the last one of {last}")
+        self._surfaces.append(surface)
+        del self._surfaces[: -self.size]
+
+    def asof(self, moment: Any) -> Surface:
+        """The last surface at or before a moment: none that was made of later quotes.
+
+        Raises
+        ------
+        ParameterError
+            If there is none so early.
+        """
+        when = np.datetime64(moment)
+        moments = np.array([s.as_of for s in self._surfaces], dtype="datetime64[ns]")
+        place = int(np.searchsorted(moments, when, side="right"))
+        if place == 0:
+            raise ParameterError(f"moment: there is no surface at or before {when}")
+        return self._surfaces[place - 1]
+
+    def to_columns(self) -> dict[str, Any]:
+        """One row for each slice: moment, expiry, years, forward, rate, raw SVI parameters and rmse."""
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("as_of", "expiry", "years", "forward", "rate", "a", "b", "rho", "m", "sigma", "rmse")
+        }
+        for s in self._surfaces:
+            raw = s.raw()
+            for i, name in enumerate(s.expiries):
+                rmse = float("nan") if s.rmse is None else float(s.rmse[i])
+                row = (s.as_of, name, s.years[i], s.forward[i], s.rate[i], *raw[i], rmse)
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
+        return {name: np.array(values, dtype="datetime64[ms]") if name == "as_of" else np.array(values)
+                for name, values in columns.items()}  # fmt: skip
+
+    def to_parquet(self, path: Any) -> None:
+        """Write `to_columns` to a file.
+
+        Raises
+        ------
+        ImportError
+            If PyArrow is not installed: it comes with ``warpquant[data]``.
+        """
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise ImportError("Parquet files need PyArrow: pip install 'warpquant[data]'") from error
+        pyarrow.parquet.write_table(pyarrow.table(self.to_columns()), path)
+
+
+def _plain(values: Any) -> Any:
+    """A number where there is one."""
+    return float(values) if np.ndim(values) == 0 else values
+
+
+def _linear(at: Floats, x: Floats, y: Floats) -> Floats:
+    """Through points, and on along the last two of them, or level if there is one."""
+    inside = np.interp(at, x, y)
+    if len(x) < 2:
+        return inside
+    return np.where(at > x[-1], y[-1] + (at - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2]), inside)
+
+
+def _why(used: Quotes, name: str) -> str:
+    rows = used.reason[used.chain.expiry == name]
+    found = np.bincount(rows, minlength=len(REASONS))
+    return ", ".join(f"{n} {reason}" for reason, n in zip(REASONS, found.tolist(), strict=True) if n)

@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the quotes of a chain to those that a surface is fitted to (docs/surface/quotes.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from warpquant import _checks, options
+from warpquant.errors import ParameterError, ShapeError
+from warpquant.options.chain import STATUSES, Chain
+
+from . import models
+from .fits import Floats, fit_svi, floats, vega_weights
+
+__all__ = ["REASONS", "Quotes", "clean"]
+
+#: Why a quote is not used, by code. The first is 'kept'; those up to 'no_terms' are said by the chain.
+REASONS = (
+    "kept", "no_bid", "no_ask", "no_quote", "crossed", "expired", "invalid", "no_terms", "too_short", "stale",
+    "below_intrinsic", "above_bound", "no_time_value", "in_the_money", "outlier", "cliff", "too_few",
+)  # fmt: skip
+_CODE = {name: code for code, name in enumerate(REASONS)}
+_HOURS = 365.0 * 24.0
+#: Different strikes that an expiry needs.
+_LEAST = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Quotes:
+    """Quotes of a chain, those that are kept and those that are not, each with its reason.
+
+    Attributes
+    ----------
+    chain : Chain
+        Where they come from; the rows are in its order. Of American options its prices are those that European ones
+        would have.
+    reason : ndarray of int8, shape (quotes,)
+        0 kept, else an index into `REASONS`.
+    k : ndarray of float64, shape (quotes,)
+        ln(strike / forward).
+    vol, bid_vol, ask_vol : ndarray of float64, shape (quotes,)
+        Implied volatilities of the middle and of both sides; 0 for a bid below intrinsic value, inf for an ask above
+        the bound, NaN where there is none.
+    weight : ndarray of float64, shape (quotes,)
+        Of squared errors in total variance; 0 for quotes that are not kept.
+    forward, rate : ndarray of float64, shape (quotes,)
+        Of the quote's expiry.
+    """
+
+    chain: Chain
+    reason: npt.NDArray[np.int8]
+    k: Floats
+    vol: Floats
+    bid_vol: Floats
+    ask_vol: Floats
+    weight: Floats
+    forward: Floats
+    rate: Floats
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Which quotes are used."""
+        return np.asarray(self.reason == 0)
+
+    @property
+    def w(self) -> Floats:
+        """Total variance of the middle."""
+        return np.asarray(np.square(self.vol) * self.chain.years)
+
+    def counts(self) -> dict[str, int]:
+        """How many quotes have each reason; those that none has are left out."""
+        found = np.bincount(self.reason, minlength=len(REASONS))
+        return {name: int(n) for name, n in zip(REASONS, found, strict=True) if n}
+
+    def smiles(self) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64], list[str]]:
+        """k, w and weight of the quotes that are kept, where each expiry begins, and the expiries, in their order."""
+        names = list(dict.fromkeys(self.chain.expiry[self.kept].tolist()))
+        rows = [np.nonzero(self.kept & (self.chain.expiry == name))[0] for name in names]
+        rows = [part[np.argsort(self.k[part], kind="stable")] for part in rows]
+        order = np.concatenate(rows) if rows else np.zeros(0, np.intp)
+        offsets = np.cumsum([0, *(len(part) for part in rows)], dtype=np.int64)
+        return self.k[order], self.w[order], self.weight[order], offsets, names
+
+    def to_dict(self) -> dict[str, Any]:
+        """The quotes as columns, such as for a data frame."""
+        made = self.chain.to_dict()
+        made.update(
+            k=self.k, vol=self.vol, bid_vol=self.bid_vol, ask_vol=self.ask_vol, weight=self.weight,
+            reason=np.array(REASONS, dtype=object)[self.reason],
+        )  # fmt: skip
+        return made
+
+    def __repr__(self) -> str:
+        expiries = len(set(self.chain.expiry[self.kept].tolist()))
+        return f"Quotes({int(self.kept.sum()):,} of {len(self.reason):,} kept, {expiries} expiries)"
+
+
+def clean(
+    quotes: Any, *, exercise: str = "european", min_tick: float = 0.0, min_hours: float = 1.0, age: Any = None,
+    max_age: float | None = None, outliers: bool = True, cliffs: bool = True, num_threads: int | None = None,
+    **read: Any,
+) -> Quotes:  # fmt: skip
+    """Forwards, discount factors and implied volatilities of a chain, and which of its quotes can be believed.
+
+    Forward and discount of each expiry come from put-call parity by robust regression, unless they are given
+    (:func:`warpquant.options.read_chain`). American options are turned into European ones first: the early-exercise
+    premium at their own volatility is taken off, and parity is asked again. Then the rules, in this order; the first
+    that applies is the quote's reason.
+
+    - 'no_bid', 'no_ask', 'no_quote', 'crossed', 'expired', 'invalid', 'no_terms': what the chain says. A bid of 0 is
+      none.
+    - 'too_short': less than `min_hours` to expiry.
+    - 'stale': older than `max_age`.
+    - 'below_intrinsic', 'above_bound', 'no_time_value': the middle has no volatility, or its time value is below
+      `min_tick`.
+    - 'in_the_money': the option of the same strike that is out of the money is there.
+    - 'outlier': the distance from a curve fitted without the quote is more than four median distances and more than
+      two spreads.
+    - 'cliff': beyond a jump in a wing, by more than three times what the slope before it says and more than spreads.
+    - 'too_few': fewer than three strikes are left of the expiry.
+
+    Parameters
+    ----------
+    quotes : Chain, path, data frame, or mapping of str to array
+        A chain, or what :func:`warpquant.options.read_chain` reads.
+    exercise : {'european', 'american'}
+        What the options are.
+    min_tick : float, default 0
+        Least time value, in units of price.
+    min_hours : float, default 1
+        Least time to expiry.
+    age : array of float, shape (quotes,), optional
+        Seconds since each quote changed, in the chain's order.
+    max_age : float, optional
+        Seconds.
+    outliers, cliffs : bool, default True
+        Whether these rules are asked.
+    num_threads : int, optional
+        CPU threads.
+    **read
+        For :func:`warpquant.options.read_chain`.
+
+    Returns
+    -------
+    Quotes
+
+    Raises
+    ------
+    ParameterError
+        If an argument is unknown, or the chain cannot be read.
+    ShapeError
+        If `age` does not go with the chain.
+
+    Examples
+    --------
+    >>> from warpquant import data, surface
+    >>> quotes = surface.clean(data.goog_options(), exercise="american")
+    >>> quotes.counts()["in_the_money"] > 100
+    True
+    """
+    _checks.choice("exercise", exercise, ("european", "american"))
+    if isinstance(quotes, Chain):
+        if read:
+            raise ParameterError(f"{next(iter(read))}: is for sources that are yet to be read; pass it to read_chain")
+        chain = quotes
+    else:
+        chain = options.read_chain(quotes, **read)
+    if chain.model == "bachelier":
+        raise ParameterError("quotes: the chain has normal volatilities; surfaces are made of Black's")
+    if exercise == "american":
+        chain = _as_european(chain, num_threads)
+    reason: npt.NDArray[np.int8] = np.array([_CODE.get(name, 0) for name in STATUSES], np.int8)[chain.quote]
+
+    def mark(name: str, rows: npt.NDArray[np.bool_]) -> None:
+        reason[rows & (reason == 0)] = _CODE[name]
+
+    forward, rate = chain.of("forward"), chain.of("rate")
+    mark("no_terms", ~(np.isfinite(forward + rate) & (forward > 0)))
+    mark("too_short", ~(chain.years * _HOURS >= min_hours))
+    if age is not None:
+        seconds = floats(age, "age").reshape(-1)
+        if len(seconds) != len(chain):
+            raise ShapeError(f"age: has {len(seconds)} entries, but the chain has {len(chain)} quotes")
+        if max_age is None:
+            raise ParameterError("max_age: is needed with age")
+        mark("stale", ~(seconds <= max_age))
+    mid = chain.mid()
+    vol, bid_vol, ask_vol, said = _vols(chain, forward, rate, mid, num_threads)
+    for code, name in (
+        (1, "below_intrinsic"),
+        (2, "above_bound"),
+        (3, "no_time_value"),
+        (4, "invalid"),
+        (5, "expired"),
+    ):
+        mark(name, said == code)
+    sign = np.where(chain.is_call, 1.0, -1.0)
+    with np.errstate(invalid="ignore"):
+        intrinsic = np.exp(-rate * chain.years) * np.maximum(sign * (forward - chain.strike), 0.0)
+        mark("no_time_value", mid - intrinsic < min_tick)
+        k = np.log(chain.strike / forward)
+    mark("in_the_money", _other_side(chain, reason == 0, k))
+    with np.errstate(invalid="ignore"):
+        width = ask_vol - bid_vol  # both are infinite where both are above the bound
+    if outliers:
+        mark("outlier", _outliers(chain, reason == 0, k, vol, width, num_threads))
+    if cliffs:
+        mark("cliff", _cliffs(chain, reason == 0, k, vol, width))
+    for name in dict.fromkeys(chain.expiry[reason == 0].tolist()):
+        rows = (chain.expiry == name) & (reason == 0)
+        if len(np.unique(chain.strike[rows])) < _LEAST:
+            mark("too_few", rows)
+    weight = np.zeros(len(chain))
+    for rows in _expiries(chain, reason == 0):
+        weight[rows] = _weights(k[rows], np.square(vol[rows]) * chain.years[rows], chain.years[rows], width[rows])
+    return Quotes(chain, reason, k, vol, bid_vol, ask_vol, weight, forward, rate)
+
+
+def _expiries(chain: Chain, kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
+    """Rows that are kept of each expiry, by k."""
+    order = np.nonzero(kept)[0]  # the chain is sorted by expiry and strike
+    if len(order) == 0:
+        return []
+    names = chain.expiry[order]
+    return np.split(order, np.nonzero(names[1:] != names[:-1])[0] + 1)
+
+
+def _weights(k: Floats, w: Floats, years: Floats, width: Floats) -> Floats:
+    known = np.isfinite(width) & (width > 0)
+    if known.sum() < 0.5 * len(k):
+        return vega_weights(k, w)
+    # A side without a volatility is as wide as the widest that is there.
+    return vega_weights(k, w, years=years, spread=np.where(known, width, np.max(width[known])))
+
+
+def _vols(
+    chain: Chain, forward: Floats, rate: Floats, mid: Floats, num_threads: int | None
+) -> tuple[Floats, Floats, Floats, npt.NDArray[np.uint8]]:
+    prices = np.concatenate([mid, chain.bid, chain.ask])
+    forwards, strikes, years, rates = (np.tile(v, 3) for v in (forward, chain.strike, chain.years, rate))
+    found, status = options.implied_vol(
+        prices,
+        forwards,
+        strikes,
+        years,
+        rates,
+        0.0,
+        np.tile(chain.is_call, 3),
+        model="black76",
+        return_status=True,
+        clip="bounds",
+        num_threads=num_threads,
+    )
+    n = len(chain)
+    vol = np.where(status[:n] == 0, found[:n], np.nan)
+    return vol, found[n : 2 * n], found[2 * n :], status[:n]
+
+
+def _other_side(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats) -> npt.NDArray[np.bool_]:
+    """Options in the money whose partner out of the money is kept."""
+    with np.errstate(invalid="ignore"):
+        inside = np.where(chain.is_call, k < 0, k >= 0)
+    outside = {
+        (expiry, strike)
+        for expiry, strike in zip(
+            chain.expiry[kept & ~inside].tolist(), chain.strike[kept & ~inside].tolist(), strict=True
+        )
+    }
+    partner = np.array(
+        [pair in outside for pair in zip(chain.expiry.tolist(), chain.strike.tolist(), strict=True)], bool
+    )
+    return np.asarray(inside & partner)
+
+
+def _outliers(
+    chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, width: Floats, num_threads: int | None
+) -> npt.NDArray[np.bool_]:
+    """Quotes far from the curve of the others. What a fit without a quote leaves of it follows from its leverage."""
+    bad, variance = np.zeros(len(chain), bool), np.square(vol) * chain.years
+    for _ in range(3):
+        groups = [rows for rows in _expiries(chain, kept & ~bad) if len(rows) >= 7]
+        if not groups:
+            break
+        rows = np.concatenate(groups)
+        offsets = np.cumsum([0, *(len(g) for g in groups)], dtype=np.int64)
+        place, w, years = k[rows], variance[rows], chain.years[rows]
+        weight = np.concatenate([_weights(k[g], variance[g], chain.years[g], width[g]) for g in groups])
+        fit = fit_svi(place, w, weight, offsets, num_threads=num_threads)
+        smile = np.repeat(np.arange(len(groups)), np.diff(offsets))
+        at = models.svi(
+            place, *(column[smile] for column in fit.parameters.T),
+            outputs=("w", "dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma"),
+        )  # fmt: skip
+        jacobian = np.stack([at[n] for n in ("dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma")], axis=1)
+        jacobian *= np.sqrt(weight)[:, None]
+        products = np.add.reduceat(jacobian[:, :, None] * jacobian[:, None, :], offsets[:-1], axis=0)
+        scale = np.sqrt(np.einsum("sii->si", products)) + 1e-300
+        inverse = np.linalg.pinv(products / scale[:, :, None] / scale[:, None, :], rcond=1e-10, hermitian=True)
+        jacobian /= scale[smile]
+        leverage = np.einsum("qi,qij,qj->q", jacobian, inverse[smile], jacobian)
+        root = np.sqrt(np.maximum(at["w"], 1e-12) / years)
+        distance = np.abs(vol[rows] - root) / np.maximum(1.0 - leverage, 0.05)
+        new = np.zeros(len(rows), bool)
+        for i, group in enumerate(groups):
+            part = slice(offsets[i], offsets[i + 1])
+            spread = np.where(np.isfinite(width[group]), width[group], 0.0)
+            limit = np.maximum(4.0 * 1.4826 * np.median(distance[part]), 2.0 * spread)
+            over = distance[part] / np.maximum(limit, 1e-12)
+            # A few at a time, the worst first: they bend the curve that the others are measured by.
+            worst = np.argsort(over)[::-1][: max(1, len(group) // 10)]
+            chosen = np.zeros(len(group), bool)
+            chosen[worst] = True
+            new[part] = chosen & (over > 1.0) & (distance[part] > 1e-6)
+        if not new.any():
+            break
+        bad[rows[new]] = True
+    return bad
+
+
+def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, width: Floats) -> npt.NDArray[np.bool_]:
+    """Everything beyond a jump of volatility in a wing."""
+    bad = np.zeros(len(chain), bool)
+    for rows in _expiries(chain, kept):
+        if len(rows) < 6:
+            continue
+        place, sigma = k[rows], vol[rows]
+        half = 0.5 * np.where(np.isfinite(width[rows]), width[rows], 0.0)
+        money = sigma[np.argmin(np.abs(place))] * np.sqrt(chain.years[rows[0]])
+        steps = np.diff(sigma) / np.maximum(np.diff(place), 1e-12)
+        for wing in (-1, 1):
+            # Outwards from one deviation on.
+            path = range(len(steps)) if wing > 0 else range(len(steps) - 1, -1, -1)
+            for i in path:
+                outer = i + 1 if wing > 0 else i
+                if wing * place[outer] < money:
+                    continue
+                inner = steps[max(0, i - 3) : i] if wing > 0 else steps[i + 1 : i + 4]
+                if len(inner) < 2:
+                    continue
+                local = float(np.median(np.abs(inner)))
+                jump = abs(sigma[i + 1] - sigma[i])
+                expected = local * (place[i + 1] - place[i])
+                if jump > 3.0 * expected and jump > max(0.02, 2.0 * (half[i] + half[i + 1])):
+                    bad[rows[outer:] if wing > 0 else rows[: outer + 1]] = True
+                    break
+    return bad
+
+
+def _as_european(chain: Chain, num_threads: int | None) -> Chain:
+    """The same chain with the prices of European options: less the premium for early exercise."""
+    if chain.model != "bsm":
+        raise ParameterError("exercise: American options need the spot, of which the chain has none")
+    given = np.array([chain.terms[name].source == "given" for name in chain.expiry.tolist()], bool)
+    now = chain
+    for _ in range(2):
+        rate, dividend, mid = now.of("rate"), now.of("dividend"), chain.mid()
+        good = np.isfinite(rate + dividend + mid + chain.spot) & (chain.years > 0)
+        premium = np.zeros(len(chain))
+        premium[good] = _premium(
+            mid[good], chain.spot[good], chain.strike[good], chain.years[good], rate[good], dividend[good],
+            chain.is_call[good], num_threads,
+        )  # fmt: skip
+        now = Chain(
+            expiry=chain.expiry, years=chain.years, strike=chain.strike, is_call=chain.is_call,
+            bid=chain.bid - premium, ask=chain.ask - premium, price=chain.price - premium, spot=chain.spot,
+            model=chain.model, as_of=chain.as_of, rate=np.where(given, chain.of("rate"), np.nan),
+            dividend=np.where(given, chain.of("dividend"), np.nan),
+        )  # fmt: skip
+    return now
+
+
+def _premium(
+    price: Floats, spot: Floats, strike: Floats, years: Floats, rate: Floats, dividend: Floats,
+    is_call: npt.NDArray[np.bool_], num_threads: int | None,
+) -> Floats:  # fmt: skip
+    """What early exercise is worth at the volatility that an American option's price implies."""
+    found = options.implied_vol(price, spot, strike, years, rate, dividend, is_call, num_threads=num_threads)
+    vol = np.where(np.isfinite(found) & (found > 0), found, 0.3)
+    american = np.full(len(price), np.nan)
+    open_ = np.ones(len(price), bool)
+    for _ in range(12):
+        rows = np.nonzero(open_)[0]
+        if len(rows) == 0:
+            break
+        made = options.american(
+            spot[rows], strike[rows], years[rows], rate[rows], dividend[rows], vol[rows], is_call[rows],
+            accuracy="fast", outputs=("price", "vega"), num_threads=num_threads,
+        )  # fmt: skip
+        american[rows] = made["price"]
+        miss = price[rows] - made["price"]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            step = np.where(made["vega"] > 1e-8 * spot[rows], miss / made["vega"], 0.0)
+        step = np.clip(np.nan_to_num(step), -0.5 * vol[rows], 0.5)
+        vol[rows] = np.clip(vol[rows] + step, 1e-3, 5.0)
+        open_[rows] = np.abs(step) > 1e-7
+    european = options.greeks(
+        spot, strike, years, rate, dividend, vol, is_call, outputs="price", num_threads=num_threads
+    )["price"]
+    premium = american - european
+    return np.where(np.isfinite(premium), np.maximum(premium, 0.0), 0.0)
