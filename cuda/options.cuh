@@ -38,6 +38,7 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
     return cuda::launch_row<Fourier>(job, queue);
   case rows::GroupId::american:
   case rows::GroupId::numerical:
+  case rows::GroupId::pinn:
     break;  // on the CPU alone
   }
   return Fault::invalid;

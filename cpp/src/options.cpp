@@ -44,6 +44,7 @@ WQ_ROW_GROUP(options, fourier)
 WQ_ROW_GROUP(options, jumps)
 WQ_ROW_GROUP(options, lookback)
 WQ_ROW_GROUP(options, multi)
+WQ_ROW_GROUP(pinn, european)
 
 namespace rows {
 namespace {
@@ -77,6 +78,7 @@ const std::vector<Op>& operations() {
     add(GroupId::multi, options::multi_at);
     add(GroupId::jumps, options::jumps_at);
     add(GroupId::fourier, options::fourier_at);
+    add(GroupId::pinn, pinn::european_at);
     return *ops;
   }();
   return all;

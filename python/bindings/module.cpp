@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_scenario(m);
   wq::register_backtest(m);
   wq::register_monte_carlo(m);
+  wq::register_pinn(m);
 }

@@ -111,7 +111,7 @@ void run(const Op& op, Job& job, const Execution& execution) {
   if (job.frame.rows == 0) return;
   job.group = op.id;
   job.index = op.index;
-  if (execution.device && (op.id == GroupId::american || op.id == GroupId::numerical))
+  if (execution.device && (op.id == GroupId::american || op.id == GroupId::numerical || op.id == GroupId::pinn))
     throw ParameterError("device: " + std::string(op.info.name) + " is computed on the CPU");
   if (execution.device) return execution.resident ? run_resident(job, execution) : run_shipped(job, execution);
   const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());

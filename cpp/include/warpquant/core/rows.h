@@ -56,6 +56,7 @@ enum class GroupId : std::uint8_t {
   multi,
   jumps,
   fourier,
+  pinn,
 };
 
 /// A call: operation `index` of a group, and what it is about.
