@@ -19,37 +19,13 @@ import pytest
 
 import warpquant
 from checks import walk
+from command_line import call, plain  # noqa: F401
 from warpquant import atc, data
 from warpquant.atc import Params
+from warpquant.cli import Code
 from warpquant.scan import scan
 
-typer = pytest.importorskip("typer")
-from typer.testing import CliRunner  # noqa: E402
-
-from warpquant.cli import Code, app  # noqa: E402
-
 DEMO = ("scan", "--demo")
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch):
-    """No colour, no settings, and a width that breaks no line."""
-    for name in [name for name in os.environ if name.startswith("WQ_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERM", "dumb")
-    warpquant.config.reload()
-    yield
-    monkeypatch.undo()
-    warpquant.config.reload()
-
-
-def call(*arguments, code=Code.OK):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.stderr
-    return result
 
 
 def shell(*arguments, **more):
@@ -93,9 +69,9 @@ def test_table():
 
 def test_the_table_fits_a_terminal():
     run = shell(*DEMO, env={**os.environ, "COLUMNS": "80", "FORCE_COLOR": "1"})
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)
-    assert "…" not in plain
-    assert max(map(len, plain.splitlines())) <= 80
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)
+    assert "…" not in bare
+    assert max(map(len, bare.splitlines())) <= 80
 
 
 def test_json_is_what_the_library_gives():

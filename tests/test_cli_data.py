@@ -12,39 +12,14 @@ import types
 import numpy as np
 import pytest
 
-import warpquant
 from checks import walk
+from command_line import call, plain  # noqa: F401
 from warpquant.scan import read_prices, scan
 from warpquant.scanner import scan_source
 
-pytest.importorskip("typer")
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
-from typer.testing import CliRunner  # noqa: E402
-
-from warpquant.cli import Code, app  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch, tmp_path):
-    """No settings, and a cache of its own."""
-    for name in [name for name in os.environ if name.startswith("WQ_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WQ_CACHE_DIR", str(tmp_path / "kept"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERM", "dumb")
-    warpquant.config.reload()
-    yield
-    monkeypatch.undo()
-    warpquant.config.reload()
-
-
-def call(*arguments, code=Code.OK):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.stderr
-    return result
+from warpquant.cli import Code  # noqa: E402
 
 
 def document(*arguments, code=Code.OK):

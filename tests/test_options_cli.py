@@ -6,43 +6,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-import warpquant
+from command_line import call, plain  # noqa: F401
 from warpquant import data, options
-
-pytest.importorskip("typer")
-from typer.testing import CliRunner
-
-from warpquant.cli import Code, app
+from warpquant.cli import Code
 
 DEMO = ("--demo", "--close", "13:00")
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch):
-    """No colour, no settings, and a width that breaks no line."""
-    for name in [name for name in os.environ if name.startswith("WQ_") and name != "WQ_SHARED"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "240")
-    monkeypatch.setenv("TERM", "dumb")
-    warpquant.config.reload()
-    yield
-    monkeypatch.undo()
-    warpquant.config.reload()
-
-
-def call(*arguments, code=Code.OK):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.stderr
-    return result
 
 
 @pytest.fixture(scope="module")

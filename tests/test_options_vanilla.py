@@ -28,18 +28,6 @@ def RUNS_ON(device):
     options.price([100.0], 100.0, 1.0, 0.0, 0.0, 0.2, True, device=device)
 
 
-def points(count, seed=0):
-    """Options as they are traded, and some that are not."""
-    rng = np.random.default_rng(seed)
-    spot = np.exp(rng.uniform(-3, 7, count))
-    vol = np.exp(rng.uniform(-4, 1, count))
-    expiry = np.exp(rng.uniform(-6, 3, count))
-    distance = rng.normal(0, 1, count) * np.where(rng.random(count) < 0.3, 8, 1.5)
-    strike = spot * np.exp(np.clip(distance * vol * np.sqrt(expiry), -8, 8))
-    rate, dividend = rng.uniform(-0.05, 0.15, (2, count))
-    return spot, strike, expiry, rate, dividend, vol, rng.integers(0, 2, count)
-
-
 def errors(got, want, conditions, eps=EPS):
     """Errors in units of eps (1 + condition) of the value."""
     worst = {}
@@ -76,7 +64,7 @@ def test_closed_forms_are_the_derivatives(model, sign):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_within_the_bound_of_50_digits(model, device):
-    s, k, t, r, q, v, call = points(60 if device == "cpu" else 12, seed=MODELS.index(model))
+    s, k, t, r, q, v, call = reference.points(60 if device == "cpu" else 12, seed=MODELS.index(model))
     if model == "bachelier":
         v = v * s
     got = options.greeks(s, k, t, r, q, v, call, model=model, outputs="all", device=device)
@@ -324,7 +312,7 @@ def test_price_rises_with_volatility(at, sign):
 
 def test_levels_threads_and_subsets(simd_levels, device):
     """The bits do not depend on threads, nor on which results are asked for; levels are within twice the bound."""
-    at = points(3000, seed=5)
+    at = reference.points(3000, seed=5)
     at[0][5] = np.nan
     at[2][100:110] = 0.0
     with config.override(num_threads=1):
@@ -348,7 +336,7 @@ def test_levels_threads_and_subsets(simd_levels, device):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 127, 128, 129, 1000])
 def test_any_number_of_rows(count, device):
-    at = points(max(count, 1), seed=2)
+    at = reference.points(max(count, 1), seed=2)
     at = [a[:count] for a in at]
     got = options.greeks(*at, device=device)
     for i in range(count):
@@ -377,7 +365,7 @@ def test_broadcast_and_strides(device):
 
 
 def test_float32(device):
-    at = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in points(200, seed=3)]
+    at = [a.astype(np.float32) if a.dtype.kind == "f" else a for a in reference.points(200, seed=3)]
     got = options.greeks(*at, outputs="all", device=device)
     exact = options.greeks(*(a.astype(np.float64) for a in at), outputs="all", device=device)
     for name, values in got.items():
@@ -391,7 +379,7 @@ def test_float32(device):
 def test_out(device):
     if device != "cpu":
         pytest.skip("out is checked on the CPU")
-    at = points(500)
+    at = reference.points(500)
     want = options.greeks(*at)
     price, vega = np.empty(500), np.empty((500, 2))[:, 1]
     got = options.greeks(*at, out={"price": price, "vega": vega})
@@ -493,7 +481,7 @@ def test_polars_and_arrow():
 def test_arrays_on_a_device(device):
     if device == "cpu":
         pytest.skip("needs a device")
-    at = points(300)
+    at = reference.points(300)
     want = options.greeks(*at, outputs="all", device=device)
     there = [warpquant.to_device(np.asarray(a, np.float64), device) for a in at]
     got = options.greeks(*there, outputs="all")

@@ -11,18 +11,6 @@ namespace {
 
 constexpr int W = kLanes;
 
-/// Call visit(place, stride, rows, done) for runs of rows that are evenly spaced.
-template <class Visit>
-void each_run(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, Visit visit) {
-  const int inner = frame.dims - 1;
-  const std::int64_t extent = inner < 0 ? 1 : frame.extents[inner], stride = inner < 0 ? 0 : column.strides[inner];
-  for (std::int64_t done = 0; done < count;) {
-    const std::int64_t left = extent - (from + done) % extent, rows = left < count - done ? left : count - done;
-    visit(column.at(frame, from + done), stride, rows, done);
-    done += rows;
-  }
-}
-
 template <class T>
 void gather(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, double* tile) {
   each_run(column, frame, from, count,

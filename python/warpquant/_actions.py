@@ -20,7 +20,7 @@ import urllib.parse
 import urllib.request
 from typing import NamedTuple
 
-from .equity import _number, _whole
+from ._checks import number, whole
 from .errors import ParameterError
 
 __all__ = ["Action", "Command", "Job", "Webhook"]
@@ -58,8 +58,8 @@ class Action:
 
     def __init__(self, *, limit: int = 1000, attempts: int = 1, backoff: float = 0.5) -> None:
         self.done = self.failed = self.dropped = 0
-        self._attempts, self._backoff = _whole("attempts", attempts, 1), _number("backoff", backoff, 0.0)
-        self._queue: queue.Queue[Job | None] = queue.Queue(_whole("limit", limit, 1))
+        self._attempts, self._backoff = whole("attempts", attempts, 1), number("backoff", backoff, 0.0)
+        self._queue: queue.Queue[Job | None] = queue.Queue(whole("limit", limit, 1))
         self._ended: collections.deque[int] = collections.deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -176,7 +176,7 @@ class Webhook(Action):
             raise ParameterError(f"webhook: {error}") from None
         if parts.scheme not in ("http", "https") or not host or parts.username is not None:
             raise ParameterError("webhook: is no address of http or https, or holds a password")
-        self._url, self._timeout = url, _number("timeout", timeout, 0.001)
+        self._url, self._timeout = url, number("timeout", timeout, 0.001)
         self._name = f"webhook {parts.scheme}://{host}"  # the rest of an address may be a secret
         self._opener = urllib.request.OpenerDirector()
         for handler in (  # nothing that follows redirects, and no other schemes
@@ -254,7 +254,7 @@ class Command(Action):
             raise ParameterError(f"on_flip: {command!r}: {error}") from None
         if not self._arguments or shutil.which(self._arguments[0]) is None:
             raise ParameterError(f"on_flip: {command!r}: the program was not found")
-        self._timeout = _number("timeout", timeout, 0.001)
+        self._timeout = number("timeout", timeout, 0.001)
 
     def __str__(self) -> str:
         return f"command {self._arguments[0]}"

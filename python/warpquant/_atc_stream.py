@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, atc, config
+from ._checks import choice, flag, whole
 from ._containers import unpack
 from ._devices import resolve
-from .equity import _flag, _whole
 from .errors import DTypeError, ParameterError, ShapeError, StateError
 
 Values = dict[str, npt.NDArray[Any]]
@@ -103,11 +103,11 @@ class Stream:
     ) -> None:
         if isinstance(params, Mapping) and "nan_policy" in params:
             nan_policy = params["nan_policy"]
-        atc._choice("nan_policy", nan_policy, ("skip", "raise"))
+        choice("nan_policy", nan_policy, ("skip", "raise"))
         self.params = dataclasses.replace(atc._checked(params), nan_policy=nan_policy)
         self.outputs, indices = atc._chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
         self._indices = dict(zip(self.outputs, indices, strict=True))
-        self._src = _flag("src", src)
+        self._src = flag("src", src)
         self._num_threads = num_threads
         self._lock, self._process, self._busy = threading.RLock(), os.getpid(), False
         config._execution(num_threads)
@@ -218,7 +218,7 @@ class Stream:
         """
         if isinstance(symbols, (int, np.integer)) and not isinstance(symbols, bool):
             free = (name for name in map(str, itertools.count(len(self.symbols))) if name not in self._place)
-            names = list(itertools.islice(free, _whole("symbols", symbols, 0)))
+            names = list(itertools.islice(free, whole("symbols", symbols, 0)))
         elif isinstance(symbols, str) or not isinstance(symbols, Iterable):
             raise ParameterError(f"symbols: {symbols!r} is neither a sequence of names nor a number")
         else:

@@ -11,7 +11,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from .atc import _CHECKED_TOGETHER, _FIELDS, _SWITCHES, Params, _by_field, _checked_one, _choice, _field
+from ._checks import choice
+from .atc import _CHECKED_TOGETHER, _FIELDS, _SWITCHES, Params, _by_field, _checked_one, _field
 from .errors import ParameterError
 
 __all__ = ["Grid", "Positions"]
@@ -113,7 +114,7 @@ class Grid(Sequence[Params]):
         base: Params | Mapping[str, Any] | None = None,
         invalid: str = "raise",
     ) -> None:
-        _choice("invalid", invalid, ("raise", "skip"))
+        choice("invalid", invalid, ("raise", "skip"))
         self.axes: dict[str, tuple[Any, ...]] = {}
         self.skipped = 0
         self.refusals: tuple[str, ...] = ()

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import number, whole
 from ._prices import Floats
-from .equity import _number, _whole
 from .errors import ParameterError, ShapeError
 
 __all__ = [
@@ -73,7 +73,7 @@ def probabilistic_sharpe(
     >>> round(probabilistic_sharpe(0.1, bars=252), 3)
     0.943
     """
-    bars = _whole("bars", bars, 2)
+    bars = whole("bars", bars, 2)
     variance = 1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * sharpe * sharpe
     if not variance > 0.0:
         return math.nan
@@ -111,8 +111,8 @@ def expected_maximum_sharpe(trials: int, variance: float) -> float:
     >>> round(expected_maximum_sharpe(100, 0.5 / 250), 4)
     0.1132
     """
-    trials = _whole("trials", trials, 1)
-    spread = math.sqrt(_number("variance", variance, 0.0))
+    trials = whole("trials", trials, 1)
+    spread = math.sqrt(number("variance", variance, 0.0))
     if trials == 1:
         return 0.0
     high, higher = -_NORMAL.inv_cdf(1.0 / trials), -_NORMAL.inv_cdf(1.0 / (trials * math.e))
@@ -236,7 +236,7 @@ def overfitting_probability(returns: Any, *, blocks: int = 16) -> Overfitting:
 
 def even(blocks: int) -> int:
     """A number of blocks that can be halved, and in not too many ways."""
-    if _whole("blocks", blocks, 2) % 2 or blocks > 20:
+    if whole("blocks", blocks, 2) % 2 or blocks > 20:
         raise ParameterError(f"blocks: {blocks} is out of range; accepted are even numbers from 2 to 20")
     return blocks
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ._containers import Unpacked, same_index, unpack
 from ._devices import resolve
 from .errors import DTypeError, ParameterError, ShapeError
 
-__all__ = ["Outputs", "call", "flags"]
+__all__ = ["Outputs", "call", "chosen_names", "flags"]
 
 _OPERATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     name: (tuple(inputs), tuple(outputs)) for name, (inputs, outputs) in _core.row_operations().items()
@@ -38,29 +38,16 @@ class Outputs:
         self._places.update({alias: self._places[name] for alias, name in (aliases or {}).items()})
         self._chosen: dict[tuple[str, ...], tuple[int, ...]] = {}
 
-    def choose(self, outputs: str | Iterable[str], argument: str = "outputs") -> tuple[str, ...]:
-        """Names that are asked for, as they are written. 'all' are all.
+    def choose(self, outputs: str | Iterable[str], status: bool = False) -> tuple[str, ...]:
+        """Names that are asked for, as they are written; 'all' are all. `status`: that too.
 
         Raises
         ------
         ParameterError
             If there is no such result.
         """
-        if isinstance(outputs, str):
-            names: tuple[Any, ...] = self.names if outputs == "all" else (outputs,)
-        else:
-            names = tuple(outputs)
-        for name in names:
-            if not isinstance(name, str) or name not in self._places:
-                raise ParameterError(
-                    f"{argument}: {name!r} is unknown; accepted are {', '.join(self._places)}, or 'all'"
-                )
-        if not names:
-            raise ParameterError(f"{argument}: is empty; accepted are {', '.join(self._places)}, or 'all'")
-        return names
-
-    def _accepted(self) -> str:
-        return f"accepted are {', '.join(self._places)}, or 'all'"
+        names = self.names if isinstance(outputs, str) and outputs == "all" else chosen_names(outputs, self._places)
+        return (*names, "status") if status and "status" not in names else names
 
     def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Which of the operation's results they are."""
@@ -68,6 +55,23 @@ class Outputs:
         if found is None:
             found = self._chosen[names] = tuple(self._places[name] for name in names)
         return found
+
+
+def chosen_names(outputs: str | Iterable[str], accepted: Collection[str]) -> tuple[str, ...]:
+    """Names of results out of those that there are.
+
+    Raises
+    ------
+    ParameterError
+        If one is unknown, or none is given.
+    """
+    names: tuple[Any, ...] = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    for name in names:
+        if not isinstance(name, str) or name not in accepted:
+            raise ParameterError(f"outputs: {name!r} is unknown; accepted are {', '.join(accepted)}, or 'all'")
+    if not names:
+        raise ParameterError(f"outputs: is empty; accepted are {', '.join(accepted)}, or 'all'")
+    return names
 
 
 _TEXTS = {
@@ -101,7 +105,7 @@ def flags(is_call: Any, name: str = "is_call") -> Any:
     if root in ("pandas", "polars", "pyarrow"):
         if getattr(getattr(is_call, "dtype", None), "kind", "O") in "if":
             return is_call
-        values = _texts(is_call)
+        values = _texts(is_call, name)
         index = getattr(is_call, "index", None) if root == "pandas" else None
         return values if index is None else sys.modules["pandas"].Series(values, index=index)
     if isinstance(is_call, (list, tuple)) or (kind is np.ndarray and is_call.dtype.kind in "USO"):
@@ -112,12 +116,12 @@ def flags(is_call: Any, name: str = "is_call") -> Any:
 _FLAGS = "accepted are True or 1 for a call, False, 0 or -1 for a put, and the texts 'c', 'call', 'p', 'put'"
 
 
-def _texts(x: Any) -> np.ndarray[Any, Any]:
+def _texts(x: Any, name: str) -> np.ndarray[Any, Any]:
     """The values of a column that is no column of numbers."""
     if type(x).__module__.startswith("pandas"):
-        return _flag_array(x.to_numpy(dtype=object), "is_call")
+        return _flag_array(x.to_numpy(dtype=object), name)
     values = x.to_pylist() if hasattr(x, "to_pylist") else x.to_list()
-    return _flag_array(np.asarray(values, dtype=object), "is_call")
+    return _flag_array(np.asarray(values, dtype=object), name)
 
 
 def _flag_array(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:

@@ -23,9 +23,9 @@ from typing import Any, ClassVar, cast, overload
 import numpy as np
 
 from . import _core, config
+from ._checks import choice, flag, number, whole
 from ._containers import Unpacked, shape, unpack, unpack_like
 from ._devices import resolve
-from .equity import _flag, _number, _whole
 from .errors import ParameterError, ShapeError
 
 __all__ = [
@@ -118,11 +118,6 @@ _COMPAT: dict[str, dict[str, str]] = {
 _ALIASES = {"hma_len": "hull_len", "lambda_param": "La", "decay": "De"}
 
 
-def _choice(name: str, value: Any, accepted: Sequence[str]) -> None:
-    if value not in accepted:
-        raise ParameterError(f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, accepted))}")
-
-
 def lengths(base: int, robustness: str = "Medium", *, rule: str = "raise", family: str = "") -> tuple[int, ...]:
     """The nine lengths of a family in canonical order: base, four longer ones, four shorter ones.
 
@@ -157,11 +152,11 @@ def lengths(base: int, robustness: str = "Medium", *, rule: str = "raise", famil
 @functools.lru_cache(maxsize=4096, typed=True)
 def _lengths(base: int, robustness: str, rule: str, family: str) -> tuple[int, ...]:
     """The same, once for all sets of a sweep that have them."""
-    _choice("robustness", robustness, tuple(_OFFSETS))
-    _choice("length_rule", rule, _SWITCHES["length_rule"])
+    choice("robustness", robustness, tuple(_OFFSETS))
+    choice("length_rule", rule, _SWITCHES["length_rule"])
     offsets = _OFFSETS[robustness]
     name = f"{family}_len" if family else "base"
-    base = _whole(name, base, 1)
+    base = whole(name, base, 1)
     if base >= 2**31:
         raise ParameterError(f"{name}: {base} is out of range; accepted are whole numbers below 2**31")
     if base <= offsets[-1] and rule == "raise":
@@ -260,21 +255,21 @@ class Params:
     _WEIGHTS: ClassVar[tuple[str, ...]] = tuple(f"{w}_w" for w in _WORDS)
 
     def __post_init__(self) -> None:
-        _choice("compat", self.compat, tuple(_COMPAT))
+        choice("compat", self.compat, tuple(_COMPAT))
         for switch, accepted in _SWITCHES.items():
             value = getattr(self, switch) or _COMPAT[self.compat][switch]
-            _choice(switch, value, accepted)
+            choice(switch, value, accepted)
             object.__setattr__(self, switch, value)
         for field in self._LENGTHS:
             lengths(getattr(self, field), self.robustness, rule=self.length_rule, family=field.removesuffix("_len"))
             object.__setattr__(self, field, int(getattr(self, field)))
         for field in (*self._WEIGHTS, "La", "long_threshold", "short_threshold"):
-            object.__setattr__(self, field, _number(field, getattr(self, field)))
-        object.__setattr__(self, "De", _number("De", self.De, 0.0, 100.0))
-        object.__setattr__(self, "cut_level", _number("cut_level", self.cut_level, 0.0, math.inf))
-        object.__setattr__(self, "cross_rtol", _number("cross_rtol", self.cross_rtol, 0.0, math.inf))
-        object.__setattr__(self, "cutout", _whole("cutout", self.cutout, 0))
-        _flag("strategy_mode", self.strategy_mode)
+            object.__setattr__(self, field, number(field, getattr(self, field)))
+        object.__setattr__(self, "De", number("De", self.De, 0.0, 100.0))
+        object.__setattr__(self, "cut_level", number("cut_level", self.cut_level, 0.0, math.inf))
+        object.__setattr__(self, "cross_rtol", number("cross_rtol", self.cross_rtol, 0.0, math.inf))
+        object.__setattr__(self, "cutout", whole("cutout", self.cutout, 0))
+        flag("strategy_mode", self.strategy_mode)
         if self.long_threshold <= self.short_threshold:
             raise ParameterError(
                 f"long_threshold: {self.long_threshold!r} is not above short_threshold {self.short_threshold!r}"
@@ -556,10 +551,9 @@ def run(
     if not sets:
         raise ParameterError("params: is an empty list; at least one set of parameters is needed")
     names, wanted = _chosen((outputs,) if isinstance(outputs, str) else tuple(outputs))
-    if precision not in ("float64", "float32"):
-        raise ParameterError(f"precision: {precision!r} is unknown; accepted are 'float64' and 'float32'")
-    _choice("arithmetic", arithmetic, ("float64", "float32"))
-    exact = exact is True or _flag("exact", exact)
+    choice("precision", precision, ("float64", "float32"))
+    choice("arithmetic", arithmetic, ("float64", "float32"))
+    exact = exact is True or flag("exact", exact)
     if detail and last_only:
         raise ParameterError("detail: is one value per bar, which last_only leaves out; choose one of the two")
     if out is not None and last_only:
@@ -754,7 +748,7 @@ use_streams, num_streams, batch_size
         num_threads = 1
     for name, count in (("num_streams", num_streams), ("batch_size", batch_size)):
         if count is not None:
-            _whole(name, count, 1)
+            whole(name, count, 1)
     if device is None and (use_cuda or use_cuda_kernels):
         device = "auto"
 
@@ -870,10 +864,10 @@ cutout, strategy_mode, long_threshold, short_threshold
     compat: str = "sovereign"
 
     def __post_init__(self) -> None:
-        _choice("calculation_source", self.calculation_source, ("close", "open", "high", "low"))
-        _choice("precision", self.precision, ("float64", "float32"))
-        _whole("limit", self.limit, 1)
-        _whole("batch_size", self.batch_size, 1)
+        choice("calculation_source", self.calculation_source, ("close", "open", "high", "low"))
+        choice("precision", self.precision, ("float64", "float32"))
+        whole("limit", self.limit, 1)
+        whole("batch_size", self.batch_size, 1)
         _ = self.params
 
     @property

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, config
+from ._checks import choice, number, whole
 from ._containers import Unpacked, unpack, unpack_like
-from .equity import _number, _whole
 from .errors import DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["METRICS", "Backtest", "Costs", "Rules", "metrics", "of_returns", "run"]
@@ -33,16 +33,11 @@ _OF_POSITIONS = ("hit_rate", "profit_factor", "trades", "turnover", "exposure")
 Array = npt.NDArray[Any]
 
 
-def _choice(name: str, value: Any, *accepted: str) -> None:
-    if not isinstance(value, str) or value not in accepted:
-        raise ParameterError(f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, accepted))}")
-
-
 def _positive(name: str, value: Any) -> float:
-    number = _number(name, value, 0.0)
-    if number == 0.0:
+    found = number(name, value, 0.0)
+    if found == 0.0:
         raise ParameterError(f"{name}: {value!r} is out of range; accepted are finite numbers above 0")
-    return number
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,18 +100,18 @@ class Rules:
     rebalance: str = "change"
 
     def __post_init__(self) -> None:
-        _choice("signal", self.signal, "average", "direction")
-        _choice("side", self.side, "both", "long", "short")
-        _choice("sizing", self.sizing, "full", "signal", "volatility")
-        _choice("rebalance", self.rebalance, "change", "bar")
+        choice("signal", self.signal, ("average", "direction"))
+        choice("side", self.side, ("both", "long", "short"))
+        choice("sizing", self.sizing, ("full", "signal", "volatility"))
+        choice("rebalance", self.rebalance, ("change", "bar"))
         for name in ("long_above", "short_below", "long_exit", "short_exit"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
+            object.__setattr__(self, name, number(name, getattr(self, name)))
         for name in ("size", "max_size", "target_volatility"):
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
-        if _whole("delay", self.delay, 0) == 0:
+        if whole("delay", self.delay, 0) == 0:
             raise ParameterError("delay: 0 would let a signal earn the return that it was made from; 1 is the least")
-        object.__setattr__(self, "delay", _whole("delay", self.delay, 1))
-        object.__setattr__(self, "volatility_window", _whole("volatility_window", self.volatility_window, 2))
+        object.__setattr__(self, "delay", whole("delay", self.delay, 1))
+        object.__setattr__(self, "volatility_window", whole("volatility_window", self.volatility_window, 2))
         for name, entry, leave in (
             ("long_exit", self.long_above, self.long_exit),
             ("short_exit", -self.short_below, -self.short_exit),
@@ -179,7 +174,7 @@ class Costs:
 
     def __post_init__(self) -> None:
         for name, low in (("fee", 0.0), ("slippage", 0.0), ("funding", -1.0), ("borrow", 0.0)):
-            value = _number(name, getattr(self, name), low, 1.0)
+            value = number(name, getattr(self, name), low, 1.0)
             if abs(value) == 1.0:
                 raise ParameterError(f"{name}: {getattr(self, name)!r} is out of range; accepted are numbers below 1")
             object.__setattr__(self, name, value)
@@ -196,10 +191,10 @@ def _is(name: str, value: Any, cls: type) -> None:
 def _measuring(periods_per_year: Any, risk_free: Any, tail: Any) -> dict[str, float]:
     """What the metrics need, under the names of the kernel."""
     year = _positive("periods_per_year", periods_per_year)
-    free = _number("risk_free", risk_free)
+    free = number("risk_free", risk_free)
     if free <= -1.0:
         raise ParameterError(f"risk_free: {risk_free!r} is out of range; accepted are numbers above -1")
-    share = _number("tail", tail, 0.0, 1.0)
+    share = number("tail", tail, 0.0, 1.0)
     return {"bars_per_year": year, "risk_free_per_bar": math.expm1(math.log1p(free) / year), "tail": share}
 
 
@@ -393,7 +388,7 @@ class Backtest:
         >>> made.trades()["return"].round(12).tolist()
         [0.1, 0.1]
         """
-        _choice("kind", kind, "dict", "arrow")
+        choice("kind", kind, ("dict", "arrow"))
         table: dict[str, Array] = _core.backtest_trades(*self._inputs)
         if self._names is not None:
             names = np.empty(len(self._names), dtype=object)

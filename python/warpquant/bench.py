@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, atc, backtest, config, equity, ma
+from ._checks import choice
 from .errors import ParameterError
 
 __all__ = ["DOMAINS", "SCHEMA", "Timing", "copier", "copy_floor", "machine", "measure", "prices", "run"]
@@ -277,8 +278,8 @@ def run(
     >>> bench.run("atc", rounds=1, min_seconds=0.0)["results"][0]["case"]
     'last bar'
     """
-    if domain is not None and domain not in DOMAINS:
-        raise ParameterError(f"domain: {domain!r} is unknown; accepted are {', '.join(map(repr, DOMAINS))}")
+    if domain is not None:
+        choice("domain", domain, DOMAINS)
     processors = _core.usable_processors()
     thread_counts = (1,) if processors == 1 else (1, processors)
     results: list[dict[str, Any]] = []

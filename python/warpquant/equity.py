@@ -3,49 +3,16 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from . import _core, config
+from ._checks import choice, flag, number, whole
 from ._containers import shape, unpack, unpack_like
 from ._devices import resolve
 from .errors import ParameterError, ShapeError
 
 __all__ = ["curve"]
-
-
-def _number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise ParameterError(f"{name}: {value!r} is not a number")
-    number = float(value)
-    if not math.isfinite(number) or not low <= number <= high:
-        limited = math.isfinite(low) and math.isfinite(high)
-        least = f" from {low:g}" if math.isfinite(low) else ""
-        accepted = f"numbers between {low:g} and {high:g}" if limited else f"finite numbers{least}"
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are {accepted}")
-    return number
-
-
-def _whole(name: str, value: Any, low: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = low - 1
-    if isinstance(value, (bool, np.bool_)) or number < low:
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are whole numbers from {low}")
-    if number >= 2**62:
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are whole numbers below 2**62")
-    return number
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise ParameterError(f"{name}: {value!r} is not True or False")
-    return bool(value)
 
 
 def curve(
@@ -133,19 +100,18 @@ def curve(
         raise ParameterError("returns: pass either returns or prices, one of the two")
     if signal is None:
         raise ParameterError("signal: is missing")
-    if neutral not in ("flat", "sticky"):
-        raise ParameterError(f"neutral: {neutral!r} is unknown; accepted are 'flat' and 'sticky'")
+    choice("neutral", neutral, ("flat", "sticky"))
     from_prices = returns is None
     name, x = ("prices", prices) if from_prices else ("returns", returns)
     numbers = (
         from_prices,
-        _number("starting", starting),
-        _number("decay_per_bar", decay_per_bar, 0.0, 1.0),
-        _number("growth_per_bar", growth_per_bar),
-        _number("floor", floor),
-        _whole("cutout", cutout, 0),
+        number("starting", starting),
+        number("decay_per_bar", decay_per_bar, 0.0, 1.0),
+        number("growth_per_bar", growth_per_bar),
+        number("floor", floor),
+        whole("cutout", cutout, 0),
         neutral == "sticky",
-        _flag("exact", exact),
+        flag("exact", exact),
     )
     source = unpack(x, name, axis)
     where = (

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import backtest
+from ._checks import choice, flag, whole
 from ._grid import Grid
 from ._luck import (
     Overfitting,
@@ -35,7 +36,6 @@ from ._luck import (
 from ._prices import Failure, Floats
 from .atc import Params
 from .backtest import Costs, Rules
-from .equity import _flag, _whole
 from .errors import ParameterError, ShapeError
 from .sweep import Selected, grid_of, market_of, signals_of
 
@@ -305,8 +305,7 @@ def _evaluate(
     device: str | None,
     progress: Callable[[int, int], object] | None,
 ) -> Evaluation:
-    if metric not in METRICS:
-        raise ParameterError(f"metric: {metric!r} is unknown; accepted are {', '.join(map(repr, METRICS))}")
+    choice("metric", metric, METRICS)
     blocks = 0 if blocks == 0 else even(blocks)
     market = market_of(prices, axis)
     if len(market.panels) > 1:
@@ -443,12 +442,12 @@ def walk_forward(
     >>> len(found.folds), len(found.returns)
     (8, 2000)
     """
-    train, test = _whole("train", train, 2), _whole("test", test, 1)
-    purge = None if purge is None else _whole("purge", purge, 0)
-    step = test if step is None else _whole("step", step, 1)
+    train, test = whole("train", train, 2), whole("test", test, 1)
+    purge = None if purge is None else whole("purge", purge, 0)
+    step = test if step is None else whole("step", step, 1)
     if step < test:
         raise ParameterError(f"step: {step} is less than test, {test}; tests that overlap make no record")
-    _flag("anchored", anchored)
+    flag("anchored", anchored)
 
     def folds_of(bars: int, delay: int) -> list[tuple[tuple[Span, ...], Span]]:
         gap = delay - 1 if purge is None else purge
@@ -521,9 +520,9 @@ def purged_kfold(
     >>> [fold.test for fold in found.folds]
     [(0, 500), (500, 1000), (1000, 1500), (1500, 2000)]
     """
-    folds = _whole("folds", folds, 2)
-    purge = None if purge is None else _whole("purge", purge, 0)
-    embargo = None if embargo is None else _whole("embargo", embargo, 0)
+    folds = whole("folds", folds, 2)
+    purge = None if purge is None else whole("purge", purge, 0)
+    embargo = None if embargo is None else whole("embargo", embargo, 0)
 
     def folds_of(bars: int, delay: int) -> list[tuple[tuple[Span, ...], Span]]:
         near = delay if purge is None else purge

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from .equity import _whole
+from ._checks import choice, whole
 from .errors import ParameterError
 
 __all__ = ["Bars", "CcxtFetcher", "Fetcher", "YfinanceFetcher"]
@@ -69,7 +69,7 @@ class _Calls:
         if per_second is not None and not per_second > 0:
             raise ParameterError(f"per_second: {per_second!r} is out of range; accepted are numbers above 0, or None")
         self._interval = 0.0 if per_second is None else 1.0 / per_second
-        self._retries = _whole("retries", retries, 0)
+        self._retries = whole("retries", retries, 0)
         self._transient = frozenset(transient)
         self._sleep, self._clock = sleep, clock
         self._lock = threading.Lock()
@@ -108,8 +108,7 @@ _ACCEPTED_PRICES = _CCXT_FIELDS[:4]
 
 
 def _check_price(price: str) -> None:
-    if price not in _ACCEPTED_PRICES:
-        raise ParameterError(f"price: {price!r} is unknown; accepted are {', '.join(map(repr, _ACCEPTED_PRICES))}")
+    choice("price", price, _ACCEPTED_PRICES)
 
 
 class CcxtFetcher:
@@ -169,7 +168,7 @@ class CcxtFetcher:
             exchange = getattr(ccxt, exchange)()
         self.exchange = exchange
         self.exchange_name = str(exchange.id)
-        self.timeframe, self.limit, self.price = timeframe, _whole("limit", limit, 1), price
+        self.timeframe, self.limit, self.price = timeframe, whole("limit", limit, 1), price
         self._quote, self._symbols, self._closed_only = quote, symbols, closed_only
         # ccxt waits by itself, unless that was turned off.
         milliseconds = 0 if getattr(exchange, "enableRateLimit", False) else float(getattr(exchange, "rateLimit", 0))
@@ -284,7 +283,7 @@ class YfinanceFetcher:
         except ImportError:
             raise ImportError("fetching from Yahoo needs yfinance: pip install 'warpquant[yfinance]'") from None
         self.symbols, self.period, self.interval, self.price = list(symbols), period, interval, price
-        self.limit = None if limit is None else _whole("limit", limit, 1)
+        self.limit = None if limit is None else whole("limit", limit, 1)
         self._adjusted = adjusted
         transient = ("YFRateLimitError", "ConnectionError", "Timeout", "TimeoutError", "HTTPError", "RequestException")
         self._calls = _Calls(per_second, retries, transient, sleep)

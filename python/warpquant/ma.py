@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, config
+from ._checks import choice
 from ._containers import shape, unpack
 from ._devices import resolve
 from .errors import DTypeError, ParameterError
@@ -156,8 +157,7 @@ def _compute(
 ) -> Any:
     lengths, several = _lengths(length)
     _check_nan(nan)
-    if warmup not in ("nan", "null"):
-        raise ParameterError(f"warmup: {warmup!r} is unknown; accepted are 'nan' and 'null'")
+    choice("warmup", warmup, ("nan", "null"))
     how = (lengths, several, *_options(kind, given), nan)
     if out is not None and isinstance(x, Mapping):
         out = _match_out(x, out)

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import atc
+from ._checks import whole
 from .atc import Params
-from .equity import _whole
 from .errors import ParameterError, ShapeError
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class _Drawn:
 
     @classmethod
     def of(cls, prices: Any, times: Any, params: Any, bars: int, outputs: tuple[str, ...]) -> _Drawn:
-        bars = _whole("bars", bars, 2)
+        bars = whole("bars", bars, 2)
         close = np.asarray(prices, dtype=np.float64)
         if close.ndim != 1 or (times is not None and len(times) != len(close)):
             raise ShapeError(f"prices: has shape {close.shape}; one value for each of the times is needed")
@@ -486,7 +486,7 @@ def strips(result: ScanResult, *, most: int | None = None) -> Figure:
     >>> from warpquant import plot, scan
     >>> figure = plot.strips(scan.scan(warpquant.data.sp500_20(), recent=250))
     """
-    most = None if most is None else _whole("most", most, 1)
+    most = None if most is None else whole("most", most, 1)
     width = max((len(result.recent[row.symbol]) for row in result.rows), default=0)
     if not width:
         raise ParameterError("result: holds no recent signals, so there is nothing to draw")

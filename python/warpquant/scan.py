@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, atc, config
+from ._checks import number, whole
 from ._devices import chosen
 from ._prices import Failure, Floats, Note, Prices, Times, count, read_prices, time_text
 from .atc import Params
 from .data import PricePanel
-from .equity import _number, _whole
 from .errors import DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = ["SCHEMA", "Failure", "Note", "Prices", "Row", "ScanResult", "read_prices", "scan"]
@@ -300,8 +300,8 @@ def scan(
     if not hasattr(prices, "items"):
         raise ParameterError(f"prices: {type(prices).__name__} is no mapping from symbol to prices")
     settings = settings_of(params, min_bars, nan_policy, recent, True, num_threads, device)
-    min_signal = _number("min_signal", min_signal, 0.0, 1.0)
-    top = None if top is None else _whole("top", top, 1)
+    min_signal = number("min_signal", min_signal, 0.0, 1.0)
+    top = None if top is None else whole("top", top, 1)
 
     failures = list(prices.failures) if isinstance(prices, Prices) else []
     warnings = prices.warnings if isinstance(prices, Prices) else ()
@@ -365,8 +365,8 @@ def settings_of(
         nan_policy = nan_policy or params.nan_policy
     params = dataclasses.replace(params, nan_policy=nan_policy or "skip")
     longest = max(max(lengths) for lengths in params.family_lengths)
-    min_bars = longest if min_bars is None else _whole("min_bars", min_bars, 1)
-    recent = _whole("recent", recent, 0)
+    min_bars = longest if min_bars is None else whole("min_bars", min_bars, 1)
+    recent = whole("recent", recent, 0)
     config._execution(num_threads)
     chosen(device)
     return Settings(params, min_bars, recent, flips, num_threads, device)

@@ -26,10 +26,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import _core, _counters, atc, cache, config
+from ._checks import choice, number, whole
 from ._prices import Failure, Floats, Note
 from .atc import ATCConfig, Params
 from .checkpoint import Checkpoint
-from .equity import _number, _whole
 from .errors import ParameterError
 from .scan import Found, Row, ScanResult, Settings, end_time, ranked, scan_batch, settings_of
 from .sources import Source, batches, open_source
@@ -73,7 +73,7 @@ def prefetched(items: Iterable[_T], ahead: int = 1) -> Generator[_T, None, None]
     >>> list(prefetched(range(3)))
     [0, 1, 2]
     """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=_whole("ahead", ahead, 1))
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=whole("ahead", ahead, 1))
     closed = threading.Event()
 
     def put(found: tuple[bool, Any]) -> None:
@@ -204,8 +204,7 @@ class _Parts:
 
 def _mapper(execution: str, workers: int | None) -> Callable[[Any, Iterable[Any]], Iterator[Any]] | None:
     """What runs batches elsewhere; None runs them here."""
-    if execution not in _EXECUTIONS:
-        raise ParameterError(f"execution: {execution!r} is unknown; accepted are {', '.join(map(repr, _EXECUTIONS))}")
+    choice("execution", execution, _EXECUTIONS)
     if execution in ("auto", "local"):
         if workers is not None:
             raise ParameterError(f"workers: goes with execution='ray' or 'dask', not {execution!r}; see num_threads")
@@ -399,10 +398,10 @@ def scan_source(
     if run is not None and num_threads is None:
         num_threads = 1
     settings = settings_of(params, min_bars, nan_policy, recent, flips, num_threads, device)
-    batch_size = _whole("batch_size", batch_size, 1)
-    min_signal = _number("min_signal", min_signal, 0.0, 1.0)
-    top = None if top is None else _whole("top", top, 1)
-    max_symbols = None if max_symbols is None else _whole("max_symbols", max_symbols, 1)
+    batch_size = whole("batch_size", batch_size, 1)
+    min_signal = number("min_signal", min_signal, 0.0, 1.0)
+    top = None if top is None else whole("top", top, 1)
+    max_symbols = None if max_symbols is None else whole("max_symbols", max_symbols, 1)
     if resume and checkpoint is None:
         raise ParameterError("resume: there is nothing to go on with; give checkpoint too")
     opened = _opened(source, params, columns)
@@ -511,9 +510,9 @@ def scan_all_symbols(
     >>> list(long.columns), list(long["symbol"][:3])
     (['symbol', 'signal', 'trend', 'price', 'exchange'], ['CVX', 'LLY', 'XOM'])
     """
-    atc._choice("returns", returns, _RETURNS)
+    choice("returns", returns, _RETURNS)
     if frame is not None:
-        atc._choice("frame", frame, _FRAMES)
+        choice("frame", frame, _FRAMES)
     opened = _opened(source, config, columns)
     result = scan_source(
         opened, config.params if isinstance(config, ATCConfig) else config,

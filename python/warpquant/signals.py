@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from . import _core, config
+from ._checks import choice, number
 from ._containers import Unpacked, _library, shape, unpack, unpack_like
 from ._devices import resolve
-from .equity import _number
 from .errors import ParameterError, ShapeError
 
 __all__ = ["average", "crosses", "direction", "family", "trend"]
@@ -159,7 +159,7 @@ def crosses(
     >>> warpquant.signals.crosses([1.0, 3.0, 3.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0, 2.0]).tolist()
     [0, 1, 1, -1, -1]
     """
-    rtol = _number("cross_rtol", cross_rtol, 0.0, math.inf)
+    rtol = number("cross_rtol", cross_rtol, 0.0, math.inf)
     # The core takes the input that the result is like last.
     return _run(
         "crosses", ("prices", prices), {"average": average}, axis, out, num_threads, device, stream, {"rtol": rtol}
@@ -219,8 +219,7 @@ def family(
     >>> warpquant.signals.family([[1.0, 1.0], [1.0, -1.0]], [[1.0, 3.0], [1.0, 1.0]]).tolist()
     [1.0, 0.5]
     """
-    if rounding not in ("away", "even", "none"):
-        raise ParameterError(f"rounding: {rounding!r} is unknown; accepted are 'even', 'away' and 'none'")
+    choice("rounding", rounding, ("away", "even", "none"))
     return _votes("family", signals, equities, axis, out, num_threads, device, stream, rounding=rounding)
 
 
@@ -281,9 +280,9 @@ def average(
     [0.25]
     """
     numbers = {
-        "upper": _number("upper", upper),
-        "lower": _number("lower", lower),
-        "fill": math.nan if _is_nan(fill) else _number("fill", fill),
+        "upper": number("upper", upper),
+        "lower": number("lower", lower),
+        "fill": math.nan if _is_nan(fill) else number("fill", fill),
     }
     if numbers["upper"] < numbers["lower"]:
         raise ParameterError(f"upper: {upper!r} is below lower {lower!r}")
@@ -385,7 +384,7 @@ def direction(
     >>> warpquant.signals.direction([0.0, 0.2, 0.0, -0.2, 0.0]).tolist()
     [0, 1, 1, -1, -1]
     """
-    numbers = {"upper": _number("long_threshold", long_threshold), "lower": _number("short_threshold", short_threshold)}
+    numbers = {"upper": number("long_threshold", long_threshold), "lower": number("short_threshold", short_threshold)}
     if numbers["upper"] <= numbers["lower"]:
         raise ParameterError(f"long_threshold: {long_threshold!r} is not above short_threshold {short_threshold!r}")
     return _run("direction", ("average", average), {}, axis, out, num_threads, device, stream, numbers)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import atc, backtest, config
+from ._checks import choice
 from ._containers import unpack
 from ._devices import resolve
 from ._grid import Grid, Positions
@@ -459,8 +460,7 @@ class SweepResult:
         x, y = self.grid.name(x), self.grid.name(y)
         if x == y:
             raise ParameterError(f"y: is the same parameter as x, {x}")
-        if how not in _AGGREGATES:
-            raise ParameterError(f"how: {how!r} is unknown; accepted are {', '.join(map(repr, _AGGREGATES))}")
+        choice("how", how, _AGGREGATES)
         column = self.column(metric, symbol)
         found = self.grid.columns()
         across, at_x = _levels(found[x])

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from . import _statefile, atc
 from ._calendar import NO_TIME, Ints, Timeframe, frame_of, instant, instants, moment
+from ._checks import choice
 from ._prices import Floats, Times
 from .errors import ParameterError, ShapeError, StateError
 
@@ -28,8 +29,7 @@ _STAMPS = ("start", "end")
 
 
 def checked_stamp(stamp: str) -> str:
-    if stamp not in _STAMPS:
-        raise ParameterError(f"stamp: {stamp!r} is unknown; accepted are 'start' and 'end'")
+    choice("stamp", stamp, _STAMPS)
     return stamp
 
 

@@ -26,11 +26,11 @@ from typing import IO, Any
 from . import _core, _follow, _statefile
 from ._actions import Action, Command, Job, Webhook
 from ._calendar import Timeframe
+from ._checks import number
 from ._follow import Bad, Columns, Source
 from ._prices import count, read_prices
 from ._track import SCHEMA, Change, Counters, Tracker
 from .atc import Params
-from .equity import _number
 from .errors import ParameterError, StateError
 from .timeframes import checked_stamp
 
@@ -160,7 +160,7 @@ class Watch:
         params = params if isinstance(params, Params) else Params.from_dict(params or {})
         params = dataclasses.replace(params, nan_policy="skip")
         frames = [f if isinstance(f, Timeframe) else Timeframe(f, tz, session) for f in timeframes]
-        self._min_change = None if min_change is None else _number("min_change", min_change, 0.0)
+        self._min_change = None if min_change is None else number("min_change", min_change, 0.0)
         checked_stamp(stamp)
         self._columns = Columns(symbol_col, time_col, price_col, time_format)
         self._tracker = Tracker(params, frames, stamp, device, num_threads)
@@ -308,7 +308,7 @@ class Watch:
         OSError
             If the source or the state cannot be used.
         """
-        interval = _number("interval", interval, 0.001)
+        interval = number("interval", interval, 0.001)
         while not self._is_stopped:
             more = self.poll(show)
             if not more and (once or self._source.ended):

@@ -29,20 +29,6 @@ EPS = 2.0**-52
 USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
 
 
-def points(count, model, seed=0):
-    """Options as they are traded, and some that are not: up to eight standard deviations from the forward."""
-    rng = np.random.default_rng(seed)
-    spot = np.exp(rng.uniform(-3, 7, count))
-    vol = np.exp(rng.uniform(-4, 1, count))
-    expiry = np.exp(rng.uniform(-6, 3, count))
-    distance = rng.normal(0, 1, count) * np.where(rng.random(count) < 0.3, 8, 1.5)
-    strike = spot * np.exp(np.clip(distance * vol * np.sqrt(expiry), -8, 8))
-    rate, dividend = rng.uniform(-0.05, 0.15, (2, count))
-    if model == "bachelier":
-        vol = vol * spot
-    return spot, strike, expiry, rate, dividend, vol, rng.integers(0, 2, count).astype(np.int8)
-
-
 def with_quantlib(s, k, t, r, q, v, call):
     import QuantLib
 
@@ -147,7 +133,7 @@ def main():
     ]
     ours, samples = {}, {}
     for seed, model in enumerate(("bsm", "black76", "bachelier")):
-        at = points(args.points, model, seed)
+        at = reference.points(args.points, model, seed)
         chosen, best = suspects(at, model, args.sample)
         some = [a[chosen] for a in at]
         wanted = [

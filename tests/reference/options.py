@@ -5,6 +5,7 @@ the last places of the arguments."""
 from __future__ import annotations
 
 import mpmath as mp
+import numpy as np
 
 ARGUMENTS = ("spot", "strike", "expiry", "rate", "dividend", "vol")
 OUTPUTS = (
@@ -113,3 +114,17 @@ def with_conditions(model, sign, *arguments):
                 if value != 0 and not mp.isnan(value):
                     conditions[name] += abs(at * (above[name] - below[name]) / (2 * step) / value)
         return values, conditions
+
+
+def points(count, model="bsm", seed=0):
+    """Options as they are traded, and some that are not: up to eight standard deviations from the forward."""
+    rng = np.random.default_rng(seed)
+    spot = np.exp(rng.uniform(-3, 7, count))
+    vol = np.exp(rng.uniform(-4, 1, count))
+    expiry = np.exp(rng.uniform(-6, 3, count))
+    distance = rng.normal(0, 1, count) * np.where(rng.random(count) < 0.3, 8, 1.5)
+    strike = spot * np.exp(np.clip(distance * vol * np.sqrt(expiry), -8, 8))
+    rate, dividend = rng.uniform(-0.05, 0.15, (2, count))
+    if model == "bachelier":
+        vol = vol * spot
+    return spot, strike, expiry, rate, dividend, vol, rng.integers(0, 2, count).astype(np.int8)

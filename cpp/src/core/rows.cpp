@@ -18,17 +18,6 @@ const Op& operation(std::string_view name) {
 
 namespace {
 
-/// Call visit(place, stride, rows, done) for runs of rows of a column that are evenly spaced.
-template <class Visit>
-void each_run(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, Visit visit) {
-  const int inner = frame.dims - 1;
-  for (std::int64_t done = 0; done < count;) {
-    const std::int64_t rows = std::min(frame.extents[inner] - (from + done) % frame.extents[inner], count - done);
-    visit(column.at(frame, from + done), column.strides[inner], rows, done);
-    done += rows;
-  }
-}
-
 /// Where a batch has its columns, each from a multiple of 8 on; those that are the same for every row are not there.
 struct Layout {
   std::int64_t in[kMostInputs], out[kMostOutputs], up = 0, down = 0;

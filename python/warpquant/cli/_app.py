@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import logging
+import pathlib
 import re
 import sys
 import unicodedata
@@ -44,6 +45,15 @@ class Report(str, enum.Enum):
     JSON = "json"
 
 
+class Format(str, enum.Enum):
+    """How a table of many rows is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 app = typer.Typer(
     name="warpquant",
     help="Quantitative research at the speed of the machine.",
@@ -55,6 +65,16 @@ app = typer.Typer(
 NoColor = Annotated[bool, typer.Option("--no-color", help="Plain text; the variable NO_COLOR does the same.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings or summary; failures stay.")]
 As = Annotated[Report, typer.Option("--format", "-f", help="How to write it.")]
+
+
+def format_of(form: Format | None, output: pathlib.Path | None) -> Format:
+    """What was asked for, or what the file's suffix says."""
+    if form is None:
+        suffixes = {f".{f.value}": f for f in Format}
+        form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
+    if form is Format.PARQUET and output is None:
+        raise typer.BadParameter("--format parquet needs --output")
+    return form
 
 
 def console_of(no_color: bool, *, stderr: bool = False, file: Any = None) -> Console:

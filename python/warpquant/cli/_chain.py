@@ -18,19 +18,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ._app import Code, console_of, printable, say
+from ._app import Code, Format, console_of, printable, say
 
 if TYPE_CHECKING:
     from warpquant.options.chain import Chain
-
-
-class Format(str, enum.Enum):
-    """How a chain is written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
 
 
 class Side(str, enum.Enum):
@@ -137,16 +128,6 @@ def chain_of(file: pathlib.Path | None, reading: Mapping[str, Any]) -> Chain:
         close=reading["close"], model=None if model is None else model.value, inverse=reading["inverse"],
     )  # fmt: skip
     return chain if not reading["expiry"] else chain.only(reading["expiry"])
-
-
-def format_of(form: Format | None, output: pathlib.Path | None) -> Format:
-    """What was asked for, or what the file's suffix says."""
-    if form is None:
-        suffixes = {f".{f.value}": f for f in Format}
-        form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
-    if form is Format.PARQUET and output is None:
-        raise typer.BadParameter("--format parquet needs --output")
-    return form
 
 
 def write(

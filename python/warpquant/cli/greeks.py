@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from ._app import NoColor, Quiet, app, console_of, exit_codes, progress_bar, say
-from ._chain import As, Chains, Output, PriceSide, Rows, Side, chain_of, finish, format_of, reads_chain, write
+from ._app import NoColor, Quiet, app, console_of, exit_codes, format_of, progress_bar, say
+from ._chain import As, Chains, Output, PriceSide, Rows, Side, chain_of, finish, reads_chain, write
 from ._input import NumThreads
 
 

@@ -24,18 +24,19 @@ from warpquant import __version__
 
 from ._app import (
     Code,
+    Format,
     NoColor,
     Quiet,
     app,
     atc_options,
     console_of,
     exit_codes,
+    format_of,
     print_pairs,
     printable,
     progress_bar,
     say,
 )  # fmt: skip
-from .scan import Format
 
 if TYPE_CHECKING:
     from warpquant.evaluate import Evaluation
@@ -381,11 +382,7 @@ def optimize(
         raise typer.BadParameter("--folds does not go with --walk-forward and --anchored; choose one of the two")
     if folds is None and embargo is not None:
         raise typer.BadParameter("--embargo goes with --folds")
-    if form is None:
-        suffixes = {f".{f.value}": f for f in Format}
-        form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
-    if form is Format.PARQUET and output is None:
-        raise typer.BadParameter("--format parquet needs --output")
+    form = format_of(form, output)
 
     sets = sweeping.Grid(axes, base={"nan_policy": "skip", **params}, invalid="skip" if skip_invalid else "raise")
     trading: dict[str, Any] = {

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import enum
 import io
 import pathlib
 import re
@@ -20,7 +19,20 @@ from rich.text import Text
 from warpquant import atc
 from warpquant._prices import time_text
 
-from ._app import NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, printable, progress_bar, say
+from ._app import (
+    Format,
+    NoColor,
+    Quiet,
+    app,
+    atc_options,
+    console_of,
+    exit_codes,
+    format_of,
+    log_to_stderr,
+    printable,
+    progress_bar,
+    say,
+)
 from ._input import (
     Demo,
     Device,
@@ -40,15 +52,6 @@ from ._input import (
 if TYPE_CHECKING:
     from warpquant.scan import Row, ScanResult
     from warpquant.sources import Source
-
-
-class Format(str, enum.Enum):
-    """How a scan is written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
 
 
 def _table(title: str, style: str, rows: Iterable[Row]) -> Table:
@@ -197,11 +200,7 @@ def scan(
         raise typer.BadParameter("--query goes with one database file, or none")
     if query is None:
         check_input(files, demo)
-    if form is None:
-        suffixes = {f".{f.value}": f for f in Format}
-        form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
-    if form is Format.PARQUET and output is None:
-        raise typer.BadParameter("--format parquet needs --output")
+    form = format_of(form, output)
     err = console_of(no_color, stderr=True)
     with log_to_stderr(verbose):
         wanted: Any = data.sp500_20() if demo else files

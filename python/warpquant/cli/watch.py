@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import pathlib
 import signal
 from collections.abc import Iterator
@@ -12,19 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._app import Code, NoColor, Quiet, app, atc_options, console_of, exit_codes, log_to_stderr, printable, say
+from ._app import Code, NoColor, Quiet, Report, app, atc_options, console_of, exit_codes, log_to_stderr, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from warpquant.watch import Change, Watch
-
-
-class Format(str, enum.Enum):
-    """How changes are written."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 class _Signals:
@@ -69,11 +61,11 @@ def _line(change: Change) -> str:
 class _Show:
     """Prints changes, each batch at once."""
 
-    def __init__(self, form: Format, console: Console) -> None:
+    def __init__(self, form: Report, console: Console) -> None:
         self._form, self._console, self._is_first = form, console, True
 
     def __call__(self, changes: list[Change]) -> None:
-        if self._form is Format.JSON:
+        if self._form is Report.JSON:
             typer.echo("\n".join(change.to_json() for change in changes))
             return
         if self._is_first:
@@ -134,7 +126,7 @@ def watch(
         float | None,
         typer.Option(min=0.001, help="Seconds for a command or a try.", show_default="60 and 10"),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="How to write changes.")] = Format.TABLE,
+    form: Annotated[Report, typer.Option("--format", "-f", help="How to write changes.")] = Report.TABLE,
     once: Annotated[bool, typer.Option("--once", help="End when everything there is has been taken in.")] = False,
     interval: Annotated[float, typer.Option(min=0.001, help="Seconds between looks at files.")] = 1.0,
     metrics_port: Annotated[

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from warpquant import _core, _cost, _devices, atc, config
+from warpquant._checks import whole
 from warpquant.atc import Params
-from warpquant.equity import _whole
 from warpquant.errors import (
     BatchError,
     DeviceLostError,
@@ -79,7 +79,7 @@ class Plan:
         for name, least in (("workers", 1), ("max_in_flight", 1), ("retries", 0), ("num_cpus", 1)):
             value = getattr(self, name)
             if value is not None or name in ("retries", "num_cpus"):
-                object.__setattr__(self, name, _whole(name, value, least))
+                object.__setattr__(self, name, whole(name, value, least))
 
     def of_machine(self) -> int:
         """Workers for a cluster on this machine."""
@@ -196,7 +196,7 @@ def predict_too_small(symbols: int, bars: float, num_threads: int, num_gpus: int
 
 def gpus(num_gpus: Any) -> int:
     """GPUs of a worker: one process has one, or none."""
-    found = _whole("num_gpus", num_gpus, 0)
+    found = whole("num_gpus", num_gpus, 0)
     if found > 1:
         raise ParameterError(f"num_gpus: {found} is out of range; accepted are 0 and 1, because each process uses one")
     return found

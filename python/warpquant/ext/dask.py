@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from warpquant._checks import whole
 from warpquant.atc import Params
-from warpquant.equity import _whole
 from warpquant.errors import BatchError, DTypeError, ParameterError, TooSmallWarning, WorkerLostError
 
 from . import _common
@@ -278,7 +278,7 @@ def map_symbols(
     >>> bag = dask.bag.from_sequence(panel.items(), npartitions=1)  # doctest: +SKIP
     >>> warpquant.ext.dask.map_symbols(bag, last_only=True).compute()  # doctest: +SKIP
     """
-    batch_size = None if batch_size is None else _whole("batch_size", batch_size, 1)
+    batch_size = None if batch_size is None else whole("batch_size", batch_size, 1)
     num_gpus = _common.gpus(num_gpus)
     num_cpus = _common.Plan(None, None, 0, num_cpus).num_cpus
     batch = ATCBatch(

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from warpquant._checks import whole
 from warpquant.atc import Params
-from warpquant.equity import _whole
 from warpquant.errors import BatchError, ParameterError, TooSmallWarning, WorkerLostError
 
 from . import _common
@@ -267,7 +267,7 @@ def map_symbols(
     """
     if not hasattr(ds, "map_batches"):
         raise ParameterError(f"ds: {type(ds).__name__} is no dataset of Ray")
-    batch_size = _whole("batch_size", batch_size, 1)
+    batch_size = whole("batch_size", batch_size, 1)
     num_gpus = _common.gpus(num_gpus)
     plan = _common.Plan(workers, None, 0, num_cpus)
     how: dict[str, Any] = {
@@ -283,7 +283,7 @@ def map_symbols(
     ray = _common.load("ray", "ray")
     data = _common.load("ray.data", "ray")
     if not callable(fn):
-        found = _bars(ds, symbol, prices) if bars is None else _whole("bars", bars, 1)
+        found = _bars(ds, symbol, prices) if bars is None else whole("bars", bars, 1)
         text = _common.predict_too_small(batch_size, found, plan.num_cpus, num_gpus) if found else None
         if text:
             warnings.warn(text, TooSmallWarning, stacklevel=2)

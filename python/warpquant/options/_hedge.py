@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from warpquant._checks import choice
 from warpquant.errors import ParameterError
 
 from .frames import Floats
@@ -78,8 +79,7 @@ def solve(
 ) -> Hedge:
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     for name in (*names, *(moves or {})):
-        if name not in _MOVES:
-            raise ParameterError(f"targets: {name!r} is unknown; accepted are {', '.join(_MOVES)}")
+        choice("targets", name, _MOVES)
     if not names:
         raise ParameterError(f"targets: is empty; accepted are {', '.join(_MOVES)}")
     if instruments.model != book.model:

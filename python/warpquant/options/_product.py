@@ -11,10 +11,27 @@ import numpy as np
 from warpquant import _rows
 from warpquant.errors import ParameterError
 
-__all__ = ["ALIASES", "USUAL", "Product", "code"]
+__all__ = ["ALIASES", "USUAL", "Product", "code", "outputs_of"]
 
 USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
-ALIASES = {"psi": "epsilon", "vomma": "volga", "DdeltaDvol": "vanna"}
+
+#: Other names of Greeks.
+ALIASES = {
+    "psi": "epsilon",
+    "vomma": "volga",
+    "elasticity": "lambda_",
+    "omega": "lambda_",
+    "rhova": "vera",
+    "DdeltaDvol": "vanna",
+    "DgammaDspot": "speed",
+    "DgammaDtime": "color",
+}
+
+
+def outputs_of(operation: str) -> _rows.Outputs:
+    """What a core operation has, with the aliases of that."""
+    names = _rows.Outputs(operation).names
+    return _rows.Outputs(operation, {alias: name for alias, name in ALIASES.items() if name in names})
 
 
 class Product:
@@ -22,8 +39,7 @@ class Product:
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
-        names = _rows.Outputs(operation).names
-        self.outputs = _rows.Outputs(operation, {a: n for a, n in ALIASES.items() if n in names})
+        self.outputs = outputs_of(operation)
 
     def __call__(
         self,

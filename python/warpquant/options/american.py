@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant.errors import ParameterError
+from warpquant._checks import choice
+
+from ._product import USUAL, outputs_of
 
 __all__ = ["american"]
 
 _ACCURACIES = {"fast": "american_fast", "accurate": "american_accurate", "high": "american_high"}
-_AMERICAN = _rows.Outputs("american_accurate", {"psi": "epsilon"})
-_USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
+_AMERICAN = outputs_of("american_accurate")
 
 
 def american(
@@ -26,7 +27,7 @@ def american(
     is_call: Any,
     *,
     accuracy: str = "accurate",
-    outputs: str | Iterable[str] = _USUAL,
+    outputs: str | Iterable[str] = USUAL,
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
@@ -84,12 +85,7 @@ def american(
     >>> f"{option['price']:.6f} {option['boundary']:.4f}"
     '6.090371 80.8751'
     """
-    operation = _ACCURACIES.get(accuracy) if isinstance(accuracy, str) else None
-    if operation is None:
-        raise ParameterError(f"accuracy: {accuracy!r} is unknown; accepted are {', '.join(map(repr, _ACCURACIES))}")
-    names = _USUAL if outputs is _USUAL else _AMERICAN.choose(outputs)
-    if return_status and "status" not in names:
-        names = (*names, "status")
-    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
-    arguments = (spot, strike, expiry, rate, dividend, vol, flag)
+    operation = _ACCURACIES[choice("accuracy", accuracy, _ACCURACIES)]
+    names = _AMERICAN.choose(outputs, status=return_status)
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
     return _rows.call(operation, arguments, _AMERICAN, names, out=out, num_threads=num_threads)

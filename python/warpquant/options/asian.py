@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
+from warpquant._checks import choice
 from warpquant.errors import ParameterError
 
 from ._product import USUAL, Product
@@ -95,16 +96,13 @@ def asian(
     ... )["price"].__round__(10)
     5.3425606635
     """
+    choice("method", method, (*_CLOSED, *METHODS))
     if method in METHODS:
         return METHODS[method](
             spot, strike, expiry, rate, dividend, vol, is_call, fixings=fixings, first=first, past=past,
             past_weight=past_weight, outputs=outputs, out=out, num_threads=num_threads, device=device, stream=stream,
             **options,
         )  # fmt: skip
-    if method not in _CLOSED:
-        raise ParameterError(
-            f"method: {method!r} is unknown; accepted are {', '.join(map(repr, [*_CLOSED, *METHODS]))}"
-        )
     if options:
         raise ParameterError(f"{next(iter(options))}: method={method!r} has no such option")
     arguments = (

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _prices, options
+from warpquant._checks import choice
 from warpquant.errors import ParameterError, WarpquantError
 
 from .frames import Floats, Frame, Roles, _moment, moments
@@ -383,8 +384,7 @@ class Chain:
         ParameterError
             If there is no such side.
         """
-        if side not in ("bid", "mid", "ask"):
-            raise ParameterError(f"side: {side!r} is unknown; accepted are 'bid', 'mid' and 'ask'")
+        choice("side", side, ("bid", "mid", "ask"))
         return self.mid() if side == "mid" else np.asarray(getattr(self, side))
 
     def _arguments(self) -> tuple[Any, ...]:
@@ -592,8 +592,7 @@ def read_chain(
         bid, ask, quoted = bid * spots, ask * spots, quoted * spots
     if model is None:
         model = "bsm" if np.isfinite(spots).any() else "black76"
-    if model not in ("bsm", "black76", "bachelier"):
-        raise ParameterError(f"model: {model!r} is unknown; accepted are 'bsm', 'black76' and 'bachelier'")
+    choice("model", model, ("bsm", "black76", "bachelier"))
     calls = _calls(table, roles.columns["is_call"])
     chosen = {
         "expiry": labels, "years": until, "strike": part("strike"), "is_call": calls, "bid": bid, "ask": ask,

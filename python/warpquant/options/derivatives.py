@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from warpquant._checks import choice, whole
 from warpquant.errors import DTypeError, ParameterError, ShapeError
-
-from .random import one_of, whole_number
 
 __all__ = ["complex_normal_cdf", "differentiate"]
 
@@ -74,10 +73,10 @@ def differentiate(
     >>> round(differentiate(lambda s: warpquant.options.price(s, 100, 1, 0, 0, 0.2, True)["price"], 100.0, order=2), 6)
     0.019848
     """
-    one_of(method, "method", _METHODS)
+    choice("method", method, _METHODS)
     if not callable(function):
         raise DTypeError(f"function: {type(function).__name__} cannot be called")
-    whole_number(order, "order", 1, 3)
+    whole("order", order, 1, 3)
     try:
         at = np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
+from warpquant._checks import choice
 from warpquant.errors import ParameterError
 
 from ._product import USUAL, Product, code
@@ -104,14 +105,13 @@ def digital(
     >>> round(result["price"], 4)
     2.671
     """
-    if payoff not in _PAYOFFS:
-        raise ParameterError(f"payoff: {payoff!r} is unknown; accepted are 'cash', 'asset', 'gap'")
+    choice("style", style, ("european", "touch", "no_touch"))
+    choice("payoff", payoff, _PAYOFFS)
     if (payoff == "gap") != (payoff_strike is not None):
         raise ParameterError("payoff_strike: goes with payoff='gap', which needs it")
     if (barrier is None) != (barrier_type is None):
         raise ParameterError("barrier, barrier_type: one does not go without the other")
-    if pay not in ("expiry", "hit"):
-        raise ParameterError(f"pay: {pay!r} is unknown; accepted are 'expiry', 'hit'")
+    choice("pay", pay, ("expiry", "hit"))
     asset = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
     amount = payoff_strike if payoff == "gap" else cash
     if style == "european":
@@ -123,8 +123,6 @@ def digital(
             raise ParameterError("barrier: goes with payoff='cash' and 'asset'")
         arguments = (*asset, barrier, code(barrier_type, TYPES, "barrier_type"), _PAYOFFS[payoff], amount)
         return _BARRIER(arguments, outputs, out, num_threads, device, stream)
-    if style not in ("touch", "no_touch"):
-        raise ParameterError(f"style: {style!r} is unknown; accepted are 'european', 'touch', 'no_touch'")
     kind = _TOUCHES.get((style, pay, payoff))
     if kind is None or barrier is not None:
         raise ParameterError(

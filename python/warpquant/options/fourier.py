@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant.errors import ParameterError
+from warpquant._checks import choice
 
 from ._product import USUAL, Product
 
@@ -87,8 +87,6 @@ def heston(
     >>> round(result["price"], 10)
     7.9588781133
     """
-    nodes = _NODES.get(accuracy) if isinstance(accuracy, str) else None
-    if nodes is None:
-        raise ParameterError(f"accuracy: {accuracy!r} is unknown; accepted are 'default', 'high'")
+    nodes = _NODES[choice("accuracy", accuracy, _NODES)]
     arguments = (spot, strike, expiry, rate, dividend, v0, kappa, theta, xi, rho, _rows.flags(is_call))
     return _HESTON(arguments, outputs, out, num_threads, device, stream, (nodes,))

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from warpquant._containers import unpack
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
-from .vanilla import _ALIASES, _VANILLA, greeks
+from ._product import ALIASES
+from .vanilla import _VANILLA, greeks
 
 __all__ = ["price_dataframe", "scale"]
 
@@ -96,7 +97,7 @@ def scale(g: Any, theta: str | None = None, vega: str | None = None, rho: str | 
         divisors.append(_UNITS[name][unit])
 
     def divided(name: str, values: Any) -> Any:
-        orders = _ORDERS.get(_ALIASES.get(name, name), (0, 0, 0))
+        orders = _ORDERS.get(ALIASES.get(name, name), (0, 0, 0))
         divisor = np.prod([d**k for d, k in zip(divisors, orders, strict=True)])
         if divisor == 1.0:
             return values

@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 
 from warpquant import _rows
+from warpquant._checks import choice, whole
 from warpquant.errors import ParameterError
-
-from .lattice import _size
 
 __all__ = ["finite_difference"]
 
 _MODELS = {"piecewise": "grid_piecewise", "escrowed": "grid_escrowed"}
 _GRID = _rows.Outputs("grid_piecewise")
-_USUAL = ("price", "delta", "gamma", "theta")
+_FROM_NODES = ("price", "delta", "gamma", "theta")
 _MOST_DIVIDENDS = 32
 _LIMIT = 100_000
 
@@ -37,7 +36,7 @@ def finite_difference(
     nodes: int = 401,
     steps: int = 200,
     american: bool = True,
-    outputs: str | Iterable[str] = _USUAL,
+    outputs: str | Iterable[str] = _FROM_NODES,
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
@@ -89,16 +88,11 @@ def finite_difference(
     >>> f"{call['price']:.3f}"
     '12.231'
     """
-    operation = _MODELS.get(model) if isinstance(model, str) else None
-    if operation is None:
-        raise ParameterError(f"model: {model!r} is unknown; accepted are {', '.join(map(repr, _MODELS))}")
+    operation = _MODELS[choice("model", model, _MODELS)]
     schedule = _schedule(dividends)
-    size = (_size("nodes", nodes, 10, _LIMIT), _size("steps", steps, 4, _LIMIT))
-    names = _USUAL if outputs is _USUAL else _GRID.choose(outputs)
-    if return_status and "status" not in names:
-        names = (*names, "status")
-    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
-    arguments = (spot, strike, expiry, rate, dividend, vol, flag)
+    size = (whole("nodes", nodes, 10, _LIMIT), whole("steps", steps, 4, _LIMIT))
+    names = _GRID.choose(outputs, status=return_status)
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
     parameters = (
         float(size[0]),
         float(size[1]),

@@ -125,20 +125,17 @@ def implied_vol(
     """
     if clip is not None and clip != "bounds":
         raise ParameterError(f"clip: {clip!r} is unknown; accepted are None and 'bounds'")
-    names = _VOL if outputs is _VOL else _OUTPUTS.choose(outputs)
-    alone = names == _VOL
-    if return_status and "status" not in names:
-        names = (*names, "status")
+    names = _OUTPUTS.choose(outputs, status=return_status)
+    alone = outputs == "vol" or outputs == _VOL
     if out is not None and not isinstance(out, Mapping):
         if not alone:
             raise ParameterError(
                 "out: is an array; with several outputs it must be a mapping from their names to arrays"
             )
         out = {"vol": out}
-    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
     made = _rows.call(
         "implied_" + _operation(model, shift),
-        (price, spot, strike, expiry, rate, dividend, flag, shift),
+        (price, spot, strike, expiry, rate, dividend, _rows.flags(is_call), shift),
         _OUTPUTS,
         names,
         parameters=(1.0 if clip else 0.0,),

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant.equity import _whole
+from warpquant._checks import choice, whole
 from warpquant.errors import ParameterError
 
 __all__ = ["lattice"]
 
 _METHODS = {"crr": "lattice_crr", "leisen_reimer": "lattice_leisen_reimer"}
 _LATTICE = _rows.Outputs("lattice_crr")
-_USUAL = ("price", "delta", "gamma", "theta")
+_FROM_NODES = ("price", "delta", "gamma", "theta")
 _MOST_STEPS = 1_000_000
 
 
@@ -30,7 +30,7 @@ def lattice(
     method: str = "crr",
     steps: int | None = None,
     american: bool = True,
-    outputs: str | Iterable[str] = _USUAL,
+    outputs: str | Iterable[str] = _FROM_NODES,
     return_status: bool = False,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
@@ -77,17 +77,12 @@ def lattice(
     >>> f"{options.lattice(100.0, 100.0, 1.0, 0.05, 0.0, 0.2, 'p', steps=1000)['price']:.4f}"
     '6.0896'
     """
-    operation = _METHODS.get(method) if isinstance(method, str) else None
-    if operation is None:
-        raise ParameterError(f"method: {method!r} is unknown; accepted are {', '.join(map(repr, _METHODS))}")
-    count = _size("steps", steps, 2, _MOST_STEPS) if steps is not None else 1000 if method == "crr" else 501
+    operation = _METHODS[choice("method", method, _METHODS)]
+    count = whole("steps", steps, 2, _MOST_STEPS) if steps is not None else 1000 if method == "crr" else 501
     if method == "leisen_reimer" and count % 2 == 0:
         raise ParameterError(f"steps: {count} is even; method 'leisen_reimer' takes an odd number")
-    names = _USUAL if outputs is _USUAL else _LATTICE.choose(outputs)
-    if return_status and "status" not in names:
-        names = (*names, "status")
-    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
-    arguments = (spot, strike, expiry, rate, dividend, vol, flag)
+    names = _LATTICE.choose(outputs, status=return_status)
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call))
     return _rows.call(
         operation,
         arguments,
@@ -97,10 +92,3 @@ def lattice(
         out=out,
         num_threads=num_threads,
     )
-
-
-def _size(name: str, value: Any, low: int, high: int) -> int:
-    number = _whole(name, value, low)
-    if number > high:
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are whole numbers from {low} to {high}")
-    return number

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, _rows
+from warpquant._checks import choice, whole
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
-from .random import Plan, fractions, one_of, whole_number
+from ._product import ALIASES
+from .random import Plan, fractions
 
 __all__ = ["asian_mc", "barrier_mc", "basket_mc", "digital_mc", "european_mc", "local_vol_mc"]
 
@@ -19,26 +21,21 @@ _GREEKS = ("price", "delta", "gamma", "vega", "theta", "rho", "epsilon", "dual_d
 _DIGITAL_GREEKS = _GREEKS[:-1]
 _BASKET_GREEKS = ("price", "delta", "gamma", "vega", "theta", "rho", "epsilon", "dual_delta", "correlation")
 _LOCAL_GREEKS = ("price", "delta", "dual_delta", "rho", "epsilon", "vega")
-_ALIASES = {"psi": "epsilon"}
 _BARRIERS = ("down-out", "up-out", "down-in", "up-in")
 _PATHS = 1 << 16
 
 
 def _chosen(outputs: str | Iterable[str], accepted: Sequence[str]) -> tuple[str, ...]:
     """Names of results, as they were written."""
-    names = (tuple(accepted) if outputs == "all" else (outputs,)) if isinstance(outputs, str) else tuple(outputs)
-    for name in names:
-        if not isinstance(name, str) or _ALIASES.get(name, name) not in accepted:
-            raise ParameterError(f"outputs: {name!r} is unknown; accepted are {', '.join(accepted)}, or 'all'")
-    if not names:
-        raise ParameterError(f"outputs: is empty; accepted are {', '.join(accepted)}, or 'all'")
-    return names
+    if isinstance(outputs, str) and outputs == "all":
+        return tuple(accepted)
+    return _rows.chosen_names(outputs, (*accepted, *(alias for alias, name in ALIASES.items() if name in accepted)))
 
 
 def _dates(value: Any, name: str, least_first: float = 0.0) -> list[float]:
     """Dates in parts of the time to expiry: so many of equal distance, or a list of them."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        count = whole_number(value, name, 1, 1 << 20)
+        count = whole(name, value, 1, 1 << 20)
         return [k / count for k in range(1, count + 1)]
     times = fractions(value, name, least_first=least_first)
     if abs(times[-1] - 1.0) < 1e-12:  # what dates in years lose by the division
@@ -74,7 +71,7 @@ class _Rows:
         """Values and errors by name."""
         made: dict[str, Any] = {}
         for name in names:
-            at = order.index(_ALIASES.get(name, name))
+            at = order.index(ALIASES.get(name, name))
             made[name] = self.result(pair[0][at], name)
             made[f"{name}_error"] = self.result(pair[1][at], f"{name}_error")
         return made
@@ -173,7 +170,7 @@ def asian_mc(
     """
     names = _chosen(outputs, _GREEKS)
     rows = _options(spot, strike, expiry, rate, dividend, vol, is_call)
-    one_of(averaging, "averaging", ("discrete", "continuous"))
+    choice("averaging", averaging, ("discrete", "continuous"))
     times = _dates(fixings, "fixings")
     if averaging == "continuous":
         times = times if times[0] == 0.0 else [0.0, *times]
@@ -325,7 +322,7 @@ def barrier_mc(
     True
     """
     names = _chosen(outputs, _GREEKS)
-    one_of(kind, "kind", _BARRIERS)
+    choice("kind", kind, _BARRIERS)
     rows = _options(spot, strike, expiry, rate, dividend, vol, is_call, barrier=barrier, rebate=rebate)
     times = _dates(monitoring, "monitoring")
     if times[0] <= 0.0 or times[-1] != 1.0:
@@ -394,7 +391,7 @@ def digital_mc(
     (0.5, 0.019)
     """
     names = _chosen(outputs, _DIGITAL_GREEKS)
-    one_of(kind, "kind", ("cash", "asset"))
+    choice("kind", kind, ("cash", "asset"))
     rows = _options(spot, strike, expiry, rate, dividend, vol, is_call, cash=cash)
     plan = Plan.of(
         paths, seed, 1, sampling=sampling, scramble=scramble, replicates=replicates, offset=offset,
@@ -482,12 +479,12 @@ def basket_mc(
     (8.4, array([0.3, 0.3]), 2.6)
     """
     names = _chosen(outputs, _BASKET_GREEKS)
-    one_of(payoff, "payoff", ("basket", "spread", "best_of", "worst_of"))
+    choice("payoff", payoff, ("basket", "spread", "best_of", "worst_of"))
     spots = _numbers(spot, "spot")
     if spots.ndim == 0:
         raise ShapeError("spot: is one number; accepted are arrays whose last axis is that of the assets")
     assets = spots.shape[-1]
-    whole_number(assets, "spot: number of assets", 1, 256)
+    whole("spot: number of assets", assets, 1, 256)
     if payoff == "spread":
         if weights is not None:
             raise ParameterError("weights: does not go with payoff='spread', which is the first less the second asset")
@@ -538,7 +535,7 @@ def basket_mc(
         np.ascontiguousarray([np.broadcast_to(a, shape) for a in terms.values()]).reshape(4, count),
         payoff,
         control,
-        [_ALIASES.get(name, name) for name in names],
+        [ALIASES.get(name, name) for name in names],
     )
     made: dict[str, Any] = {}
     for name, pair in zip(names, pairs, strict=True):
@@ -628,7 +625,7 @@ def local_vol_mc(
     (9.0, (3, 3), True)
     """
     names = _chosen(outputs, _LOCAL_GREEKS)
-    one_of(payoff, "payoff", ("european", "asian"))
+    choice("payoff", payoff, ("european", "asian"))
     terms = []
     for label, value in (
         ("spot", spot), ("strike", strike), ("expiry", expiry), ("rate", rate), ("dividend", dividend),
@@ -665,7 +662,7 @@ def local_vol_mc(
         values, errors = _core.mc_local_vol(plan.pack(), terms, ends, weights, grid_times, grid_spots, grid, greeks)
     made: dict[str, Any] = {}
     for name in names:
-        first = _LOCAL_GREEKS.index(_ALIASES.get(name, name))
+        first = _LOCAL_GREEKS.index(ALIASES.get(name, name))
         for label, array in ((name, values), (f"{name}_error", errors)):
             part = array[first:] if name == "vega" else array[first]
             made[label] = part.reshape(shapes[name]) if name in shapes else float(part)

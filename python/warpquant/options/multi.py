@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant.errors import ParameterError
+from warpquant._checks import choice
 
 from ._product import USUAL, Product
 
@@ -377,8 +377,7 @@ def basket(
     >>> round(result["price"], 3)
     10.897
     """
-    if kind not in ("min", "max"):
-        raise ParameterError(f"kind: {kind!r} is unknown; accepted are 'min', 'max'")
+    choice("kind", kind, ("min", "max"))
     arguments = (
         spot1, spot2, strike, expiry, rate, dividend1, dividend2, vol1, vol2, correlation, _rows.flags(is_call),
         1.0 if kind == "max" else 0.0,

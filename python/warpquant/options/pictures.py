@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from warpquant.errors import ParameterError
+from warpquant._checks import choice
 from warpquant.plot import _DOWN, _INK, _MUTED, _UP, _figure, _heading, _tidy
 
 from .frames import Floats
@@ -159,8 +159,7 @@ def scenarios(grid: ScenarioGrid, *, output: str = "pnl", time: int = 0, title: 
     >>> grid = book.scenarios(spot=[-0.1, -0.05, 0.0, 0.05, 0.1], vol=[-0.05, 0.0, 0.05])
     >>> plot.save(pictures.scenarios(grid), "scenarios.png")
     """
-    if output not in grid.values:
-        raise ParameterError(f"output: {output!r} is unknown; accepted are {', '.join(grid.values)}")
+    choice("output", output, grid.values)
     values = grid[output] if grid.groups is None else grid[output].sum(axis=0)
     table = values[time]
     figure = _figure(7.2, 4.0)

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _core, config
+from warpquant._checks import choice
 from warpquant.errors import ParameterError, ShapeError
 
+from ._product import ALIASES
 from .frames import _SYNONYMS, Floats, Frame, Roles, output_names
-from .vanilla import _ALIASES, _MODELS, _VANILLA, greeks
+from .vanilla import _MODELS, _VANILLA, greeks
 
 if TYPE_CHECKING:
     from ._hedge import Hedge
@@ -181,8 +183,7 @@ class Portfolio:
         model: str = "bsm",
         num_threads: int | None = None,
     ) -> None:
-        if model not in _MODELS:
-            raise ParameterError(f"model: {model!r} is unknown; accepted are {', '.join(map(repr, _MODELS))}")
+        choice("model", model, _MODELS)
         self.model = model
         self.kind = kind
         self.labels = {name: list(values) for name, values in labels.items()}
@@ -353,8 +354,7 @@ class Portfolio:
             return np.zeros(len(self), dtype=np.intp), None, 1
         names = (by,) if isinstance(by, str) else tuple(by)
         for name in names:
-            if name not in self.labels:
-                raise ParameterError(f"by: {name!r} is unknown; accepted are {', '.join(map(repr, self.labels))}")
+            choice("by", name, self.labels)
         numbers: dict[tuple[str, ...], int] = {}
         rows = zip(*(self.labels[name] for name in names), strict=True) if names else iter([()] * len(self))
         group = np.fromiter((numbers.setdefault(row, len(numbers)) for row in rows), np.intp, len(self))
@@ -494,15 +494,13 @@ class Portfolio:
         names = {"pnl", *((outputs,) if isinstance(outputs, str) else outputs)}
         known = ("pnl", "value", "delta", "gamma", "vega")
         for name in names:
-            if name not in known:
-                raise ParameterError(f"outputs: {name!r} is unknown; accepted are {', '.join(known)}")
+            choice("outputs", name, known)
         axes = {"spot": _axis("spot", spot), "vol": _axis("vol", vol), "time": _axis("time", time)}
         if (axes["time"] < 0).any():
             raise ParameterError("time: must not be negative; it is years that pass")
         moves = []
         for name, kind in (("spot", spot_kind), ("vol", vol_kind)):
-            if kind not in ("relative", "absolute"):
-                raise ParameterError(f"{name}_kind: {kind!r} is unknown; accepted are 'relative' and 'absolute'")
+            choice(f"{name}_kind", kind, ("relative", "absolute"))
             none = np.zeros_like(axes[name])
             moves += [axes[name], none] if kind == "relative" else [none, axes[name]]
         group, called, count = self._groups(by)
@@ -563,8 +561,7 @@ class Portfolio:
             ("spot", spot_kind, 0.0 if self.model != "bachelier" else -np.inf), ("vol", vol_kind, 0.0),
             ("rate", "absolute", -np.inf), ("dividend", "absolute", -np.inf),
         ):  # fmt: skip
-            if kind not in ("relative", "absolute"):
-                raise ParameterError(f"{name}_kind: {kind!r} is unknown; accepted are 'relative' and 'absolute'")
+            choice(f"{name}_kind", kind, ("relative", "absolute"))
             move = self._per_position(name, moves[name])
             if not np.any(move):
                 continue
@@ -786,7 +783,7 @@ class Portfolio:
 
 
 def _canonical(name: str) -> str:
-    return _ALIASES.get(name, name)
+    return ALIASES.get(name, name)
 
 
 def _kinds(texts: Sequence[str]) -> npt.NDArray[np.int8]:

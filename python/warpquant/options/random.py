@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, config
+from warpquant._checks import choice, whole
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
 __all__ = ["brownian", "inverse_normal_cdf", "normals", "philox", "sobol", "uniforms"]
@@ -21,36 +21,6 @@ SOBOL_DIMS: int = _core.SOBOL_DIMS
 _SAMPLINGS = ("philox", "sobol")
 _SCRAMBLES = ("owen", "shift", "none")
 _MOST_DIMS = 1 << 20
-
-
-def whole_number(value: Any, name: str, least: int, most: int) -> int:
-    """An integer within bounds.
-
-    Raises
-    ------
-    ParameterError
-        If it is none.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, (bool, np.bool_)) or not least <= number <= most:
-        raise ParameterError(f"{name}: {value!r} is out of range; accepted are integers from {least} to {most}")
-    return number
-
-
-def one_of(value: Any, name: str, accepted: Sequence[str]) -> str:
-    """A word out of a list.
-
-    Raises
-    ------
-    ParameterError
-        If it is none of them.
-    """
-    if not isinstance(value, str) or value not in accepted:
-        raise ParameterError(f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, accepted))}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -81,12 +51,12 @@ class Plan:
         paths_name: str = "paths",
     ) -> Plan:
         """Checked arguments; `bridge` None means: for Sobol points."""
-        one_of(sampling, "sampling", _SAMPLINGS)
-        one_of(scramble, "scramble", _SCRAMBLES)
-        count = whole_number(paths, paths_name, 1, 1 << 40)
+        choice("sampling", sampling, _SAMPLINGS)
+        choice("scramble", scramble, _SCRAMBLES)
+        count = whole(paths_name, paths, 1, 1 << 40)
         copies = 1
         if sampling == "sobol":
-            copies = whole_number(replicates, "replicates", 1, 1 << 16)
+            copies = whole("replicates", replicates, 1, 1 << 16)
             if count % copies:
                 raise ParameterError(f"{paths_name}: {count} is no multiple of the {copies} replicates")
             if dims > SOBOL_DIMS:
@@ -95,12 +65,12 @@ class Plan:
                 )
         if bridge is not None and not isinstance(bridge, (bool, np.bool_)):
             raise ParameterError(f"bridge: {bridge!r} is neither None, True nor False")
-        first = whole_number(offset, "offset", 0, 1 << 62)
+        first = whole("offset", offset, 0, 1 << 62)
         if sampling == "sobol" and first + count // copies > 1 << 32:
             raise ParameterError("paths: a Sobol sequence has 2**32 points")
         return Plan(
             count,
-            whole_number(seed, "seed", 0, (1 << 64) - 1),
+            whole("seed", seed, 0, (1 << 64) - 1),
             sampling,
             scramble,
             copies,
@@ -181,7 +151,7 @@ def philox(counter: Sequence[int], key: Sequence[int]) -> tuple[int, int, int, i
         listed = list(given)
         if len(listed) != count:
             raise ParameterError(f"{name}: has {len(listed)} words; accepted are {count}")
-        words.append([whole_number(w, name, 0, (1 << 32) - 1) for w in listed])
+        words.append([whole(name, w, 0, (1 << 32) - 1) for w in listed])
     made: tuple[int, int, int, int] = _core.mc_philox(*words)
     return made
 
@@ -281,7 +251,7 @@ def normals(
 def _numbers(
     normal: bool, paths: Any, dims: Any, seed: Any, offset: Any, sampling: Any, scramble: Any, threads: int | None
 ) -> np.ndarray[Any, Any]:
-    width = whole_number(dims, "dims", 1, _MOST_DIMS)
+    width = whole("dims", dims, 1, _MOST_DIMS)
     if paths == 0:
         return np.empty((0, width))
     plan = Plan.of(paths, seed, width, sampling=sampling, scramble=scramble, offset=offset, num_threads=threads)

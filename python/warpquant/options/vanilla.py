@@ -7,29 +7,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
+from warpquant._checks import choice
 from warpquant.errors import ParameterError
+
+from ._product import USUAL, outputs_of
 
 __all__ = ["greeks", "price"]
 
-_ALIASES = {
-    "psi": "epsilon",
-    "vomma": "volga",
-    "elasticity": "lambda_",
-    "omega": "lambda_",
-    "rhova": "vera",
-    "DdeltaDvol": "vanna",
-    "DgammaDspot": "speed",
-    "DgammaDtime": "color",
-}
-_VANILLA = _rows.Outputs("bsm", _ALIASES)
-_USUAL = ("price", "delta", "gamma", "vega", "theta", "rho")
+_VANILLA = outputs_of("bsm")
 _MODELS = {"bsm": "bsm", "black76": "black76", "bachelier": "bachelier", "displaced": "black76"}
 
 
 def _operation(model: str, shift: Any) -> str:
-    operation = _MODELS.get(model) if isinstance(model, str) else None
-    if operation is None:
-        raise ParameterError(f"model: {model!r} is unknown; accepted are {', '.join(map(repr, _MODELS))}")
+    operation = _MODELS[choice("model", model, _MODELS)]
     if model != "displaced" and not (type(shift) in (float, int) and shift == 0):
         raise ParameterError("shift: goes with model='displaced' only")
     return operation
@@ -45,7 +35,7 @@ def greeks(
     is_call: Any,
     *,
     model: str = "bsm",
-    outputs: str | Iterable[str] = _USUAL,
+    outputs: str | Iterable[str] = USUAL,
     shift: Any = 0.0,
     out: Mapping[str, Any] | None = None,
     num_threads: int | None = None,
@@ -124,10 +114,9 @@ def greeks(
     >>> {name: round(value, 6) for name, value in g.items()}
     {'price': 5.575977, 'delta': 0.459078, 'vomma': 3.224124}
     """
-    names = _USUAL if outputs is _USUAL else _VANILLA.choose(outputs)
-    flag = is_call if type(is_call) is bool else _rows.flags(is_call)
+    arguments = (spot, strike, expiry, rate, dividend, vol, _rows.flags(is_call), shift)
     return _rows.call(
-        _operation(model, shift), (spot, strike, expiry, rate, dividend, vol, flag, shift), _VANILLA, names,
+        _operation(model, shift), arguments, _VANILLA, _VANILLA.choose(outputs),
         out=out, num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
 

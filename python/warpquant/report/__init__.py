@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from warpquant import __version__, atc
+from warpquant._checks import whole
 from warpquant._prices import Times, time_text
 from warpquant._prices import count as counted
 from warpquant.atc import Params
-from warpquant.equity import _whole
 from warpquant.errors import ParameterError, ShapeError
 from warpquant.plot import _family_labels
 from warpquant.scan import ScanResult, _strength, _times_of, scan
@@ -144,7 +144,7 @@ def report(
     >>> page.title
     'Trend scan of 20 symbols'
     """
-    bars, charts = _whole("bars", bars, 2), _whole("charts", charts, 0)
+    bars, charts = whole("bars", bars, 2), whole("charts", charts, 0)
     if isinstance(source, ScanResult):
         if params is not None:
             raise ParameterError("params: are those of the scan that source holds; leave them out")
@@ -153,7 +153,7 @@ def report(
         if prices is not None:
             raise ParameterError("prices: belong to a ScanResult, and source holds prices itself; leave them out")
         prices = source
-        result = scan(prices, params, recent=_whole("strip", strip, 0), num_threads=num_threads)
+        result = scan(prices, params, recent=whole("strip", strip, 0), num_threads=num_threads)
     title = title or f"Trend scan of {len(result.rows):,} symbol{'' if len(result.rows) == 1 else 's'}"
 
     series = _Series(prices, result)

@@ -41,34 +41,42 @@ WQ_HD V mills(V x) {
   return scaled_mills(t) * (sum * inverse);
 }
 
+/// What M of two numbers >= 0 is made of, with one division: M(x) = scaled_mills(tx) scale_x.
+template <class V>
+struct MillsPair {
+  V one_x, sum_x, one_y, sum_y, inverse, tx, ty, scale_x, scale_y;
+
+  WQ_HD MillsPair(V x, V y) {
+    const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50));
+    one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(kMillsScale);
+    one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(kMillsScale);
+    const V both_x = one_x * sum_x, both_y = one_y * sum_y;
+    inverse = V(1.0) / (both_x * both_y);
+    const V inverse_x = inverse * both_y, inverse_y = inverse * both_x;
+    tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0)), scale_x = sum_x * inverse_x;
+    ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0)), scale_y = sum_y * inverse_y;
+  }
+};
+
 /// M of two numbers >= 0 with one division.
 template <class V>
 WQ_HD void mills(V x, V y, V& of_x, V& of_y) {
-  const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50));
-  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(kMillsScale), both_x = one_x * sum_x;
-  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(kMillsScale), both_y = one_y * sum_y;
-  const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
-  const V tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0));
-  const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
-  of_x = scaled_mills(tx) * (sum_x * inverse_x);
-  of_y = scaled_mills(ty) * (sum_y * inverse_y);
+  const MillsPair<V> pair(x, y);
+  of_x = scaled_mills(pair.tx) * pair.scale_x;
+  of_y = scaled_mills(pair.ty) * pair.scale_y;
 }
 
 /// M(x) - M(y) for 0 <= x <= y = x + 2 half, relative to itself however close the two are, and M(y). The difference of
 /// the polynomials is taken as a divided one, and what remains has one sign.
 template <class V>
 WQ_HD V mills_difference(V x, V y, V half, V& of_y) {
-  const V far_x = min(x, V(1e50)), far_y = min(y, V(1e50));
-  const V one_x = mul_add(far_x, V(kSqrtTwo), V(1.0)), sum_x = far_x + V(kMillsScale), both_x = one_x * sum_x;
-  const V one_y = mul_add(far_y, V(kSqrtTwo), V(1.0)), sum_y = far_y + V(kMillsScale), both_y = one_y * sum_y;
-  const V inverse = V(1.0) / (both_x * both_y), inverse_x = inverse * both_y, inverse_y = inverse * both_x;
-  const V tx = mul_add(far_x + far_x, one_x * inverse_x, V(-1.0));
-  const V ty = mul_add(far_y + far_y, one_y * inverse_y, V(-1.0));
+  const MillsPair<V> pair(x, y);
   V value;
-  const V slope = with_mills([&](const auto& c) { return divided_difference(tx, ty, c, value); });
-  of_y = value * (sum_y * inverse_y);
-  const V per_half = V(2.0 * kSqrtTwo) * value - V(4.0 * kMillsScale) * slope * one_y * (one_x * one_y * inverse);
-  return half * per_half * (sum_x * sum_y * inverse);
+  const V slope = with_mills([&](const auto& c) { return divided_difference(pair.tx, pair.ty, c, value); });
+  of_y = value * pair.scale_y;
+  const V shrink = pair.one_x * pair.one_y * pair.inverse;
+  const V per_half = V(2.0 * kSqrtTwo) * value - V(4.0 * kMillsScale) * slope * pair.one_y * shrink;
+  return half * per_half * (pair.sum_x * pair.sum_y * pair.inverse);
 }
 
 /// e^(-x^2 / 2), without the digits that rounding x^2 costs far out.

@@ -43,6 +43,18 @@ struct Column {
   }
 };
 
+/// Call visit(place, stride, rows, done) for runs of rows of a column that are evenly spaced.
+template <class Visit>
+void each_run(const Column& column, const Frame& frame, std::int64_t from, std::int64_t count, Visit visit) {
+  const int inner = frame.dims - 1;
+  const std::int64_t extent = inner < 0 ? 1 : frame.extents[inner], stride = inner < 0 ? 0 : column.strides[inner];
+  for (std::int64_t done = 0; done < count;) {
+    const std::int64_t left = extent - (from + done) % extent, rows = left < count - done ? left : count - done;
+    visit(column.at(frame, from + done), stride, rows, done);
+    done += rows;
+  }
+}
+
 /// Operations come in groups, each of which is compiled by itself.
 enum class GroupId : std::uint8_t {
   vanilla,
