@@ -52,7 +52,7 @@ _LATER = {"analyze_symbol": "scanner", "profile": "profiling", "scan_all_symbols
 
 #: Modules that are loaded at first use.
 _MODULES = (
-    "bench", "cache", "evaluate", "ext", "fetchers", "memory", "options", "plot", "report", "scan", "scanner",
+    "bench", "cache", "evaluate", "ext", "fetchers", "memory", "options", "pinn", "plot", "report", "scan", "scanner",
     "sources", "sweep", "timeframes", "tune", "watch",
 )  # fmt: skip
 

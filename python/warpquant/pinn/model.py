@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, _rows, config
+from warpquant._checks import choice, number
 from warpquant._containers import unpack
 from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
@@ -45,14 +46,9 @@ class Feature:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.source not in _core.PINN_SOURCES:
-            raise ParameterError(
-                f"feature: {self.source!r} is unknown; accepted are {', '.join(map(repr, _core.PINN_SOURCES))}"
-            )
-        for name in ("shift", "scale"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ParameterError(f"feature: its {name} is {value!r}; accepted are finite numbers")
+        choice("source", self.source, _core.PINN_SOURCES)
+        number("shift", self.shift)
+        number("scale", self.scale)
 
 
 def _checked_layers(layers: Iterable[Any]) -> _file.Layers:
@@ -125,20 +121,10 @@ class PinnModel:
         dtype: str,
         on_out_of_domain: str,
     ) -> None:
-        if activation not in _core.PINN_ACTIVATIONS:
-            raise ParameterError(
-                f"activation: {activation!r} is unknown; accepted are {', '.join(map(repr, _core.PINN_ACTIVATIONS))}"
-            )
-        if dtype not in _DTYPES:
-            raise ParameterError(f"dtype: {dtype!r} is unknown; accepted are 'float64' and 'float32'")
-        if on_out_of_domain not in _OUTSIDE:
-            raise ParameterError(
-                f"on_out_of_domain: {on_out_of_domain!r} is unknown; accepted are {', '.join(map(repr, _OUTSIDE))}"
-            )
-        if ansatz not in _core.PINN_ANSATZES:
-            raise ParameterError(
-                f"ansatz: {ansatz!r} is unknown; accepted are {', '.join(map(repr, _core.PINN_ANSATZES))}"
-            )
+        choice("activation", activation, _core.PINN_ACTIVATIONS)
+        choice("dtype", dtype, _DTYPES)
+        choice("on_out_of_domain", on_out_of_domain, _OUTSIDE)
+        choice("ansatz", ansatz, _core.PINN_ANSATZES)
         self._layers = _checked_layers(layers)
         self.activation, self.dtype, self.on_out_of_domain = activation, dtype, on_out_of_domain
         self.features = None if features is None else tuple(features)
@@ -457,7 +443,7 @@ class PinnModel:
             one = self._one_set(S, K, tau, sigma, r, q, 1 if is_call is True else -1 if is_call is False else None)
             if one is not None:
                 return dict(one)
-        names = _OUTPUTS.choose(which, "which")
+        names = _OUTPUTS.choose(which, argument="which")
         return self._rows((S, K, tau, sigma, r, q, is_call), names, out, num_threads, device, stream)
 
     def _rows(
