@@ -44,8 +44,15 @@ double loss_of(const Net<double>& net, const Collocation& job, std::int64_t from
 using P = Pack<kLanes>;
 
 Contract<P> contract_at(const rows::Tile& tile, int i) {
-  Contract<P> c{P::load(tile.in[0] + i), P::load(tile.in[1] + i), P::load(tile.in[2] + i), P::load(tile.in[3] + i),
-                P::load(tile.in[4] + i), P::load(tile.in[5] + i), P::load(tile.in[6] + i), P(0.0), P(0.0)};
+  Contract<P> c{P::load(tile.in[0] + i),
+                P::load(tile.in[1] + i),
+                P::load(tile.in[2] + i),
+                P::load(tile.in[3] + i),
+                P::load(tile.in[4] + i),
+                P::load(tile.in[5] + i),
+                P::load(tile.in[6] + i),
+                P(0.0),
+                P(0.0)};
   c.locate();
   return c;
 }
@@ -122,16 +129,14 @@ void prices(const Net<T>& net, const Surface& surface, const rows::Tile& tile, i
         of_net.v = mul_add(slope, local.v, of_net.v);
         of_net.kk = mul_add(bend, local.k, mul_add(slope, local.kk, of_net.kk));
         of_net.kv = mul_add(bend, local.v, mul_add(slope, local.kv, of_net.kv));
-        if (volga)
-          of_net.vv = mul_add(load_as(row_v + f * kPoints + i), local.v, mul_add(slope, local.vv, of_net.vv));
+        if (volga) of_net.vv = mul_add(load_as(row_v + f * kPoints + i), local.v, mul_add(slope, local.vv, of_net.vv));
       }
       if (speed) of_net.kkk = load_as(jet + 3 * kPoints + i);
     }
     const P forward = exp_of(c.k), status = c.status(surface);
     const auto refused = either(eq(status, P(kInvalid)), extrapolate ? lt(status, P(0.0)) : gt(status, P(0.0)));
-    c.results(with_ansatz(surface.ansatz, forward, c.k, s, of_net), forward, wants, [&](int k, P result) {
-      select(refused, P(__builtin_nan("")), result).store(tile.out[k] + i);
-    });
+    c.results(with_ansatz(surface.ansatz, forward, c.k, s, of_net), forward, wants,
+              [&](int k, P result) { select(refused, P(__builtin_nan("")), result).store(tile.out[k] + i); });
     if (wants(kStatus)) status.store(tile.out[kStatus] + i);
   }
 }
@@ -148,14 +153,13 @@ void price_rows(const rows::Tile& tile, int points) {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {value<double>,   value<float>,   tangent<double>, tangent<float>, jets_of<double>,
-                         jets_of<float>, loss_of,        update,          price_rows};
+const Kernels kernels = {value<double>,  value<float>, tangent<double>, tangent<float>, jets_of<double>,
+                         jets_of<float>, loss_of,      update,          price_rows};
 
 extern const rows::Group european;
-const rows::Group european = {1, [](int) { return rows::Info{"pinn_european", kArguments, kResults, 2000}; },
-                              [](int, std::uint32_t) -> rows::TileKernel {
-                                return [](const rows::Tile& tile) { price_rows(tile, tile.rows); };
-                              },
-                              [](int, const double*) -> std::int64_t { return 0; }};
+const rows::Group european = {
+    1, [](int) { return rows::Info{"pinn_european", kArguments, kResults, 2000}; },
+    [](int, std::uint32_t) -> rows::TileKernel { return [](const rows::Tile& tile) { price_rows(tile, tile.rows); }; },
+    [](int, const double*) -> std::int64_t { return 0; }};
 
 }  // namespace wq::pinn::inline WQ_LEVEL

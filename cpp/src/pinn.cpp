@@ -73,7 +73,8 @@ void differentiate_in(const Model& model, Points points, const double* direction
   const int inputs = model.inputs(), count = streams.count();
   each_tile(model, points.count, count, how, [&](std::int64_t from, std::int64_t to) {
     const auto rows = static_cast<int>(to - from);
-    std::vector<T> x(static_cast<std::size_t>(inputs) * count * kPoints), results(static_cast<std::size_t>(count) * kPoints);
+    std::vector<T> x(static_cast<std::size_t>(inputs) * count * kPoints),
+        results(static_cast<std::size_t>(count) * kPoints);
     for (int f = 0; f < inputs; ++f) {
       T* const stream = x.data() + static_cast<std::int64_t>(f) * count * kPoints;
       for (int i = 0; i < rows; ++i) stream[i] = static_cast<T>(points.x[(from + i) * inputs + f]);
@@ -102,7 +103,8 @@ const View& view_of(double number) {
 
 std::int64_t parameters_of(std::span<const int> widths) {
   std::int64_t count = 0;
-  for (std::size_t l = 0; l + 1 < widths.size(); ++l) count += (static_cast<std::int64_t>(widths[l]) + 1) * widths[l + 1];
+  for (std::size_t l = 0; l + 1 < widths.size(); ++l)
+    count += (static_cast<std::int64_t>(widths[l]) + 1) * widths[l + 1];
   return count;
 }
 
@@ -149,7 +151,8 @@ void Model::shape(Packed<T>& packed, Net<T>& net) {
   auto* first = packed.numbers.data();
   while (reinterpret_cast<std::uintptr_t>(first) % 64 != 0) ++first;
   for (int l = 0; l < count; ++l)
-    packed.layers.push_back({widths_[l], widths_[l + 1], first + at[3 * l], first + at[3 * l + 1], first + at[3 * l + 2]});
+    packed.layers.push_back(
+        {widths_[l], widths_[l + 1], first + at[3 * l], first + at[3 * l + 1], first + at[3 * l + 2]});
   net.activation = activation_;
   net.layers = count;
   net.layer = packed.layers.data();

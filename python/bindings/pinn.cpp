@@ -13,9 +13,7 @@ namespace {
 using pinn::Model;
 using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
-std::span<const double> span_of(const Doubles& array) {
-  return {array.data(), static_cast<std::size_t>(array.size())};
-}
+std::span<const double> span_of(const Doubles& array) { return {array.data(), static_cast<std::size_t>(array.size())}; }
 
 template <std::size_t N>
 std::size_t place_of(const std::string& name, const char* const (&names)[N]) {
@@ -254,8 +252,8 @@ void register_pinn(py::module_& m) {
       .def_property_readonly("number", &Model::number)
       .def("evaluate", evaluate, arg("x"), arg("in_f32"), arg("num_threads"), arg("simd"),
            "Outputs for rows of inputs.")
-      .def("differentiate", differentiate, arg("x"), arg("directions"), arg("order"), arg("in_f32"),
-           arg("num_threads"), arg("simd"), "Streams of derivatives along directions.")
+      .def("differentiate", differentiate, arg("x"), arg("directions"), arg("order"), arg("in_f32"), arg("num_threads"),
+           arg("simd"), "Streams of derivatives along directions.")
       .def("loss", loss, arg("parameters"), arg("features"), arg("coefficients"), arg("constants"), arg("weights"),
            arg("positive"), arg("obstacle"), arg("smoothing"), arg("with_gradient"), arg("with_residuals"),
            arg("num_threads"), arg("simd"), "Loss of residuals, its gradient, the residuals.");
@@ -264,7 +262,8 @@ void register_pinn(py::module_& m) {
            arg("model"), arg("in_f32"), arg("names"), arg("simd"))
       .def("__call__", &Single::operator());
   m.def("pinn_update", update, arg("matrix"), arg("scale"), arg("factors"), arg("vectors"), arg("g"),
-        arg("num_threads"), arg("simd"), "Correct a symmetric matrix by a sum of up to three f u u^T; its product with g.");
+        arg("num_threads"), arg("simd"),
+        "Correct a symmetric matrix by a sum of up to three f u u^T; its product with g.");
 }
 
 }  // namespace wq

@@ -80,7 +80,9 @@ def read_onnx(path: str | os.PathLike[str]) -> tuple[Layers, str | None]:
     nodes = [node for node in graph.node if node.op_type not in ("Constant", "Identity")]
     value = [i.name for i in graph.input if i.name not in constants]
     if len(value) != 1 or len(graph.output) != 1:
-        raise ParameterError(f"{os.fspath(path)}: has {len(value)} inputs and {len(graph.output)} outputs, not one each")
+        raise ParameterError(
+            f"{os.fspath(path)}: has {len(value)} inputs and {len(graph.output)} outputs, not one each"
+        )
     layers: Layers = []
     kinds: list[str] = []
     k = 0

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Minimisers of a smooth function of a flat vector, one step at a time, whose state can be stored and taken up again."""
+"""Minimisers of a smooth function of a flat vector, one step at a time; their state can be stored and taken up."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Method:
     """
 
     #: What is stored of the state, besides x.
-    _state: tuple[str, ...] = ()
+    _state: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, x: Vector) -> None:
         self.x = np.array(x, dtype=np.float64)
@@ -54,7 +54,7 @@ class Method:
 class Adam(Method):
     """Adam (Kingma and Ba 2015) with a rate that falls along a cosine over `total` steps to a hundredth."""
 
-    _state = ("first", "second", "rate", "total")
+    _state: ClassVar[tuple[str, ...]] = ("first", "second", "rate", "total")
 
     def __init__(self, x: Vector, *, total: int, rate: float = 5e-3) -> None:
         super().__init__(x)
@@ -91,7 +91,7 @@ def _cubic(a: float, fa: float, ga: float, b: float, fb: float, gb: float) -> fl
 class _LineSearch(Method):
     """Steps along directions, to points that satisfy the strong conditions of Wolfe (Nocedal and Wright, 3.5, 3.6)."""
 
-    _state = ("loss", "g", "direction")
+    _state: ClassVar[tuple[str, ...]] = ("loss", "g", "direction")
     _DECREASE, _CURVATURE, _TRIALS = 1e-4, 0.9, 25
 
     def __init__(self, x: Vector) -> None:
@@ -179,7 +179,7 @@ class SsBroyden(_LineSearch):
     The correction of one step is applied in the pass over the matrix that the next step needs anyhow.
     """
 
-    _state = (*_LineSearch._state, "matrix", "pending", "known")
+    _state: ClassVar[tuple[str, ...]] = (*_LineSearch._state, "matrix", "pending", "known")
 
     def __init__(self, x: Vector, *, num_threads: int = 0, simd: str = "best") -> None:
         super().__init__(x)
@@ -197,7 +197,8 @@ class SsBroyden(_LineSearch):
     def _product(self, g: Vector) -> Vector:
         scale, factors, vectors = self.pending
         self.pending = (1.0, [0.0], [np.zeros_like(self.x)])
-        return _core.pinn_update(self.matrix, scale, factors, vectors, g, *self._how)
+        product: Vector = _core.pinn_update(self.matrix, scale, factors, vectors, g, *self._how)
+        return product
 
     def _first_direction(self) -> Vector:
         # What was learnt before a new set of points still holds, about.
@@ -206,7 +207,8 @@ class SsBroyden(_LineSearch):
         return super()._first_direction()
 
     def _next_direction(self, s: Vector, y: Vector, g: Vector) -> Vector:
-        assert self.g is not None and self.direction is not None
+        assert self.g is not None
+        assert self.direction is not None
         sy = float(s @ y)
         if not sy > 1e-300:
             return -self._product(g)
@@ -240,13 +242,14 @@ class SsBroyden(_LineSearch):
         w = math.sqrt(yhy) * (s / sy - hy / yhy)
         new = (hg - hy * (float(hy @ g) / yhy) + phi * w * float(w @ g)) / tau + s * (float(s @ g) / sy)
         self.pending = (1.0 / tau, [-1.0 / (yhy * tau), phi / tau, 1.0 / sy], [hy, w, s])
-        return -new
+        direction: Vector = -new
+        return direction
 
 
 class Lbfgs(_LineSearch):
     """L-BFGS (Liu and Nocedal 1989) with the last `history` pairs."""
 
-    _state = (*_LineSearch._state, "pairs", "history")
+    _state: ClassVar[tuple[str, ...]] = (*_LineSearch._state, "pairs", "history")
 
     def __init__(self, x: Vector, *, history: int = 50) -> None:
         super().__init__(x)
@@ -276,7 +279,8 @@ class Lbfgs(_LineSearch):
             q *= sy_last / float(y_last @ y_last)
         for (s_k, y_k, sy_k), weight in zip(self.pairs, reversed(weights), strict=True):
             q += (weight - float(y_k @ q) / sy_k) * s_k
-        return -q
+        direction: Vector = -q
+        return direction
 
 
 #: Minimisers by name.

@@ -61,9 +61,13 @@ def _checked_layers(layers: Iterable[Any]) -> _file.Layers:
         except (TypeError, ValueError):
             raise ParameterError(f"layers: number {i} is no pair of a weight matrix and a bias of numbers") from None
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or not weight.size:
-            raise ShapeError(f"layers: number {i} has shapes {weight.shape} and {bias.shape}; accepted are (out, in), (out,)")
+            raise ShapeError(
+                f"layers: number {i} has shapes {weight.shape} and {bias.shape}; accepted are (out, in), (out,)"
+            )
         if made and weight.shape[1] != len(made[-1][1]):
-            raise ShapeError(f"layers: number {i} takes {weight.shape[1]} inputs, but the one before gives {len(made[-1][1])}")
+            raise ShapeError(
+                f"layers: number {i} takes {weight.shape[1]} inputs, but the one before gives {len(made[-1][1])}"
+            )
         if max(weight.shape) > _MOST_WIDTH:
             raise ShapeError(f"layers: number {i} has shape {weight.shape}; accepted are up to {_MOST_WIDTH} neurons")
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -273,9 +277,7 @@ class PinnModel:
         _exchange.write_onnx(path, self._layers, self.activation, self.dtype)
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, dtype: str = "float64", on_out_of_domain: str = "nan"
-    ) -> PinnModel:
+    def load(cls, path: str | os.PathLike[str], *, dtype: str = "float64", on_out_of_domain: str = "nan") -> PinnModel:
         """Read a model file, or one of the models that come with the package.
 
         Parameters
@@ -469,8 +471,8 @@ class PinnModel:
             outside = int(np.count_nonzero(status == 1))
             if outside:
                 raise ParameterError(
-                    f"S, K, tau, sigma, r, q: {outside} of {status.size} rows are outside the domain {self.domain} of the "
-                    "model in k = ln(S / K) + (r - q) tau and v = sigma**2 tau"
+                    f"S, K, tau, sigma, r, q: {outside} of {status.size} rows are outside the domain {self.domain} of "
+                    "the model in k = ln(S / K) + (r - q) tau and v = sigma**2 tau"
                 )
             if asked is not names:
                 del made["status"]
@@ -509,7 +511,8 @@ class PinnModel:
             In float64; of a model in float32, rounded to it.
         """
         points, _ = self._points(X, "X")
-        return self._net.evaluate(points, self._f32, *config._execution(num_threads))
+        y: np.ndarray[Any, Any] = self._net.evaluate(points, self._f32, *config._execution(num_threads))
+        return y
 
     def jets(
         self, X: Any, directions: Any = None, order: int = 2, *, num_threads: int | None = None
@@ -541,7 +544,8 @@ class PinnModel:
         Examples
         --------
         >>> import numpy as np, warpquant.pinn
-        >>> model = warpquant.pinn.PinnModel.from_layers([(np.ones((1, 2)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))])
+        >>> layers = [(np.ones((1, 2)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
+        >>> model = warpquant.pinn.PinnModel.from_layers(layers)
         >>> model.jets([[0.25, 0.25]], order=1)["gradient"].round(6).tolist()
         [[0.786448, 0.786448]]
         """

@@ -75,18 +75,19 @@ class Problem:
 def _uniforms(points: int, dims: int, seed: int) -> Array:
     from warpquant.options import random
 
-    return random.uniforms(points, dims, seed=seed, sampling="sobol").T
+    drawn: Array = random.uniforms(points, dims, seed=seed, sampling="sobol").T
+    return drawn
 
 
 class European(Problem):
     """European options under Black and Scholes, for all volatilities and rates.
 
     In ``k = ln(S / K) + (r - q) tau`` and ``v = sigma**2 tau`` the forward price of a call over its strike solves
-    ``c_v = (c_kk - c_k) / 2`` with ``c(k, 0) = max(e**k - 1, 0)``. The network N is what remains of it next to the price
-    under a normal distribution of the same variance, which has the same kink: ``c = c0 + v N``.
+    ``c_v = (c_kk - c_k) / 2`` with ``c(k, 0) = max(e**k - 1, 0)``. The network N is what remains of it next to the
+    price under a normal distribution of the same variance, which has the same kink: ``c = c0 + v N``.
 
     Equation and kink hold on a region that is wider than the domain where the variance is large, so wide that on its
-    edges, ``5.5 sqrt(v)`` from the strike, an option is worth its intrinsic value to 1e-8; that is the boundary condition.
+    edges, ``5.5 sqrt(v)`` from the strike, an option is worth its intrinsic value to 1e-8: the boundary condition.
 
     Parameters
     ----------
@@ -212,8 +213,8 @@ class LinearPde(Problem):
     box : sequence of (float, float)
         Ranges of the coordinates.
     diffusion : sequence of callable
-        The vectors l_m, up to three: each takes coordinates, shape (dims, n), and gives such an array. Second derivatives
-        of coefficients are no part of it: ``(l . grad)^2`` stands for ``l^T (hessian u) l``.
+        The vectors l_m, up to three: each takes coordinates, shape (dims, n), and gives such an array. Derivatives of
+        coefficients are no part of it: ``(l . grad)^2`` stands for ``l^T (hessian u) l``.
     drift : callable
         b, of the same kind.
     decay, source : callable, optional

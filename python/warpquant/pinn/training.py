@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, config
-from warpquant._checks import choice, number, whole
+from warpquant._checks import choice, flag, number, whole
 from warpquant.errors import ParameterError, ShapeError, StateError
 
 from ._file import Layers
@@ -37,6 +38,9 @@ def residual_loss_grad(
     loss_weights: Any = None,
     *,
     activation: str = "tanh",
+    positive: bool = False,
+    obstacle: Any = None,
+    smoothing: float = 1e-6,
     with_residuals: bool = False,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
@@ -62,6 +66,13 @@ def residual_loss_grad(
         w; by default 1 / n.
     activation : str, optional
         As for `PinnModel.from_layers`.
+    positive : bool, optional
+        Take ``ln(1 + e^N)`` in the place of N.
+    obstacle : array, shape (2, n), optional
+        Rows c and e of a free boundary: with p as r above and ``q = c n_0 + e``, of which one is to be 0 and the other
+        at least 0, the residual is ``p + q - sqrt(p^2 + q^2 + smoothing^2)`` (Fischer and Burmeister).
+    smoothing : float, optional
+        Above 0; goes with `obstacle`.
     with_residuals : bool, optional
         Whether to return r, too.
     num_threads : int, optional
@@ -104,13 +115,18 @@ def residual_loss_grad(
     ):
         if array.shape != shape:
             raise ShapeError(f"{name}: has shape {array.shape}; accepted is {shape}")
-    count = sum((i + 1) * o for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+    count = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
     if x.shape != (count,):
         raise ShapeError(f"weights: has shape {x.shape}; accepted is ({count},)")
+    number("smoothing", smoothing, 1e-150)
+    boundary = None if obstacle is None else np.asarray(obstacle, dtype=np.float64)
+    if boundary is not None and boundary.shape != (2, points):
+        raise ShapeError(f"obstacle: has shape {boundary.shape}; accepted is (2, {points})")
     net = _core.PinnNet(sizes, activation, x, None, False)
     loss, gradient, residuals = net.loss(
-        None, f, a, b, w, False, None, 0.0, True, with_residuals, *config._execution(num_threads)
-    )
+        None, f, a, b, w, flag("positive", positive), boundary, float(smoothing), True, with_residuals,
+        *config._execution(num_threads),
+    )  # fmt: skip
     return (loss, gradient, residuals) if with_residuals else (loss, gradient)
 
 
@@ -359,7 +375,8 @@ class _Run:
         self.loss = self.method.step(self._function)
         self.steps += 1
         if not math.isfinite(self.loss):
-            raise ParameterError(f"phases: {self.plan[self.phase][0]!r} diverged at step {self.steps}: the loss is {self.loss}")
+            name = self.plan[self.phase][0]
+            raise ParameterError(f"phases: {name!r} diverged at step {self.steps}: the loss is {self.loss}")
         self._skip_finished()
         return self.loss
 
@@ -405,7 +422,7 @@ class _Run:
     # ------------------------------------------------------------------------------------------ checkpoints
 
     def save(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
-        arrays: dict[str, Array] = {}
+        arrays: dict[str, Any] = {}
         state = _packed(
             {
                 "key": key, "phase": self.phase, "steps": self.steps, "round": self.round, "best": self.best,

@@ -55,9 +55,7 @@ WQ_FLOATS WQ_HD FloatPack<W> operator*(FloatPack<W> a, FloatPack<W> b) { return 
 WQ_FLOATS WQ_HD FloatPack<W> operator/(FloatPack<W> a, FloatPack<W> b) { return a.v / b.v; }
 WQ_FLOATS WQ_HD FloatMask<W> lt(FloatPack<W> a, FloatPack<W> b) { return {a.v < b.v}; }
 WQ_FLOATS WQ_HD FloatMask<W> gt(FloatPack<W> a, FloatPack<W> b) { return {a.v > b.v}; }
-WQ_FLOATS WQ_HD FloatPack<W> select(FloatMask<W> m, FloatPack<W> yes, FloatPack<W> no) {
-  return m.bits ? yes.v : no.v;
-}
+WQ_FLOATS WQ_HD FloatPack<W> select(FloatMask<W> m, FloatPack<W> yes, FloatPack<W> no) { return m.bits ? yes.v : no.v; }
 /// `b` when either is NaN, like the x86 instruction.
 WQ_FLOATS WQ_HD FloatPack<W> max(FloatPack<W> a, FloatPack<W> b) { return a.v > b.v ? a.v : b.v; }
 WQ_FLOATS WQ_HD FloatPack<W> min(FloatPack<W> a, FloatPack<W> b) { return a.v < b.v ? a.v : b.v; }
@@ -73,8 +71,10 @@ WQ_FLOATS WQ_HD FloatPack<W> pow2(FloatPack<W> n) {
   return (typename FloatPack<W>::Raw)((I32)(n.v + (12582912.0f + 127.0f)) << 23);
 }
 #if defined(__FMA__)
-#define WQ_FUSED_FLOATS(W, prefix) \
-  WQ_HD FloatPack<W> mul_add(FloatPack<W> a, FloatPack<W> b, FloatPack<W> c) { return prefix##_fmadd_ps(a.v, b.v, c.v); }
+#define WQ_FUSED_FLOATS(W, prefix)                                             \
+  WQ_HD FloatPack<W> mul_add(FloatPack<W> a, FloatPack<W> b, FloatPack<W> c) { \
+    return prefix##_fmadd_ps(a.v, b.v, c.v);                                   \
+  }
 #if defined(__AVX512F__)
 WQ_FUSED_FLOATS(16, _mm512)
 #endif

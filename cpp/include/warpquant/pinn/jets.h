@@ -15,13 +15,11 @@ WQ_HD void push_jets(const Streams& s, In z, Out put) {
   if constexpr (kOrder >= 3)
     for (int p = 0; p < s.thirds(); ++p) {
       const V first = z(1 + p), second = z(s.second(p, p));
-      put(s.third(p), mul_add(y.f1, z(s.third(p)),
-                              first * mul_add(y.f3 * first, first, V(3.0) * y.f2 * second)));
+      put(s.third(p), mul_add(y.f1, z(s.third(p)), first * mul_add(y.f3 * first, first, V(3.0) * y.f2 * second)));
     }
   if constexpr (kOrder >= 2)
     for (int p = 0; p < m; ++p)
-      for (int q = p; q < m; ++q)
-        put(s.second(p, q), mul_add(y.f1, z(s.second(p, q)), y.f2 * z(1 + p) * z(1 + q)));
+      for (int q = p; q < m; ++q) put(s.second(p, q), mul_add(y.f1, z(s.second(p, q)), y.f2 * z(1 + p) * z(1 + q)));
   if constexpr (kOrder >= 1)
     for (int p = 0; p < m; ++p) put(1 + p, y.f1 * z(1 + p));
   put(0, y.f);

@@ -28,7 +28,7 @@ struct Numbers<float> {
   static constexpr int kWidth = kFloatLanes;
 };
 template <class T>
-using Lanes_ = typename Numbers<T>::V;
+using Side = typename Numbers<T>::V;
 
 template <class T>
 WQ_HD void exchange(T*& a, T*& b) {
@@ -45,8 +45,9 @@ constexpr int rows_for(int columns) {
 
 /// z = W h for R neurons and C columns of packs; `step`: numbers from one input, or neuron, to the next.
 template <class T, int R, int C>
-WQ_HD void multiply_block(const T* weights, const T* bias, int biased, int inputs, const T* h, T* z, std::int64_t step) {
-  using V = Lanes_<T>;
+WQ_HD void multiply_block(const T* weights, const T* bias, int biased, int inputs, const T* h, T* z,
+                          std::int64_t step) {
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth;
   V sums[R][C];
 #pragma GCC unroll 8
@@ -76,7 +77,7 @@ void multiply_columns(const T* weights, const T* bias, int biased, int inputs, i
   if (outputs == 1) return multiply_block<T, 1, C>(weights, bias, biased, inputs, h, z, step);
   constexpr int R = rows_for(C);
   for (int o = 0; o < outputs; o += R)
-    multiply_block<T, R, C>(weights + static_cast<std::int64_t>(o / kBlock<T>)*inputs * kBlock<T> + o % kBlock<T>,
+    multiply_block<T, R, C>(weights + static_cast<std::int64_t>(o / kBlock<T>) * inputs * kBlock<T> + o % kBlock<T>,
                             biased > 0 ? bias + o : nullptr, biased, inputs, h, z + o * step, step);
 }
 
@@ -99,14 +100,14 @@ void multiply(const T* weights, const T* bias, int biased, int inputs, int outpu
 /// The same with neurons in the lanes: columns are single numbers, one after the other `stride` apart.
 template <class T, int G, int C>
 WQ_HD void multiply_neurons(const T* weights, const T* bias, int inputs, const T* h, T* z, int first, int stride) {
-  using V = Lanes_<T>;
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth;
   V sums[G][C];
   const T* at[G];
 #pragma GCC unroll 8
   for (int g = 0; g < G; ++g) {
     const int o = first + g * W;
-    at[g] = weights + static_cast<std::int64_t>(o / kBlock<T>)*inputs * kBlock<T> + o % kBlock<T>;
+    at[g] = weights + static_cast<std::int64_t>(o / kBlock<T>) * inputs * kBlock<T> + o % kBlock<T>;
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) sums[g][c] = c == 0 && bias != nullptr ? V::load(bias + o) : V(T(0));
   }
@@ -127,6 +128,7 @@ template <class T, int C>
 void multiply_few(const T* weights, const T* bias, int inputs, int outputs, const T* h, T* z, int stride) {
   constexpr int W = Numbers<T>::kWidth;
   int o = 0;
+  for (; outputs - o > 7 * W; o += 8 * W) multiply_neurons<T, 8, C>(weights, bias, inputs, h, z, o, stride);
   for (; outputs - o > 3 * W; o += 4 * W) multiply_neurons<T, 4, C>(weights, bias, inputs, h, z, o, stride);
   for (; outputs - o > W; o += 2 * W) multiply_neurons<T, 2, C>(weights, bias, inputs, h, z, o, stride);
   for (; outputs > o; o += W) multiply_neurons<T, 1, C>(weights, bias, inputs, h, z, o, stride);
@@ -161,7 +163,7 @@ constexpr bool few(int points) {
 
 template <class T, class A>
 void values_few(const Net<T>& net, const T* x, int points, T* y) {
-  using V = Lanes_<T>;
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth;
   Room room(2 * Room::lines<T>(net.widest));
   T *h = room.take<T>(net.widest), *z = room.take<T>(net.widest);
@@ -181,7 +183,7 @@ void values_few(const Net<T>& net, const T* x, int points, T* y) {
 template <class T, class A>
 void values(const Net<T>& net, const T* x, int points, T* y) {
   if (few<T>(points)) return values_few<T, A>(net, x, points, y);
-  using V = Lanes_<T>;
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth;
   const std::int64_t numbers = static_cast<std::int64_t>(net.widest) * kMostPacks * W;
   Room room(2 * Room::lines<T>(numbers));
@@ -205,7 +207,7 @@ void values(const Net<T>& net, const T* x, int points, T* y) {
 /// One column of values and one of derivatives `step` further; what the way back needs goes to slopes and bends.
 template <class T, class A>
 WQ_HD void push_tangents(T* z, T* slopes, T* bends, std::int64_t step) {
-  using V = Lanes_<T>;
+  using V = Side<T>;
   V value = V::load(z), along = V::load(z + step), slope, bend;
   push_tangent<A>(value, along, slope, bend);
   value.store(z);
@@ -215,7 +217,7 @@ WQ_HD void push_tangents(T* z, T* slopes, T* bends, std::int64_t step) {
 }
 template <class T>
 WQ_HD void pull_tangents(T* g, const T* slopes, const T* bends, std::int64_t step) {
-  using V = Lanes_<T>;
+  using V = Side<T>;
   V value = V::load(g), along = V::load(g + step);
   pull_tangent(value, along, V::load(slopes), V::load(bends));
   value.store(g);
@@ -278,7 +280,7 @@ void tangents_few(const Net<T>& net, const T* x, const T* t, int points, T* y, T
 template <class T, class A>
 void tangents(const Net<T>& net, const T* x, const T* t, int points, T* y, T* along, T* gradient, T* row) {
   if (few<T>(points)) return tangents_few<T, A>(net, x, t, points, y, along, gradient, row);
-  using V = Lanes_<T>;
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth, kPacks = 2;
   const std::int64_t numbers = static_cast<std::int64_t>(net.widest) * 2 * kPacks * W;
   const std::int64_t saved = hidden(net) * kPacks * W;
@@ -290,8 +292,7 @@ void tangents(const Net<T>& net, const T* x, const T* t, int points, T* y, T* al
     const int columns = 2 * packs, step = packs * W;
     const auto load = [&](const T* source, T* to) {
       for (int f = 0; f < net.inputs(); ++f)
-        for (int p = 0; p < packs; ++p)
-          V::load(source + f * kPoints + from + p * W).store(to + (f * columns + p) * W);
+        for (int p = 0; p < packs; ++p) V::load(source + f * kPoints + from + p * W).store(to + (f * columns + p) * W);
     };
     load(x, h);
     load(t, h + step);
@@ -336,7 +337,7 @@ void tangents(const Net<T>& net, const T* x, const T* t, int points, T* y, T* al
 /// Derivatives forwards, along any directions.
 template <class T, class A, int kOrder>
 void jets(const Net<T>& net, Streams s, const T* x, int points, T* y) {
-  using V = Lanes_<T>;
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth;
   const int streams = s.count();
   const std::int64_t numbers = static_cast<std::int64_t>(net.widest) * streams * kMostPacks * W;

@@ -44,8 +44,7 @@ struct View {
 
 /// Arguments and results of prices, in the order of the operation on rows.
 inline constexpr const char* kArguments = "spot strike tau vol rate dividend is_call";
-inline constexpr const char* kResults =
-    "price delta gamma theta vega rho vanna charm volga speed status";
+inline constexpr const char* kResults = "price delta gamma theta vega rho vanna charm volga speed status";
 inline constexpr int kInputs = 7;
 enum Result : int { kPrice, kDelta, kGamma, kTheta, kVega, kRho, kVanna, kCharm, kVolga, kSpeed, kStatus, kOutputs };
 enum Status : int { kInside, kOutside, kInvalid };
@@ -106,8 +105,13 @@ WQ_HD Local<V> feature_at(const Feature& f, V k, const Spread<V>& s, const Local
   case Source::layer:
     break;
   }
-  return {(layer.value - shift) * scale, layer.k * scale,  layer.v * scale,  layer.kk * scale,
-          layer.kv * scale,              layer.vv * scale, layer.kkk * scale};
+  return {(layer.value - shift) * scale,
+          layer.k * scale,
+          layer.v * scale,
+          layer.kk * scale,
+          layer.kv * scale,
+          layer.vv * scale,
+          layer.kkk * scale};
 }
 
 /// (F - 1) N(d) + w n(d) with F = e^k, w = sqrt(v), d = (F - 1) / w.
@@ -140,12 +144,9 @@ template <class V>
 WQ_HD Local<V> with_ansatz(Ansatz ansatz, V forward, V k, const Spread<V>& s, const Local<V>& n) {
   if (ansatz == Ansatz::none) return n;
   const Local<V> base = normal_price(forward, k, s);
-  return {mul_add(s.v, n.value, base.value),
-          mul_add(s.v, n.k, base.k),
-          mul_add(s.v, n.v, base.v + n.value),
-          mul_add(s.v, n.kk, base.kk),
-          mul_add(s.v, n.kv, base.kv + n.k),
-          mul_add(s.v, n.vv, mul_add(V(2.0), n.v, base.vv)),
+  return {mul_add(s.v, n.value, base.value),   mul_add(s.v, n.k, base.k),
+          mul_add(s.v, n.v, base.v + n.value), mul_add(s.v, n.kk, base.kk),
+          mul_add(s.v, n.kv, base.kv + n.k),   mul_add(s.v, n.vv, mul_add(V(2.0), n.v, base.vv)),
           mul_add(s.v, n.kkk, base.kkk)};
 }
 
@@ -193,8 +194,7 @@ struct Contract {
     if (wants(kVanna)) put(kVanna, twice * per_spot * c.kv);
     if (wants(kCharm)) put(kCharm, per_spot * mul_add(rate, c.k, V(0.0) - mul_add(carry, c.kk, variance * c.kv)));
     if (wants(kVolga)) put(kVolga, unit * mul_add(twice * twice, c.vv, V(2.0) * tau * c.v));
-    if (wants(kSpeed))
-      put(kSpeed, per_spot * mul_add(V(-3.0), c.kk, mul_add(V(2.0), c.k, c.kkk)) / (spot * spot));
+    if (wants(kSpeed)) put(kSpeed, per_spot * mul_add(V(-3.0), c.kk, mul_add(V(2.0), c.k, c.kkk)) / (spot * spot));
   }
 };
 

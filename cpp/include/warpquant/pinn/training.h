@@ -122,7 +122,8 @@ double loss(const Net<double>& net, const Collocation& job, std::int64_t from, s
   Room room(2 * Room::lines<double>((neurons + net.widest) * row) + Room::lines<double>(neurons * 3 * tile) +
             2 * Room::lines<double>(net.widest * row));
   // Inputs of every layer, and what activations were applied to, one layer after the other.
-  double *const inputs = room.take<double>((neurons + net.widest) * row), *const before = room.take<double>((neurons + net.widest) * row);
+  double *const inputs = room.take<double>((neurons + net.widest) * row), *const before = room.take<double>(
+                                                                              (neurons + net.widest) * row);
   double* const curves = room.take<double>(neurons * 3 * tile);  // f', f'', f'''
   double *g = room.take<double>(net.widest * row), *g_next = room.take<double>(net.widest * row);
   const auto rounded = [](std::int64_t n) { return (n + kBlockOf - 1) / kBlockOf * kBlockOf; };
