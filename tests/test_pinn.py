@@ -407,7 +407,7 @@ def test_hostile_files(european, tmp_path):
             pytest.fail(f"{what}: {PinnModel.load(path)!r}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_fuzzed_files(data):
     """Any change of bytes is refused, or changes nothing but the description."""

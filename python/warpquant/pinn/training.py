@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -269,12 +270,13 @@ class PinnTrainer:
                 while run.more():
                     loss = run.step()
                     since_written += 1
-                    if run.steps % log_every == 0 or not run.more():
+                    reached = loss <= target
+                    if run.steps % log_every == 0 or reached or not run.more():
                         entry = {"phase": plan[run.phase][0], "step": run.steps, "loss": loss}
                         self.history.append({**entry, "seconds": time.perf_counter() - started})
                         write(run.steps, loss)
                     show(run.steps, total, loss)
-                    if loss <= target:
+                    if reached:
                         break
                     if patience and run.stale(loss) >= patience:
                         run.next_phase()
@@ -439,7 +441,7 @@ class _Run:
     def load(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
         name = os.fspath(path)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as source, np.load(source, allow_pickle=False) as file:
                 arrays = {k: file[k] for k in file.files if k != "state"}
                 state = _unpacked(json.loads(file["state"].tobytes().decode()), arrays)
             if state["key"] != json.loads(json.dumps(key)):
@@ -451,7 +453,7 @@ class _Run:
             self._collocate()
             self.method = self._method(state["method"]["x"])
             self.method.load(state["method"])
-        except (ValueError, KeyError, TypeError, OSError, EOFError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
             if isinstance(error, StateError):
                 raise
             raise StateError(f"{name}: is no checkpoint of a training: {error}") from None
