@@ -4,8 +4,10 @@
 #include "warpquant/pinn/training.h"
 
 namespace wq::pinn {
+/// The model of a number: parameters of an operation are the model, whether it computes in float32, and whether it says
+/// anything outside of its domain.
 const View& view_of(double number);
-}
+}  // namespace wq::pinn
 
 namespace wq::pinn::inline WQ_LEVEL {
 namespace {
@@ -141,10 +143,8 @@ void prices(const Net<T>& net, const Surface& surface, const rows::Tile& tile, i
   }
 }
 
-void price_rows(const rows::Tile& tile, int points) {
-  const View& view = view_of(tile.parameters[0]);
-  const bool extrapolate = tile.parameters[2] != 0;
-  if (tile.parameters[1] != 0)
+void price_rows(const View& view, const rows::Tile& tile, int points, bool in_f32, bool extrapolate) {
+  if (in_f32)
     prices<float>(view.net_f32, view.surface, tile, points, extrapolate);
   else
     prices<double>(view.net, view.surface, tile, points, extrapolate);
@@ -157,9 +157,13 @@ const Kernels kernels = {value<double>,  value<float>, tangent<double>, tangent<
                          jets_of<float>, loss_of,      update,          price_rows};
 
 extern const rows::Group european;
-const rows::Group european = {
-    1, [](int) { return rows::Info{"pinn_european", kArguments, kResults, 2000}; },
-    [](int, std::uint32_t) -> rows::TileKernel { return [](const rows::Tile& tile) { price_rows(tile, tile.rows); }; },
-    [](int, const double*) -> std::int64_t { return 0; }};
+const rows::Group european = {1, [](int) { return rows::Info{"pinn_european", kArguments, kResults, 2000}; },
+                              [](int, std::uint32_t) -> rows::TileKernel {
+                                return [](const rows::Tile& tile) {
+                                  const double* const p = tile.parameters;
+                                  price_rows(view_of(p[0]), tile, tile.rows, p[1] != 0, p[2] != 0);
+                                };
+                              },
+                              [](int, const double*) -> std::int64_t { return 0; }};
 
 }  // namespace wq::pinn::inline WQ_LEVEL

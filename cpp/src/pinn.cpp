@@ -231,7 +231,6 @@ void update(double* matrix, std::int64_t n, double scale, std::span<const double
 void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f32, bool extrapolate,
                std::uint32_t wanted, double (&results)[kOutputs], Level level) {
   alignas(64) double in[kInputs][rows::kWidestPack], out[kOutputs][rows::kWidestPack];
-  const double parameters[] = {model.number(), in_f32 ? 1.0 : 0.0, extrapolate ? 1.0 : 0.0};
   rows::Tile tile{};
   for (int k = 0; k < kInputs; ++k) {
     std::fill_n(in[k], rows::kWidestPack, arguments[k]);
@@ -239,9 +238,8 @@ void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f
   }
   for (int k = 0; k < kOutputs; ++k)
     if (wanted >> k & 1) tile.out[k] = out[k];
-  tile.parameters = parameters;
   tile.rows = rows::kWidestPack;
-  kernels_at(level).prices(tile, 1);
+  kernels_at(level).prices(model.view(), tile, 1, in_f32, extrapolate);
   for (int k = 0; k < kOutputs; ++k) results[k] = tile.out[k] == nullptr ? __builtin_nan("") : out[k][0];
 }
 

@@ -444,7 +444,8 @@ class PinnModel:
         if which is _USUAL and plain and self.features is not None:
             one = self._one_set(S, K, tau, sigma, r, q, 1 if is_call is True else -1 if is_call is False else None)
             if one is not None:
-                return dict(one)
+                made: dict[str, Any] = one
+                return made
         names = _OUTPUTS.choose(which, argument="which")
         return self._rows((S, K, tau, sigma, r, q, is_call), names, out, num_threads, device, stream)
 

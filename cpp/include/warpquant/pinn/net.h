@@ -67,6 +67,8 @@ struct Collocation {
   double smoothing = 0;
 };
 
+struct View;  // surface.h
+
 struct Kernels {
   /// y[i] from x[feature][i], i < points <= kPoints.
   void (*value)(const Net<double>&, const double* x, int points, double* y);
@@ -88,7 +90,7 @@ struct Kernels {
   void (*update)(double* matrix, std::int64_t n, std::int64_t from, std::int64_t to, double scale, int terms,
                  const double* factors, const double* const* vectors, const double* g, double* y);
   /// The operation on rows, of the first `points` rows of a tile.
-  void (*prices)(const rows::Tile&, int points);
+  void (*prices)(const View&, const rows::Tile&, int points, bool in_f32, bool extrapolate);
 };
 
 }  // namespace wq::pinn
