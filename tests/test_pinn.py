@@ -449,12 +449,14 @@ def test_onnx(activation, dtype, tmp_path):
     x = np.random.default_rng(3).normal(size=(50, 4))
     if dtype == "float64":
         assert np.array_equal(again.evaluate(x), model.evaluate(x))
-    try:
+    lacking = runtime.capi.onnxruntime_pybind11_state.NotImplemented
+    if dtype == "float64" and activation in ("sin", "gelu", "softplus"):
+        try:
+            session = runtime.InferenceSession(path)
+        except lacking:  # some versions have no such function in float64
+            return
+    else:
         session = runtime.InferenceSession(path)
-    except Exception as error:  # the runtime lacks some functions in float64, and says so in a class of its own
-        assert "NOT_IMPLEMENTED" in str(error)
-        assert dtype == "float64"
-        return
     (y,) = session.run(None, {"features": x.astype(dtype)})
     np.testing.assert_allclose(model.evaluate(x), y[:, 0], rtol=0, atol=TOLERANCE[dtype])
 

@@ -7,8 +7,8 @@ import json
 
 import numpy as np
 import pytest
-from command_line import Code, call, plain  # noqa: F401
 
+from command_line import Code, call, plain  # noqa: F401
 from warpquant.pinn import PinnModel
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def test_minimisers(method):
     at = method(np.full(9, -1.2))
     losses = [at.step(rosenbrock) for _ in range(200) if at.alive]
     assert losses[-1] < 1e-18
-    assert all(b <= a for a, b in zip(losses, losses[1:], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(losses))
     np.testing.assert_allclose(at.x, 1.0, atol=1e-8)
 
 

@@ -103,4 +103,6 @@ def price(
 ) -> None:
     """Price and Greeks of one option; an error outside of what the model was trained on."""
     loaded = _load(model, on_out_of_domain="raise")
-    _shown(form, no_color, "Price and Greeks", loaded.greeks(spot, strike, expiry, vol, rate, dividend, is_call=not put))
+    _shown(
+        form, no_color, "Price and Greeks", loaded.greeks(spot, strike, expiry, vol, rate, dividend, is_call=not put)
+    )
