@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import struct
 
 import numpy as np
@@ -332,6 +333,12 @@ def test_save_and_load(european, tmp_path, contracts):
     assert again.info() == european.info()
     assert np.array_equal(again.price(**contracts), european.price(**contracts))
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_pickles(european):
+    again = pickle.loads(pickle.dumps(european))
+    assert again.info() == european.info()
+    assert again.price(100.0, 105.0, 0.5, 0.25, 0.03) == european.price(100.0, 105.0, 0.5, 0.25, 0.03)
 
 
 def test_files_are_those_of_the_library(european, tmp_path):

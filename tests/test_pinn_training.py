@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from warpquant.errors import ParameterError, StateError
-from warpquant.pinn import European, LinearPde, PinnModel, PinnTrainer
+from warpquant.pinn import European, LinearPde, PinnModel, PinnTrainer, training
 from warpquant.pinn._minimize import Lbfgs, SsBroyden
 
 SHORT = [("adam", 100), ("ssbroyden", 150)]
@@ -81,6 +81,25 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, stop):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(StateError, match="is no checkpoint"):
         PinnTrainer("european", (8, 8), seed=2).fit(plan, checkpoint=path, **how)
+
+
+def test_a_step_that_is_interrupted_did_not_happen(monkeypatch, tmp_path):
+    """The state that is kept is the one before the step."""
+    plan, path = [("adam", 5), ("ssbroyden", 20)], tmp_path / "run.npz"
+    whole = PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200)
+    calls, real = [], training._Run._function
+
+    def function(self, x):
+        calls.append(1)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+        return real(self, x)
+
+    monkeypatch.setattr(training._Run, "_function", function)
+    with pytest.raises(KeyboardInterrupt):
+        PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200, checkpoint=path)
+    again = PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200, checkpoint=path)
+    assert again.weights.tobytes() == whole.weights.tobytes()
 
 
 def test_stopping():

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
-#include <shared_mutex>
 
 #include "warpquant/core/error.h"
 #include "warpquant/core/levels.h"
@@ -17,8 +16,7 @@ namespace {
 
 /// Models by their numbers.
 struct Registry {
-  std::shared_mutex guard;
-  std::mutex mutex;  // held during forks
+  std::mutex mutex;
   std::map<double, const Model*> models;
   double next = 1;
 };
@@ -95,7 +93,7 @@ void differentiate_in(const Model& model, Points points, const double* direction
 /// For the kernels of operations on rows.
 const View& view_of(double number) {
   Registry& all = registry();
-  const std::shared_lock lock(all.guard);
+  const std::lock_guard lock(all.mutex);
   const auto found = all.models.find(number);
   WQ_EXPECT(found != all.models.end(), InternalError, "model: there is none of that number");
   return found->second->view();
@@ -118,14 +116,14 @@ Model::Model(std::vector<int> widths, Activation activation, std::span<const dou
   set_parameters(parameters);
   flops_ = 2 * parameters_of(widths_);
   Registry& all = registry();
-  const std::unique_lock lock(all.guard);
+  const std::lock_guard lock(all.mutex);
   number_ = all.next++;
   all.models[number_] = this;
 }
 
 Model::~Model() {
   Registry& all = registry();
-  const std::unique_lock lock(all.guard);
+  const std::lock_guard lock(all.mutex);
   all.models.erase(number_);
 }
 

@@ -180,7 +180,7 @@ bool read_one(const py::args& args, double (&to)[pinn::kInputs]) {
   if (args.size() != pinn::kInputs) return false;
   for (int k = 0; k < pinn::kInputs; ++k) {
     PyObject* const value = args[static_cast<std::size_t>(k)].ptr();
-    if (PyFloat_CheckExact(value)) {
+    if (PyFloat_Check(value)) {
       to[k] = PyFloat_AS_DOUBLE(value);
     } else if (PyLong_Check(value)) {
       to[k] = PyLong_AsDouble(value);

@@ -33,6 +33,8 @@ class Method:
         self.x = np.array(x, dtype=np.float64)
         self.steps = 0
         self.alive = True
+        #: Whether a step has begun to change an array in place, so that no earlier state can be taken up again.
+        self.torn = False
 
     def step(self, function: Function) -> float:
         """One step."""
@@ -46,9 +48,15 @@ class Method:
         return {name: getattr(self, name) for name in ("x", "steps", "alive", *self._state)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        """Take up a state.
+
+        Raises
+        ------
+        KeyError
+            If it is that of another minimiser.
+        """
+        for name in ("x", "steps", "alive", *self._state):
+            setattr(self, name, state[name])
 
 
 class Adam(Method):
@@ -197,6 +205,7 @@ class SsBroyden(_LineSearch):
     def _product(self, g: Vector) -> Vector:
         scale, factors, vectors = self.pending
         self.pending = (1.0, [0.0], [np.zeros_like(self.x)])
+        self.torn = True
         product: Vector = _core.pinn_update(self.matrix, scale, factors, vectors, g, *self._how)
         return product
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -643,6 +644,13 @@ class PinnModel:
             "on_out_of_domain": self.on_out_of_domain,
             **self._metadata,
         }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        how = {
+            "activation": self.activation, "features": self.features, "ansatz": self.ansatz, "domain": self.domain,
+            "metadata": self._metadata, "dtype": self.dtype, "on_out_of_domain": self.on_out_of_domain,
+        }  # fmt: skip
+        return functools.partial(PinnModel, **how), (self._layers,)
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.info()["widths"]))

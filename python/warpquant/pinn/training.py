@@ -287,7 +287,8 @@ class PinnTrainer:
                         since_written = 0
             finally:
                 self.weights = run.method.x.copy()
-                if checkpoint is not None:
+                # A step that was interrupted within its update is lost; the state before is in the file of old.
+                if checkpoint is not None and not run.method.torn:
                     run.save(checkpoint, key)
         self._trained = {**{k: v for k, v in key.items() if k != "problem"}, "steps": run.steps, "loss": run.loss}
         return self
@@ -374,7 +375,15 @@ class _Run:
         return self.method.alive and self.method.steps < self.plan[self.phase][1]
 
     def step(self) -> float:
-        self.loss = self.method.step(self._function)
+        before = self.method.state()
+        self.method.torn = False
+        try:
+            self.loss = self.method.step(self._function)
+        except BaseException:
+            if not self.method.torn:
+                self.method.load(before)
+            raise
+        self.method.torn = False
         self.steps += 1
         if not math.isfinite(self.loss):
             name = self.plan[self.phase][0]
