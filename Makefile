@@ -116,7 +116,8 @@ asan: ## run the test suite under AddressSanitizer and UndefinedBehaviorSanitize
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so) $(call RUNTIME,libstdc++.so)" \
 	  build/venv-asan/bin/python -m pytest $(UNDER_SANITIZER) $(PYTEST_ARGS)
 
-# ThreadSanitizer ends a forked child that starts threads, so the test of that is left out.
+# ThreadSanitizer ends a forked child that starts threads, so the test of that is left out. Tests with Polars are
+# skipped (tests/conftest.py).
 tsan: export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=1
 tsan: ## run the test suite under ThreadSanitizer
 	$(MAKE) build/venv-tsan/.with-test VENV=build/venv-tsan BUILD=build/tsan BUILD_TYPE=RelWithDebInfo \

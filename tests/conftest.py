@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sys
 import tempfile
 
 import hypothesis
@@ -17,6 +18,9 @@ import pytest
 
 import warpquant
 from warpquant import _core
+
+if "libtsan" in os.environ.get("LD_PRELOAD", ""):
+    sys.modules["polars"] = None  # loading it ends a process under ThreadSanitizer; its tests are skipped there
 
 # What is cached stays here, also of the processes that tests start.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="warpquant-tests-")

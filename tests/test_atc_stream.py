@@ -12,7 +12,6 @@ import time
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -161,6 +160,7 @@ def test_the_state_is_small():
 
 
 def test_symbols_by_name():
+    pl = pytest.importorskip("polars")
     stream = atc.Stream(symbols=["A", "B", "C"])
     other = atc.Stream(symbols=3)
     assert stream.symbols == ("A", "B", "C")
@@ -174,6 +174,7 @@ def test_symbols_by_name():
 
 
 def test_panels_of_any_kind():
+    pl = pytest.importorskip("polars")
     x = panel(2, 80)
     want = whole(x)["average"]
     for form in (x, x.astype(np.float64, order="F"), {"B": x[1], "A": x[0]}, pd.DataFrame(x.T, columns=["A", "B"]),
