@@ -26,7 +26,7 @@ Layers = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 FORMAT = "pinn-1"
 _MOST_HEADER = 100 * 2**20
 _MOST_FILE = 2**30
-_TYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4")}
+_TYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4")}
 _NAME = re.compile(r"net\.(0|[1-9][0-9]{0,3})\.(weight|bias)")
 
 
@@ -111,7 +111,7 @@ def _tensors(name: str, header: dict[str, Any], data: memoryview) -> dict[str, n
             raise _refuse(name, f"{key[:80]!r} does not begin where the tensor before it ends")
         if stop > len(data):
             raise _refuse(name, f"{key[:80]!r} reaches beyond the end")
-        tensors[key] = np.frombuffer(data[begin:stop], dtype).reshape(shape)
+        tensors[key] = np.frombuffer(bytes(data[begin:stop]), dtype).reshape(shape)
         end = stop
     if end != len(data):
         raise _refuse(name, "there are bytes behind its tensors")

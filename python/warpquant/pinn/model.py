@@ -646,7 +646,7 @@ class PinnModel:
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        how = {
+        how: dict[str, Any] = {
             "activation": self.activation, "features": self.features, "ansatz": self.ansatz, "domain": self.domain,
             "metadata": self._metadata, "dtype": self.dtype, "on_out_of_domain": self.on_out_of_domain,
         }  # fmt: skip

@@ -366,10 +366,10 @@ class _Run:
 
     def _function(self, x: Array) -> tuple[float, Array]:
         c = self.collocation
-        loss, gradient, _ = self.trainer._net.loss(
+        made: Any = self.trainer._net.loss(
             x, c.features, c.coefficients, c.constants, c.weights, False, None, 0.0, True, False, *self.trainer._how
         )
-        return loss, gradient
+        return made[0], made[1]
 
     def more(self) -> bool:
         return self.method.alive and self.method.steps < self.plan[self.phase][1]
@@ -417,11 +417,11 @@ class _Run:
         problem, seed = self.trainer.problem, self.trainer.seed + 1000003 * self.round
         pool = problem.draw(4 * count, seed % 2**30)
         c = problem.collocate(pool)
-        residuals = self.trainer._net.loss(
+        made: Any = self.trainer._net.loss(
             self.method.x, c.features, c.coefficients, c.constants, c.weights, False, None, 0.0, False, True,
             *self.trainer._how,
-        )[2][: 4 * count]  # fmt: skip
-        size = np.abs(residuals)
+        )  # fmt: skip
+        size = np.abs(made[2][: 4 * count])
         weight = size / max(float(size.mean()), 1e-300) + 1.0
         rng = np.random.Generator(np.random.PCG64(seed))
         chosen = rng.choice(4 * count, fresh, replace=False, p=weight / weight.sum())
