@@ -48,6 +48,8 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
     return cuda::launch_row<AmericanFamily>(job, queue);
   case rows::GroupId::numerical:
     return cuda::launch_row<Numerical>(job, queue);
+  case rows::GroupId::pinn:
+    break;  // on the CPU alone
   }
   return Fault::invalid;
 }

@@ -17,4 +17,5 @@ PYBIND11_MODULE(_core, m) {
   wq::register_monte_carlo(m);
   wq::register_optim(m);
   wq::register_surface(m);
+  wq::register_pinn(m);
 }

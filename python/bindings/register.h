@@ -20,6 +20,7 @@ void register_backtest(pybind11::module_& m);
 void register_atc(pybind11::module_& m);
 void register_rows(pybind11::module_& m);
 void register_monte_carlo(pybind11::module_& m);
+void register_pinn(pybind11::module_& m);
 void register_scenario(pybind11::module_& m);
 void register_signals(pybind11::module_& m);
 void register_surface(pybind11::module_& m);

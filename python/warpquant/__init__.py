@@ -52,8 +52,8 @@ _LATER = {"analyze_symbol": "scanner", "profile": "profiling", "scan_all_symbols
 
 #: Modules that are loaded at first use.
 _MODULES = (
-    "bench", "cache", "evaluate", "ext", "fetchers", "memory", "optim", "options", "plot", "report", "scan", "scanner",
-    "sources", "surface", "sweep", "timeframes", "tune", "watch",
+    "bench", "cache", "evaluate", "ext", "fetchers", "memory", "optim", "options", "pinn", "plot", "report", "scan",
+    "scanner", "sources", "surface", "sweep", "timeframes", "tune", "watch",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class Outputs:
         self._places.update({alias: self._places[name] for alias, name in (aliases or {}).items()})
         self._chosen: dict[tuple[str, ...], tuple[int, ...]] = {}
 
-    def choose(self, outputs: str | Iterable[str], status: bool = False) -> tuple[str, ...]:
+    def choose(self, outputs: str | Iterable[str], status: bool = False, argument: str = "outputs") -> tuple[str, ...]:
         """Names that are asked for, as they are written; 'all' are all. `status`: that too.
 
         Raises
@@ -46,7 +46,11 @@ class Outputs:
         ParameterError
             If there is no such result.
         """
-        names = self.names if isinstance(outputs, str) and outputs == "all" else chosen_names(outputs, self._places)
+        names = (
+            self.names
+            if isinstance(outputs, str) and outputs == "all"
+            else chosen_names(outputs, self._places, argument)
+        )
         return (*names, "status") if status and "status" not in names else names
 
     def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -57,7 +61,7 @@ class Outputs:
         return found
 
 
-def chosen_names(outputs: str | Iterable[str], accepted: Collection[str]) -> tuple[str, ...]:
+def chosen_names(outputs: str | Iterable[str], accepted: Collection[str], argument: str = "outputs") -> tuple[str, ...]:
     """Names of results out of those that there are.
 
     Raises
@@ -68,9 +72,9 @@ def chosen_names(outputs: str | Iterable[str], accepted: Collection[str]) -> tup
     names: tuple[Any, ...] = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     for name in names:
         if not isinstance(name, str) or name not in accepted:
-            raise ParameterError(f"outputs: {name!r} is unknown; accepted are {', '.join(accepted)}, or 'all'")
+            raise ParameterError(f"{argument}: {name!r} is unknown; accepted are {', '.join(accepted)}, or 'all'")
     if not names:
-        raise ParameterError(f"outputs: is empty; accepted are {', '.join(accepted)}, or 'all'")
+        raise ParameterError(f"{argument}: is empty; accepted are {', '.join(accepted)}, or 'all'")
     return names
 
 

@@ -125,6 +125,8 @@ void run(const Op& op, Job& job, const Execution& execution) {
   if (job.frame.rows == 0) return;
   job.group = op.id;
   job.index = op.index;
+  if (execution.device && !op.on_devices)
+    throw ParameterError("device: " + std::string(op.info.name) + " is computed on the CPU");
   job.scratch = op.group(execution.level)->scratch(op.index, job.parameters);
   if (execution.device) return execution.resident ? run_resident(job, execution) : run_shipped(job, execution);
   const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());

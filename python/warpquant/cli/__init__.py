@@ -5,7 +5,7 @@ Data goes to stdout, progress and messages to stderr. What the commands do is in
 only how it is asked for and shown.
 """
 
-from . import scan, report, watch, optimize, iv, greeks, surface, cache, bench, tune, doctor, config  # noqa: F401, I001  (the order of the help)
+from . import scan, report, watch, optimize, iv, greeks, surface, pinn, cache, bench, tune, doctor, config  # noqa: F401, I001  (the order of the help)
 from ._app import Code, app
 
 __all__ = ["Code", "app"]

@@ -76,6 +76,14 @@ WQ_HD V exp_of(V x, V low = V(0.0)) {
   return scale(y, n);
 }
 
+/// (artanh(s) / s - 1) / s^2 as a series in u = s^2, |s| <= 3 - 2 sqrt(2).
+template <class V>
+WQ_HD V log_series(V u) {
+  constexpr double kTail[] = {0.3333333333333335,  0.19999999999949722, 0.14285714313001635, 0.11111105565129939,
+                              0.09091444727837474, 0.07665855309105386, 0.07308292712444311};
+  return polynomial(u, kTail);
+}
+
 /// ln(a / b) for finite a, b > 0, to 2 ulp of itself also where the two are almost equal.
 template <class V>
 WQ_HD V log_ratio(V a, V b) {
@@ -85,11 +93,8 @@ WQ_HD V log_ratio(V a, V b) {
   n = select(high, n + V(1.0), select(low, n - V(1.0), n));
   a_part = a_part * select(high, V(0.5), select(low, V(2.0), V(1.0)));
   // a_part - b_part is exact: the two are within a factor of two.
-  const V s = (a_part - b_part) / (a_part + b_part), u = s * s;
-  constexpr double kTail[] = {0.3333333333333335,  0.19999999999949722, 0.14285714313001635, 0.11111105565129939,
-                              0.09091444727837474, 0.07665855309105386, 0.07308292712444311};
-  const V twice = s + s;
-  const V tail = mul_add(twice * u, polynomial(u, kTail), n * V(1.90821492927058770002e-10));
+  const V s = (a_part - b_part) / (a_part + b_part), u = s * s, twice = s + s;
+  const V tail = mul_add(twice * u, log_series(u), n * V(1.90821492927058770002e-10));
   return mul_add(n, V(6.93147180369123816490e-01), twice + tail);
 }
 

@@ -18,6 +18,7 @@ struct Op {
   int index;
   Info info;
   std::vector<std::string> inputs, outputs;
+  bool on_devices;  // or on the CPU alone
 };
 
 /// Every operation there is.

@@ -70,6 +70,7 @@ enum class GroupId : std::uint8_t {
   fourier,
   slices,
   sabrs,
+  pinn,
 };
 
 /// A call: operation `index` of a group, and what it is about.

@@ -46,6 +46,7 @@ WQ_ROW_GROUP(options, lookback)
 WQ_ROW_GROUP(options, multi)
 WQ_ROW_GROUP(surface, slices)
 WQ_ROW_GROUP(surface, sabrs)
+WQ_ROW_GROUP(pinn, european)
 
 namespace rows {
 namespace {
@@ -62,10 +63,10 @@ std::vector<std::string> words(const char* text) {
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
-    const auto add = [&](GroupId id, const Group* (*group)(Level)) {
+    const auto add = [&](GroupId id, const Group* (*group)(Level), bool on_devices = true) {
       for (int i = 0; i < group(Level::baseline)->count; ++i) {
         const Info info = group(Level::baseline)->info(i);
-        ops->push_back({group, id, i, info, words(info.inputs), words(info.outputs)});
+        ops->push_back({group, id, i, info, words(info.inputs), words(info.outputs), on_devices});
       }
     };
     add(GroupId::vanilla, options::vanilla_at);
@@ -81,6 +82,7 @@ const std::vector<Op>& operations() {
     add(GroupId::fourier, options::fourier_at);
     add(GroupId::slices, surface::slices_at);
     add(GroupId::sabrs, surface::sabrs_at);
+    add(GroupId::pinn, pinn::european_at, /*on_devices=*/false);
     return *ops;
   }();
   return all;

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "warpquant/core/execution.h"
+#include "warpquant/pinn/surface.h"
+
+/// Networks of prices on the CPU.
+namespace wq::pinn {
+
+/// Numbers of weights and biases of a network with these widths, the inputs first.
+std::int64_t parameters_of(std::span<const int> widths);
+
+/// A network in the order that kernels want, in float64 and float32. Parameters are given layer by layer: the weights
+/// as [out][in], then the bias.
+class Model {
+ public:
+  Model(std::vector<int> widths, Activation activation, std::span<const double> parameters,
+        std::optional<Surface> surface, bool in_f32);
+  ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  /// Other weights and biases; nobody may be computing with the model.
+  void set_parameters(std::span<const double> parameters);
+
+  const View& view() const { return view_; }
+  int inputs() const { return widths_.front(); }
+  /// How operations on rows know it; it is theirs while it lives.
+  double number() const { return number_; }
+  std::int64_t flops() const { return flops_; }
+
+ private:
+  template <class T>
+  struct Packed {
+    std::vector<Layer<T>> layers;
+    std::vector<T> numbers;
+  };
+  template <class T>
+  void shape(Packed<T>& packed, Net<T>& net);
+  template <class T>
+  void fill(Packed<T>& packed, std::span<const double> parameters);
+
+  std::vector<int> widths_;
+  Activation activation_;
+  bool in_f32_;
+  Packed<double> packed_;
+  Packed<float> packed_f32_;
+  View view_{};
+  double number_;
+  std::int64_t flops_ = 0;
+};
+
+/// Points as rows of `inputs` numbers.
+struct Points {
+  std::int64_t count;
+  const double* x;
+};
+
+/// One number for each point.
+void evaluate(const Model& model, bool in_f32, Points points, double* y, const Execution& how);
+
+/// `streams.count()` numbers for each point, stream by stream, along directions that are rows of `inputs` numbers.
+void differentiate(const Model& model, bool in_f32, Points points, const double* directions, Streams streams, double* y,
+                   const Execution& how);
+
+/// Loss of all points. The residuals and the gradient may be null. The same bits for any number of threads.
+double loss(const Model& model, const Collocation& job, double* residuals, double* gradient, const Execution& how);
+
+/// What `Kernels::update` says, for the whole matrix.
+void update(double* matrix, std::int64_t n, double scale, std::span<const double> factors,
+            std::span<const double* const> vectors, const double* g, double* y, const Execution& how);
+
+/// The operation on rows for one row of numbers, without what rows need; results as many as there are, NaN where not
+/// wanted.
+void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f32, bool extrapolate,
+               std::uint32_t wanted, double (&results)[kOutputs], Level level);
+
+}  // namespace wq::pinn

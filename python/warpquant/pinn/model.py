@@ -1,0 +1,661 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained networks and what they compute (docs/pinn/index.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from warpquant import _core, _rows, config
+from warpquant._checks import choice, number
+from warpquant._containers import unpack
+from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
+
+from . import _exchange, _file
+
+__all__ = ["Feature", "PinnModel"]
+
+_OUTPUTS = _rows.Outputs("pinn_european", {"vomma": "volga"})
+_USUAL = ("price", "delta", "gamma", "theta", "vega", "rho")
+_DTYPES = ("float64", "float32")
+_OUTSIDE = ("nan", "raise", "extrapolate")
+_MOST_WIDTH, _MOST_FEATURES = 4096, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """An input of a network: ``(source - shift) * scale``.
+
+    Parameters
+    ----------
+    source : {'k', 'v', 'sqrt_v', 'tanh_half_d'}
+        The log of the forward over the strike; total variance ``sigma**2 * tau``; its square root; ``tanh(d / 2)`` with
+        ``d = k / sqrt(v)``.
+    shift, scale : float
+        The affine map, which the network was trained with.
+    """
+
+    source: str
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        choice("source", self.source, _core.PINN_SOURCES)
+        number("shift", self.shift)
+        number("scale", self.scale)
+
+
+def _checked_layers(layers: Iterable[Any]) -> _file.Layers:
+    """Layers as float64, each fitting the one before."""
+    made: _file.Layers = []
+    for i, pair in enumerate(layers):
+        try:
+            weight, bias = pair
+            weight, bias = np.array(weight, np.float64), np.array(bias, np.float64)
+        except (TypeError, ValueError):
+            raise ParameterError(f"layers: number {i} is no pair of a weight matrix and a bias of numbers") from None
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or not weight.size:
+            raise ShapeError(
+                f"layers: number {i} has shapes {weight.shape} and {bias.shape}; accepted are (out, in), (out,)"
+            )
+        if made and weight.shape[1] != len(made[-1][1]):
+            raise ShapeError(
+                f"layers: number {i} takes {weight.shape[1]} inputs, but the one before gives {len(made[-1][1])}"
+            )
+        if max(weight.shape) > _MOST_WIDTH:
+            raise ShapeError(f"layers: number {i} has shape {weight.shape}; accepted are up to {_MOST_WIDTH} neurons")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ParameterError(f"layers: number {i} has numbers that are not finite")
+        made.append((weight, bias))
+    if not made:
+        raise ParameterError("layers: there are none")
+    if len(made[-1][1]) != 1:
+        raise ShapeError(f"layers: the last has {len(made[-1][1])} outputs; a network has one")
+    return made
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(x) for x in value)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{name}: {value!r} is no pair of numbers") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ParameterError(f"{name}: {value!r} is no range; accepted are two finite numbers, the lower one first")
+    return low, high
+
+
+def flat(layers: _file.Layers) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Weights and biases, layer by layer, as one vector."""
+    return np.concatenate([part.ravel() for layer in layers for part in layer])
+
+
+class PinnModel:
+    """A trained network; see `load`, `from_layers`, `from_torch` and `from_onnx` for ways to one.
+
+    A model whose features are given prices European options for all volatilities and rates, through the two coordinates
+    ``k = ln(S / K) + (r - q) tau`` and ``v = sigma**2 tau``. A model without is a plain function of its inputs, for
+    `evaluate` and `jets`.
+
+    Prices outside the ranges of k and v that the network was trained on are not numbers it knows anything about. They
+    are NaN, or an error, or what the network says, as `on_out_of_domain` tells.
+
+    Examples
+    --------
+    >>> import warpquant.pinn
+    >>> model = warpquant.pinn.PinnModel.load("european")
+    >>> round(model.price(100.0, 105.0, 0.5, 0.25, 0.03), 4)
+    5.576
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Any],
+        *,
+        activation: str,
+        features: Sequence[Feature] | None,
+        ansatz: str,
+        domain: Mapping[str, Any] | None,
+        metadata: Mapping[str, Any],
+        dtype: str,
+        on_out_of_domain: str,
+    ) -> None:
+        choice("activation", activation, _core.PINN_ACTIVATIONS)
+        choice("dtype", dtype, _DTYPES)
+        choice("on_out_of_domain", on_out_of_domain, _OUTSIDE)
+        choice("ansatz", ansatz, _core.PINN_ANSATZES)
+        self._layers = _checked_layers(layers)
+        self.activation, self.dtype, self.on_out_of_domain = activation, dtype, on_out_of_domain
+        self.features = None if features is None else tuple(features)
+        self.ansatz = ansatz
+        self._metadata = dict(metadata)
+        self.domain: dict[str, tuple[float, float]] | None = None
+        surface = None
+        if self.features is not None:
+            if len(self.features) > _MOST_FEATURES:
+                raise ParameterError(f"features: are {len(self.features)}; accepted are up to {_MOST_FEATURES}")
+            if len(self.features) != self.inputs:
+                raise ShapeError(f"features: are {len(self.features)}, but the network has {self.inputs} inputs")
+            if domain is None or set(domain) != {"k", "v"}:
+                raise ParameterError("domain: is needed with features, as {'k': (low, high), 'v': (low, high)}")
+            self.domain = {name: _range(f"domain: {name}", domain[name]) for name in ("k", "v")}
+            if self.domain["v"][0] < 0:
+                raise ParameterError(f"domain: v: {self.domain['v']} begins below 0")
+            described = [(f.source, float(f.shift), float(f.scale)) for f in self.features]
+            surface = (described, ansatz, list(self.domain["k"]), list(self.domain["v"]))
+        widths = [self.inputs, *(len(bias) for _, bias in self._layers)]
+        self._f32 = dtype == "float32"
+        self._net = _core.PinnNet(widths, activation, flat(self._layers), surface, self._f32)
+        if surface is not None:
+            simd = config.get("simd")
+            self._one_price = _core.PinnSingle(self._net, self._f32, ["price"], simd)
+            self._one_set = _core.PinnSingle(self._net, self._f32, list(_USUAL), simd)
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs the network has."""
+        return int(self._layers[0][0].shape[1])
+
+    @property
+    def layers(self) -> _file.Layers:
+        """Copies of weights, shape (out, in), and biases, shape (out,), layer by layer."""
+        return [(weight.copy(), bias.copy()) for weight, bias in self._layers]
+
+    # ------------------------------------------------------------------------------------------ ways in and out
+
+    @classmethod
+    def from_layers(
+        cls,
+        layers: Iterable[Any],
+        *,
+        activation: str = "tanh",
+        features: Sequence[Feature] | None = None,
+        ansatz: str = "normal",
+        domain: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        dtype: str = "float64",
+        on_out_of_domain: str = "nan",
+    ) -> PinnModel:
+        """A model of weights and biases.
+
+        Parameters
+        ----------
+        layers : sequence of (weight, bias)
+            Arrays of shapes (out, in) and (out,), as `torch.nn.Linear` has them. The last layer is linear, with one
+            output.
+        activation : {'tanh', 'sin', 'silu', 'softplus', 'gelu'}
+            Between the layers; 'gelu' is the exact one.
+        features : sequence of Feature, optional
+            What the inputs are made of, for a model of European prices.
+        ansatz : {'normal', 'none'}
+            With features: the forward price over the strike is ``c = c0 + v N`` of the network N, c0 being the price
+            under a normal distribution of the same variance; or ``c = N``.
+        domain : mapping, optional
+            With features: ranges of ``k`` and ``v`` that the network was trained on.
+        metadata : mapping, optional
+            What else to store with the model: 'problem', 'norms', 'training', each of what JSON can hold.
+        dtype : {'float64', 'float32'}
+            What the network computes in. Features and ansatz are float64 either way.
+        on_out_of_domain : {'nan', 'raise', 'extrapolate'}
+            What becomes of prices outside of the domain.
+
+        Raises
+        ------
+        ParameterError, ShapeError
+            If something of this is not accepted.
+
+        Examples
+        --------
+        >>> import numpy as np, warpquant.pinn
+        >>> weights = [(np.eye(3), np.zeros(3)), (np.ones((1, 3)), np.zeros(1))]
+        >>> model = warpquant.pinn.PinnModel.from_layers(weights)
+        >>> model.evaluate(np.array([[0.0, 0.5, -0.5]])).tolist()
+        [0.0]
+        """
+        return cls(
+            layers, activation=activation, features=features, ansatz=ansatz, domain=domain,
+            metadata=metadata or {}, dtype=dtype, on_out_of_domain=on_out_of_domain,
+        )  # fmt: skip
+
+    @classmethod
+    def from_torch(cls, source: Any, *, activation: str | None = None, **more: Any) -> PinnModel:
+        """A model of a torch module of linear layers and activations, or of its ``state_dict``.
+
+        Parameters
+        ----------
+        source : torch.nn.Module or mapping
+            A file of torch's goes through ``torch.load(..., weights_only=True)`` first: nothing is unpickled here.
+        activation : str, optional
+            As for `from_layers`; needed for a ``state_dict``, which does not say.
+        **more
+            As for `from_layers`.
+
+        Raises
+        ------
+        ParameterError, ShapeError
+            If it has anything else.
+        """
+        layers, found = _exchange.read_torch(source, activation)
+        if found is None and len(layers) > 1:
+            raise ParameterError("activation: is needed, a state_dict does not say")
+        return cls.from_layers(layers, activation=found or "tanh", **more)
+
+    @classmethod
+    def from_onnx(cls, path: str | os.PathLike[str], **more: Any) -> PinnModel:
+        """A model of an ONNX file: a chain of Gemm, or MatMul and Add, with the same activation between all layers.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        **more
+            As for `from_layers`.
+
+        Raises
+        ------
+        ImportError
+            Without the package onnx.
+        ParameterError
+            If the graph is anything else.
+        """
+        layers, found = _exchange.read_onnx(path)
+        return cls.from_layers(layers, activation=found or "tanh", **more)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the network, from features to its output, as an ONNX file (opset 17) in the model's dtype.
+
+        Raises
+        ------
+        ImportError
+            Without the package onnx.
+        """
+        _exchange.write_onnx(path, self._layers, self.activation, self.dtype)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, dtype: str = "float64", on_out_of_domain: str = "nan") -> PinnModel:
+        """Read a model file, or one of the models that come with the package.
+
+        Parameters
+        ----------
+        path : path
+            A file that `save` wrote; or 'european'.
+        dtype, on_out_of_domain
+            As for `from_layers`.
+
+        Raises
+        ------
+        StateError
+            If the file is anything but a complete model; nothing in it is executed.
+        OSError
+            If it cannot be read.
+        """
+        name = os.fspath(path)
+        if name in _SHIPPED:
+            path = os.path.join(os.path.dirname(__file__), "models", f"{name}.safetensors")
+        layers, metadata = _file.read(path)
+        try:
+            described = {key: json.loads(metadata[key]) for key in _JSON if key in metadata}
+            features = described.pop("features", None)
+            domain = described.pop("domain", None)
+            return cls(
+                layers,
+                activation=metadata.get("activation", ""),
+                features=None if features is None else [Feature(**f) for f in features],
+                ansatz=metadata.get("ansatz", ""),
+                domain=domain, metadata=described, dtype=dtype, on_out_of_domain=on_out_of_domain,
+            )  # fmt: skip
+        except (ValueError, TypeError, RecursionError) as error:
+            if dtype not in _DTYPES or on_out_of_domain not in _OUTSIDE:
+                raise
+            raise StateError(f"{name}: is no model file: {error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            A safetensors file, with the suffix that pleases.
+        """
+        metadata = {"activation": self.activation, "ansatz": self.ansatz}
+        if self.features is not None:
+            metadata["features"] = json.dumps([dataclasses.asdict(f) for f in self.features], allow_nan=False)
+            metadata["domain"] = json.dumps(self.domain, allow_nan=False)
+        for key, value in self._metadata.items():
+            if key not in _JSON:
+                raise ParameterError(f"metadata: {key!r} is unknown; accepted are {', '.join(map(repr, _JSON))}")
+            metadata[key] = json.dumps(value, allow_nan=False)
+        _file.write(path, self._layers, metadata)
+
+    # ------------------------------------------------------------------------------------------ prices
+
+    def price(
+        self,
+        S: Any,
+        K: Any,
+        tau: Any,
+        sigma: Any,
+        r: Any,
+        q: Any = 0.0,
+        *,
+        is_call: Any = True,
+        out: Any = None,
+        num_threads: int | None = None,
+        device: str | None = None,
+        stream: Any = None,
+    ) -> Any:
+        """Prices of European options.
+
+        Parameters
+        ----------
+        S, K : array_like
+            Spot and strike, above 0. All arguments broadcast as in NumPy, of any array kind.
+        tau : array_like
+            Years to expiry, at least 0.
+        sigma : array_like
+            Volatility per square root of a year, at least 0.
+        r, q : array_like
+            Rate and dividend yield, continuously compounded, per year.
+        is_call : array_like, default True
+            As for `warpquant.options.price`. Puts are priced by parity.
+        out : array, optional
+            Takes the result.
+        num_threads : int, optional
+            CPU threads; they change no bit.
+        device, stream
+            As for every function of the package; networks run on the CPU.
+
+        Returns
+        -------
+        float or array
+            A float if all arguments are numbers, else an array of the kind of the first argument that is none of
+            NumPy's. Rows with NaN or without a meaning are NaN.
+
+        Raises
+        ------
+        ParameterError
+            With ``on_out_of_domain='raise'``, if a row is outside the model's domain; or if the model has no features.
+        """
+        if out is None and num_threads is None and device is None and stream is None and self.features is not None:
+            one = self._one_price(S, K, tau, sigma, r, q, 1 if is_call is True else -1 if is_call is False else None)
+            if one is not None:
+                return one
+        made = self._rows(
+            (S, K, tau, sigma, r, q, is_call), ("price",), None if out is None else {"price": out},
+            num_threads, device, stream,
+        )  # fmt: skip
+        return made["price"]
+
+    def greeks(
+        self,
+        S: Any,
+        K: Any,
+        tau: Any,
+        sigma: Any,
+        r: Any,
+        q: Any = 0.0,
+        *,
+        is_call: Any = True,
+        which: str | Iterable[str] = _USUAL,
+        out: Mapping[str, Any] | None = None,
+        num_threads: int | None = None,
+        device: str | None = None,
+        stream: Any = None,
+    ) -> dict[str, Any]:
+        """Prices and their derivatives, exact derivatives of what the network says.
+
+        Parameters
+        ----------
+        S, K, tau, sigma, r, q, is_call
+            As for `price`.
+        which : str or sequence of str
+            Any of price, delta, gamma, theta, vega, rho, vanna, charm, volga (vomma), speed, status; 'all' is all of
+            them. Signs and units as for `warpquant.options.greeks`. Status is 0 inside the domain, 1 outside, 2 where
+            the arguments are none of an option.
+        out : mapping, optional
+            Name of a result to the array that takes it.
+        num_threads, device, stream
+            As for `price`.
+
+        Returns
+        -------
+        dict
+            Name, as asked for, to result, as for `price`.
+
+        Raises
+        ------
+        ParameterError
+            As for `price`; or if a name is unknown.
+
+        Examples
+        --------
+        >>> import warpquant.pinn
+        >>> model = warpquant.pinn.PinnModel.load("european")
+        >>> g = model.greeks(100.0, 105.0, 0.5, 0.25, 0.03, which=("delta", "gamma"))
+        >>> {name: round(value, 4) for name, value in g.items()}
+        {'delta': 0.4591, 'gamma': 0.0224}
+        """
+        plain = out is None and num_threads is None and device is None and stream is None
+        if which is _USUAL and plain and self.features is not None:
+            one = self._one_set(S, K, tau, sigma, r, q, 1 if is_call is True else -1 if is_call is False else None)
+            if one is not None:
+                made: dict[str, Any] = one
+                return made
+        names = _OUTPUTS.choose(which, argument="which")
+        return self._rows((S, K, tau, sigma, r, q, is_call), names, out, num_threads, device, stream)
+
+    def _rows(
+        self,
+        arguments: tuple[Any, ...],
+        names: tuple[str, ...],
+        out: Mapping[str, Any] | None,
+        num_threads: int | None,
+        device: str | None,
+        stream: Any,
+    ) -> dict[str, Any]:
+        if self.features is None:
+            raise ParameterError("model: was made without features, so it has no prices; see evaluate and jets")
+        guarded = self.on_out_of_domain == "raise"
+        asked = (*names, "status") if guarded and "status" not in names else names
+        made = _rows.call(
+            "pinn_european", (*arguments[:-1], _rows.flags(arguments[-1])), _OUTPUTS, asked,
+            parameters=(self._net.number, float(self._f32), float(self.on_out_of_domain == "extrapolate")),
+            out=out, num_threads=num_threads, device=device, stream=stream,
+        )  # fmt: skip
+        if guarded:
+            status = np.asarray(made["status"])
+            outside = int(np.count_nonzero(status == 1))
+            if outside:
+                raise ParameterError(
+                    f"S, K, tau, sigma, r, q: {outside} of {status.size} rows are outside the domain {self.domain} of "
+                    "the model in k = ln(S / K) + (r - q) tau and v = sigma**2 tau"
+                )
+            if asked is not names:
+                del made["status"]
+        return made
+
+    # ------------------------------------------------------------------------------------------ the network
+
+    def _points(self, X: Any, name: str) -> tuple[np.ndarray[Any, Any], Any]:
+        taken = unpack(X, name)
+        if taken.device is not None:
+            raise ParameterError(f"{name}: is on {taken.device}; networks run on the CPU")
+        if taken.labels is not None:
+            points = np.column_stack([np.asarray(c, np.float64) for c in taken.data])
+        else:
+            try:
+                points = np.asarray(taken.data, dtype=np.float64)
+            except (TypeError, ValueError):
+                raise DTypeError(f"{name}: cannot read numbers from {type(X).__name__}") from None
+        if points.ndim != 2 or points.shape[1] != self.inputs:
+            raise ShapeError(f"{name}: has shape {points.shape}; accepted is (n, {self.inputs})")
+        return points, taken
+
+    def evaluate(self, X: Any, *, num_threads: int | None = None) -> np.ndarray[Any, Any]:
+        """The network's output.
+
+        Parameters
+        ----------
+        X : array, shape (n, inputs)
+            Values of its inputs: features, scaled.
+        num_threads : int, optional
+            CPU threads.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n,)
+            In float64; of a model in float32, rounded to it.
+        """
+        points, _ = self._points(X, "X")
+        y: np.ndarray[Any, Any] = self._net.evaluate(points, self._f32, *config._execution(num_threads))
+        return y
+
+    def jets(
+        self, X: Any, directions: Any = None, order: int = 2, *, num_threads: int | None = None
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Derivatives of the network along directions, forwards and exact.
+
+        Parameters
+        ----------
+        X : array, shape (n, inputs)
+            Values of its inputs.
+        directions : array, shape (m, inputs), optional
+            By default the inputs themselves.
+        order : int
+            0 to 3.
+        num_threads : int, optional
+            CPU threads.
+
+        Returns
+        -------
+        dict
+            ``value``, shape (n,); from order 1 ``gradient``, shape (n, m); from order 2 ``hessian``, shape (n, m, m);
+            from order 3 ``third``, shape (n, m), the third derivatives along each direction alone.
+
+        Raises
+        ------
+        ShapeError, ParameterError
+            If an argument is not accepted.
+
+        Examples
+        --------
+        >>> import numpy as np, warpquant.pinn
+        >>> layers = [(np.ones((1, 2)), np.zeros(1)), (np.ones((1, 1)), np.zeros(1))]
+        >>> model = warpquant.pinn.PinnModel.from_layers(layers)
+        >>> model.jets([[0.25, 0.25]], order=1)["gradient"].round(6).tolist()
+        [[0.786448, 0.786448]]
+        """
+        if isinstance(order, bool) or order not in (0, 1, 2, 3):
+            raise ParameterError(f"order: {order!r} is out of range; accepted are 0, 1, 2 and 3")
+        points, _ = self._points(X, "X")
+        along = np.eye(self.inputs) if directions is None else self._points(directions, "directions")[0]
+        m, n = len(along), len(points)
+        if m > 64:
+            raise ShapeError(f"directions: are {m}; accepted are up to 64")
+        streams = self._net.differentiate(points, along, order, self._f32, *config._execution(num_threads))
+        made = {"value": streams[0]}
+        if order >= 1:
+            made["gradient"] = np.ascontiguousarray(streams[1 : 1 + m].T)
+        if order >= 2:
+            rows, columns = np.triu_indices(m)
+            second = streams[1 + m : 1 + m + len(rows)].T
+            made["hessian"] = np.empty((n, m, m))
+            made["hessian"][:, rows, columns] = second
+            made["hessian"][:, columns, rows] = second
+        if order >= 3:
+            made["third"] = np.ascontiguousarray(streams[-m:].T) if m else np.empty((n, 0))
+        return made
+
+    # ------------------------------------------------------------------------------------------ what it is worth
+
+    def diagnose(self, *, points: int = 60) -> dict[str, float]:
+        """How far prices are from what every European price obeys, and from the closed form.
+
+        Parameters
+        ----------
+        points : int
+            Numbers of k, and of v, of the grid, which covers the domain.
+
+        Returns
+        -------
+        dict
+            In units of the strike: ``max_error``, ``rmse``, ``relative_l2`` (of the norms), ``delta_error`` and
+            ``gamma_error`` (both for variances of at least 2 % of the largest) against the closed form; the largest
+            violations of bounds (``below_intrinsic``, ``above_forward``), of monotony in the spot (``delta_range``), of
+            convexity (``negative_gamma``) and of put-call parity (``parity``).
+
+        Raises
+        ------
+        ParameterError
+            If the model has no features.
+        """
+        if self.domain is None:
+            raise ParameterError("model: was made without features, so there are no prices to judge")
+        from warpquant import options
+
+        k_low, k_high = self.domain["k"]
+        v_low, v_high = self.domain["v"]
+        k, v = np.meshgrid(
+            np.linspace(k_low, k_high, points), np.geomspace(max(v_low, 1e-5 * v_high), v_high, points), indexing="ij"
+        )
+        # A forward of e^k on a strike of 1, without rates, over a year.
+        spot, vol = np.exp(k), np.sqrt(v)
+        names = ("price", "delta", "gamma")
+        inside = {"spot": spot, "vol": vol}
+        mine = self.greeks(inside["spot"], 1.0, 1.0, inside["vol"], 0.0, which=names)
+        puts = self.price(spot, 1.0, 1.0, vol, 0.0, is_call=False)
+        exact = options.greeks(spot, 1.0, 1.0, 0.0, 0.0, vol, True, outputs=names)
+        known = np.isfinite(mine["price"])
+        late = known & (v >= 0.02 * v_high)
+
+        def most(x: Any, where: Any = known) -> float:
+            return float(np.max(x[where], initial=0.0))
+
+        error = (mine["price"] - exact["price"])[known]
+        return {
+            "max_error": float(np.max(np.abs(error))),
+            "rmse": float(np.sqrt(np.mean(error**2))),
+            "relative_l2": float(np.linalg.norm(error) / np.linalg.norm(exact["price"][known])),
+            "delta_error": most(np.abs(mine["delta"] - exact["delta"]), late),
+            "gamma_error": most(np.abs(mine["gamma"] - exact["gamma"]), late),
+            "below_intrinsic": most(np.maximum(spot - 1.0, 0.0) - mine["price"]),
+            "above_forward": most(mine["price"] - spot),
+            "delta_range": max(most(mine["delta"] - 1.0), most(-mine["delta"])),
+            "negative_gamma": most(-mine["gamma"]),
+            "parity": most(np.abs(mine["price"] - puts - (spot - 1.0))),
+        }
+
+    def info(self) -> dict[str, Any]:
+        """What the model is: its network, features and ansatz, the domain, how it was trained and how good it is."""
+        return {
+            "widths": [self.inputs, *(len(bias) for _, bias in self._layers)],
+            "parameters": int(flat(self._layers).size),
+            "activation": self.activation,
+            "dtype": self.dtype,
+            "features": None if self.features is None else [dataclasses.asdict(f) for f in self.features],
+            "ansatz": None if self.features is None else self.ansatz,
+            "domain": self.domain,
+            "on_out_of_domain": self.on_out_of_domain,
+            **self._metadata,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        how: dict[str, Any] = {
+            "activation": self.activation, "features": self.features, "ansatz": self.ansatz, "domain": self.domain,
+            "metadata": self._metadata, "dtype": self.dtype, "on_out_of_domain": self.on_out_of_domain,
+        }  # fmt: skip
+        return functools.partial(PinnModel, **how), (self._layers,)
+
+    def __repr__(self) -> str:
+        shape = "-".join(map(str, self.info()["widths"]))
+        return f"<PinnModel {shape} {self.activation} {self.dtype}>"
+
+
+_JSON = ("features", "domain", "problem", "norms", "training")
+_SHIPPED = ("european",)

@@ -1,0 +1,528 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of networks (docs/pinn/training.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from warpquant import _core, config
+from warpquant._checks import choice, flag, number, whole
+from warpquant.errors import ParameterError, ShapeError, StateError
+
+from ._file import Layers
+from ._minimize import METHODS, Adam, Method, SsBroyden
+from .model import PinnModel
+from .problems import PROBLEMS, Array, Collocation, Problem
+
+__all__ = ["PinnTrainer", "residual_loss_grad"]
+
+_MOST_DENSE = 5000  # parameters of a dense inverse Hessian: 200 MB
+_PHASES = (("adam", 500), ("ssbroyden", 2000))
+
+
+def residual_loss_grad(
+    weights: Any,
+    widths: Sequence[int],
+    features: Any,
+    coefficients: Any,
+    constants: Any,
+    loss_weights: Any = None,
+    *,
+    activation: str = "tanh",
+    positive: bool = False,
+    obstacle: Any = None,
+    smoothing: float = 1e-6,
+    with_residuals: bool = False,
+    num_threads: int | None = None,
+) -> tuple[Any, ...]:
+    """Loss of residuals that are linear in derivatives of a network, and its gradient in the weights.
+
+    The residual of a point is ``r = sum_j a_j n_j + b`` with the streams n of the network N: its value, its derivatives
+    along d directions, and ``1/2 sum_m d_m^2 N + first-order terms``. The loss is ``sum w r^2``. Inputs of the network
+    come with the same streams, so they may be any functions of the coordinates.
+
+    Parameters
+    ----------
+    weights : array, shape (p,)
+        Layer by layer the weights as (out, in), then the bias.
+    widths : sequence of int
+        Neurons of the layers, the inputs first, 1 last.
+    features : array, shape (inputs, d + 2, n)
+        Streams of the inputs; d is 1 to 3.
+    coefficients : array, shape (d + 2, n)
+        a.
+    constants : array, shape (n,)
+        b.
+    loss_weights : array, shape (n,), optional
+        w; by default 1 / n.
+    activation : str, optional
+        As for `PinnModel.from_layers`.
+    positive : bool, optional
+        Take ``ln(1 + e^N)`` in the place of N.
+    obstacle : array, shape (2, n), optional
+        Rows c and e of a free boundary: with p as r above and ``q = c n_0 + e``, of which one is to be 0 and the other
+        at least 0, the residual is ``p + q - sqrt(p^2 + q^2 + smoothing^2)`` (Fischer and Burmeister).
+    smoothing : float, optional
+        Above 0; goes with `obstacle`.
+    with_residuals : bool, optional
+        Whether to return r, too.
+    num_threads : int, optional
+        CPU threads; they change no bit.
+
+    Returns
+    -------
+    loss : float
+    gradient : numpy.ndarray, shape (p,)
+    residuals : numpy.ndarray, shape (n,)
+        If they were asked for.
+
+    Raises
+    ------
+    ShapeError, ParameterError
+        If an argument is not accepted.
+
+    Examples
+    --------
+    >>> import numpy as np, warpquant.pinn
+    >>> loss, gradient = warpquant.pinn.residual_loss_grad(
+    ...     np.ones(4), (1, 1, 1), np.zeros((1, 3, 5)), np.ones((3, 5)), np.zeros(5))
+    >>> round(loss, 6), gradient.shape
+    (3.103214, (4,))
+    """
+    sizes = [whole("widths", w, 1, 4096) for w in widths]
+    if len(sizes) < 2 or sizes[-1] != 1:
+        raise ParameterError(f"widths: {tuple(widths)!r} does not end with one output")
+    choice("activation", activation, _core.PINN_ACTIVATIONS)
+    arrays = [np.asarray(x, dtype=np.float64) for x in (weights, features, coefficients, constants)]
+    x, f, a, b = arrays
+    if f.ndim != 3 or f.shape[0] != sizes[0] or not 3 <= f.shape[1] <= 5:
+        raise ShapeError(f"features: has shape {f.shape}; accepted is ({sizes[0]}, 3 to 5, points)")
+    points = f.shape[2]
+    w = np.full(points, 1.0 / max(points, 1)) if loss_weights is None else np.asarray(loss_weights, dtype=np.float64)
+    for name, array, shape in (
+        ("coefficients", a, f.shape[1:]),
+        ("constants", b, (points,)),
+        ("loss_weights", w, (points,)),
+    ):
+        if array.shape != shape:
+            raise ShapeError(f"{name}: has shape {array.shape}; accepted is {shape}")
+    count = sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+    if x.shape != (count,):
+        raise ShapeError(f"weights: has shape {x.shape}; accepted is ({count},)")
+    number("smoothing", smoothing, 1e-150)
+    boundary = None if obstacle is None else np.asarray(obstacle, dtype=np.float64)
+    if boundary is not None and boundary.shape != (2, points):
+        raise ShapeError(f"obstacle: has shape {boundary.shape}; accepted is (2, {points})")
+    net = _core.PinnNet(sizes, activation, x, None, False)
+    loss, gradient, residuals = net.loss(
+        None, f, a, b, w, flag("positive", positive), boundary, float(smoothing), True, with_residuals,
+        *config._execution(num_threads),
+    )  # fmt: skip
+    return (loss, gradient, residuals) if with_residuals else (loss, gradient)
+
+
+class PinnTrainer:
+    """Trains a network to solve an equation.
+
+    Parameters
+    ----------
+    problem : str or Problem
+        'european', or an object such as `European` or `LinearPde`.
+    widths : sequence of int
+        Neurons of the hidden layers.
+    activation : str
+        As for `PinnModel.from_layers`.
+    seed : int
+        Of weights and points; the same seed gives the same bits on the same machine, for any number of threads.
+    num_threads : int, optional
+        CPU threads.
+
+    Attributes
+    ----------
+    history : list of dict
+        Phase, step, loss, and seconds since the call, every few steps.
+
+    Examples
+    --------
+    >>> from warpquant.pinn import PinnTrainer
+    >>> trainer = PinnTrainer("european", widths=(8, 8), seed=1)
+    >>> model = trainer.fit([("adam", 20), ("ssbroyden", 20)], points=256).model
+    >>> model.info()["training"]["seed"]
+    1
+    """
+
+    def __init__(
+        self,
+        problem: str | Problem,
+        widths: Sequence[int] = (20, 20, 20),
+        *,
+        activation: str = "tanh",
+        seed: int = 0,
+        num_threads: int | None = None,
+    ) -> None:
+        if not isinstance(problem, Problem):
+            problem = PROBLEMS[choice("problem", problem, PROBLEMS)]()
+        self.problem = problem
+        self.activation = choice("activation", activation, _core.PINN_ACTIVATIONS)
+        self.seed = whole("seed", seed, 0, 2**31)
+        self.widths = [problem.inputs, *(whole("widths", w, 1, 4096) for w in widths), 1]
+        self._how = config._execution(num_threads)
+        rng = np.random.Generator(np.random.PCG64(self.seed))
+        parts = []
+        for i, o in zip(self.widths[:-1], self.widths[1:], strict=True):
+            parts += [rng.standard_normal(o * i) * math.sqrt(2.0 / (i + o)), np.zeros(o)]
+        self.weights: Array = np.concatenate(parts)
+        self._net = _core.PinnNet(self.widths, self.activation, self.weights, None, False)
+        self.history: list[dict[str, Any]] = []
+        self._trained: dict[str, Any] | None = None
+
+    # ------------------------------------------------------------------------------------------ the run
+
+    def fit(
+        self,
+        phases: Sequence[tuple[str, int]] = _PHASES,
+        *,
+        points: int = 2048,
+        redraw_every: int = 0,
+        redraw_share: float = 0.2,
+        target: float = 0.0,
+        patience: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 500,
+        log_dir: str | os.PathLike[str] | None = None,
+        log_every: int = 50,
+        progress: Callable[[int, int, float], None] | bool = False,
+    ) -> PinnTrainer:
+        """Train, from where the trainer stands or from a checkpoint.
+
+        Parameters
+        ----------
+        phases : sequence of (str, int)
+            Minimiser and most steps of it: 'adam', 'ssbroyden' (dense, up to 5,000 parameters), 'lbfgs'.
+        points : int
+            Where the equation is to hold.
+        redraw_every : int
+            Steps after which a share of the points is drawn anew, where residuals are large; 0: never. A quasi-Newton
+            phase keeps what it has learnt of the curvature.
+        redraw_share : float
+            That share.
+        target : float
+            Stop at this loss.
+        patience : int
+            Stop a phase that has not brought the loss down by 1 % in as many steps; 0: never.
+        checkpoint : path, optional
+            File that takes the state of the run now and then and at its end, also where an exception ends it. If it is
+            there, the run goes on from it, with the same bits as without the interruption.
+        checkpoint_every : int
+            Steps between.
+        log_dir : path, optional
+            Folder for event files, which TensorBoard reads. Needs the package tensorboard.
+        log_every : int
+            Steps between entries of `history` and of the event files.
+        progress : callable or bool
+            Called with steps, most steps, and the loss; True draws a bar on stderr (needs rich).
+
+        Returns
+        -------
+        PinnTrainer
+            Itself; see `model`.
+
+        Raises
+        ------
+        ParameterError
+            If something is not accepted.
+        StateError
+            If the checkpoint is of another run, or damaged.
+        ImportError
+            Without a package that was asked for.
+        """
+        plan = self._plan(phases)
+        whole("points", points, 16)
+        for name, value in (("redraw_every", redraw_every), ("patience", patience)):
+            whole(name, value, 0)
+        for name, value in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
+            whole(name, value, 1)
+        number("redraw_share", redraw_share, 0.0, 1.0)
+        number("target", target, 0.0)
+        total = sum(steps for _, steps in plan)
+        key = {
+            "problem": self.problem.describe(), "widths": self.widths, "activation": self.activation,
+            "seed": self.seed, "phases": [list(p) for p in plan], "points": points,
+            "redraw": [redraw_every, redraw_share], "target": target, "patience": patience,
+        }  # fmt: skip
+        run = _Run(self, plan, points)
+        if checkpoint is not None and os.path.exists(checkpoint):
+            run.load(checkpoint, key)
+        started = time.perf_counter()
+        since_written = 0
+        with _writer(log_dir) as write, _bar(progress, total) as show:
+            try:
+                while run.more():
+                    loss = run.step()
+                    since_written += 1
+                    reached = loss <= target
+                    if run.steps % log_every == 0 or reached or not run.more():
+                        entry = {"phase": plan[run.phase][0], "step": run.steps, "loss": loss}
+                        self.history.append({**entry, "seconds": time.perf_counter() - started})
+                        write(run.steps, loss)
+                    show(run.steps, total, loss)
+                    if reached:
+                        break
+                    if patience and run.stale(loss) >= patience:
+                        run.next_phase()
+                    if redraw_every and run.steps % redraw_every == 0 and run.more():
+                        run.redraw(redraw_share)
+                    if checkpoint is not None and since_written >= checkpoint_every:
+                        run.save(checkpoint, key)
+                        since_written = 0
+            finally:
+                self.weights = run.method.x.copy()
+                # A step that was interrupted within its update is lost; the state before is in the file of old.
+                if checkpoint is not None and not run.method.torn:
+                    run.save(checkpoint, key)
+        self._trained = {**{k: v for k, v in key.items() if k != "problem"}, "steps": run.steps, "loss": run.loss}
+        return self
+
+    def _plan(self, phases: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        plan = []
+        for phase in phases:
+            if not isinstance(phase, (tuple, list)) or len(phase) != 2:
+                raise ParameterError(f"phases: {phase!r} is no pair of a name and a number of steps")
+            name = choice("phases", phase[0], METHODS)
+            if name == "ssbroyden" and len(self.weights) > _MOST_DENSE:
+                raise ParameterError(
+                    f"phases: 'ssbroyden' takes up to {_MOST_DENSE} parameters, the network has {len(self.weights)}; "
+                    "use 'lbfgs'"
+                )
+            plan.append((name, whole("phases", phase[1], 0)))
+        if not plan:
+            raise ParameterError("phases: there are none")
+        return plan
+
+    # ------------------------------------------------------------------------------------------ the result
+
+    @property
+    def model(self) -> PinnModel:
+        """The network as it stands, as a model."""
+        plain = self._model({})
+        metadata: dict[str, Any] = {"problem": self.problem.describe()}
+        if self._trained is not None:
+            metadata["training"] = self._trained
+        norms = self.problem.errors(plain)
+        return self._model({**metadata, "norms": norms} if norms else metadata)
+
+    def _model(self, metadata: dict[str, Any]) -> PinnModel:
+        layers: Layers = []
+        at = 0
+        for i, o in zip(self.widths[:-1], self.widths[1:], strict=True):
+            weight = self.weights[at : at + i * o].reshape(o, i)
+            layers.append((weight, self.weights[at + i * o : at + i * o + o]))
+            at += (i + 1) * o
+        return self.problem.model(layers, self.activation, metadata)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file, with problem, errors and how it was trained.
+
+        Parameters
+        ----------
+        path : path
+            As for `PinnModel.save`.
+        """
+        self.model.save(path)
+
+
+class _Run:
+    """Where a training stands."""
+
+    def __init__(self, trainer: PinnTrainer, plan: list[tuple[str, int]], points: int) -> None:
+        self.trainer, self.plan = trainer, plan
+        self.phase = self.steps = self.round = 0
+        self.best, self.best_at, self.loss = math.inf, 0, math.inf
+        self.coordinates = trainer.problem.draw(points, trainer.seed)
+        self._collocate()
+        self.method = self._method(trainer.weights)
+        self._skip_finished()
+
+    def _collocate(self) -> None:
+        self.collocation: Collocation = self.trainer.problem.collocate(self.coordinates)
+
+    def _method(self, x: Array) -> Method:
+        name, steps = self.plan[self.phase]
+        if name == "adam":
+            return Adam(x, total=steps)
+        if name == "ssbroyden":
+            return SsBroyden(x, num_threads=self.trainer._how[0], simd=self.trainer._how[1])
+        return METHODS[name](x)
+
+    def _function(self, x: Array) -> tuple[float, Array]:
+        c = self.collocation
+        made: Any = self.trainer._net.loss(
+            x, c.features, c.coefficients, c.constants, c.weights, False, None, 0.0, True, False, *self.trainer._how
+        )
+        return made[0], made[1]
+
+    def more(self) -> bool:
+        return self.method.alive and self.method.steps < self.plan[self.phase][1]
+
+    def step(self) -> float:
+        before = self.method.state()
+        self.method.torn = False
+        try:
+            self.loss = self.method.step(self._function)
+        except BaseException:
+            if not self.method.torn:
+                self.method.load(before)
+            raise
+        self.method.torn = False
+        self.steps += 1
+        if not math.isfinite(self.loss):
+            name = self.plan[self.phase][0]
+            raise ParameterError(f"phases: {name!r} diverged at step {self.steps}: the loss is {self.loss}")
+        self._skip_finished()
+        return self.loss
+
+    def _skip_finished(self) -> None:
+        while not self.more() and self.phase + 1 < len(self.plan):
+            self.next_phase()
+
+    def next_phase(self) -> None:
+        if self.phase + 1 < len(self.plan):
+            self.phase += 1
+            self.method = self._method(self.method.x)
+            self.best, self.best_at = math.inf, self.steps
+        else:
+            self.method.alive = False
+
+    def stale(self, loss: float) -> int:
+        """Steps since the loss was 1 % better than before."""
+        if loss < 0.99 * self.best:
+            self.best, self.best_at = loss, self.steps
+        return self.steps - self.best_at
+
+    def redraw(self, share: float) -> None:
+        """New points in the place of some, drawn where residuals are large (RAD, Wu and others 2023)."""
+        self.round += 1
+        count = self.coordinates.shape[1]
+        fresh = int(share * count)
+        problem, seed = self.trainer.problem, self.trainer.seed + 1000003 * self.round
+        pool = problem.draw(4 * count, seed % 2**30)
+        c = problem.collocate(pool)
+        made: Any = self.trainer._net.loss(
+            self.method.x, c.features, c.coefficients, c.constants, c.weights, False, None, 0.0, False, True,
+            *self.trainer._how,
+        )  # fmt: skip
+        size = np.abs(made[2][: 4 * count])
+        weight = size / max(float(size.mean()), 1e-300) + 1.0
+        rng = np.random.Generator(np.random.PCG64(seed))
+        chosen = rng.choice(4 * count, fresh, replace=False, p=weight / weight.sum())
+        self.coordinates[:, rng.choice(count, fresh, replace=False)] = pool[:, chosen]
+        self._collocate()
+        self.method.restart()
+        self.best = math.inf
+
+    # ------------------------------------------------------------------------------------------ checkpoints
+
+    def save(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
+        arrays: dict[str, Any] = {}
+        state = _packed(
+            {
+                "key": key, "phase": self.phase, "steps": self.steps, "round": self.round, "best": self.best,
+                "best_at": self.best_at, "loss": self.loss, "coordinates": self.coordinates,
+                "method": self.method.state(), "history": self.trainer.history,
+            },
+            arrays,
+        )  # fmt: skip
+        partial = f"{os.fspath(path)}.{os.getpid()}.part"
+        with open(partial, "wb") as file:
+            np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
+        os.replace(partial, path)
+
+    def load(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
+        name = os.fspath(path)
+        try:
+            with open(path, "rb") as source, np.load(source, allow_pickle=False) as file:
+                arrays = {k: file[k] for k in file.files if k != "state"}
+                state = _unpacked(json.loads(file["state"].tobytes().decode()), arrays)
+            if state["key"] != json.loads(json.dumps(key)):
+                raise StateError(f"{name}: is of another run; use another file, or the same problem, plan and seed")
+            self.phase, self.steps, self.round = state["phase"], state["steps"], state["round"]
+            self.best, self.best_at, self.loss = state["best"], state["best_at"], state["loss"]
+            self.coordinates = state["coordinates"]
+            self.trainer.history = state["history"]
+            self._collocate()
+            self.method = self._method(state["method"]["x"])
+            self.method.load(state["method"])
+        except (ValueError, KeyError, TypeError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
+            if isinstance(error, StateError):
+                raise
+            raise StateError(f"{name}: is no checkpoint of a training: {error}") from None
+
+
+def _packed(value: Any, arrays: dict[str, Array]) -> Any:
+    """A state as JSON, with its arrays apart."""
+    if isinstance(value, np.ndarray):
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, dict):
+        return {"dict": {k: _packed(v, arrays) for k, v in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return {"tuple" if isinstance(value, tuple) else "list": [_packed(v, arrays) for v in value]}
+    return value
+
+
+def _unpacked(value: Any, arrays: dict[str, Array]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, inside),) = value.items()
+    if kind == "array":
+        return arrays[inside]
+    if kind == "dict":
+        return {k: _unpacked(v, arrays) for k, v in inside.items()}
+    items = [_unpacked(v, arrays) for v in inside]
+    return tuple(items) if kind == "tuple" else items
+
+
+@contextlib.contextmanager
+def _writer(log_dir: str | os.PathLike[str] | None) -> Iterator[Callable[[int, float], None]]:
+    if log_dir is None:
+        yield lambda step, loss: None
+        return
+    try:
+        from tensorboard.summary import Writer
+    except ImportError:
+        raise ImportError("event files need tensorboard: pip install 'warpquant[tensorboard]'") from None
+    writer = Writer(os.fspath(log_dir))
+    try:
+        yield lambda step, loss: writer.add_scalar("loss", loss, step)
+    finally:
+        writer.close()
+
+
+@contextlib.contextmanager
+def _bar(progress: Callable[[int, int, float], None] | bool, total: int) -> Iterator[Callable[[int, int, float], None]]:
+    if progress is False:
+        yield lambda step, total, loss: None
+        return
+    if progress is not True:
+        yield progress
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    except ImportError:
+        raise ImportError("a progress bar needs rich: pip install 'warpquant[cli]'") from None
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=total, loss="")
+        yield lambda step, total, loss: bar.update(task, completed=step, loss=f"loss {loss:.2e}")

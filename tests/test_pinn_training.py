@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of networks of prices (warpquant.pinn)."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from warpquant.errors import ParameterError, StateError
+from warpquant.pinn import European, LinearPde, PinnModel, PinnTrainer, training
+from warpquant.pinn._minimize import Lbfgs, SsBroyden
+
+SHORT = [("adam", 100), ("ssbroyden", 150)]
+
+
+def rosenbrock(x):
+    a, b = x[:-1], x[1:]
+    g = np.zeros_like(x)
+    g[:-1] = -400 * a * (b - a * a) - 2 * (1 - a)
+    g[1:] += 200 * (b - a * a)
+    return float(np.sum(100 * (b - a * a) ** 2 + (1 - a) ** 2)), g
+
+
+@pytest.mark.parametrize("method", [SsBroyden, Lbfgs])
+def test_minimisers(method):
+    at = method(np.full(9, -1.2))
+    losses = [at.step(rosenbrock) for _ in range(200) if at.alive]
+    assert losses[-1] < 1e-18
+    assert all(b <= a for a, b in itertools.pairwise(losses))
+    np.testing.assert_allclose(at.x, 1.0, atol=1e-8)
+
+
+def test_a_short_run_learns():
+    trainer = PinnTrainer("european", seed=3).fit(SHORT, points=1024)
+    model = trainer.model
+    norms = model.info()["norms"]
+    assert norms["max_error"] < 2e-4
+    assert norms["relative_l2"] < 1e-4
+    training = model.info()["training"]
+    assert (training["seed"], training["phases"], training["points"]) == (3, [list(p) for p in SHORT], 1024)
+    assert trainer.history[-1]["step"] == training["steps"]
+
+
+@pytest.mark.slow
+def test_the_whole_run_reaches_its_figure():
+    """The default plan of steps; another seed than the shipped model's."""
+    norms = PinnTrainer("european", seed=1).fit().model.info()["norms"]
+    assert norms["max_error"] <= 5e-7
+    assert norms["relative_l2"] <= 2e-7
+    assert norms["gamma_error"] <= 2e-3
+
+
+def test_threads_and_runs_give_the_same_bits():
+    plan = [("adam", 20), ("ssbroyden", 20), ("lbfgs", 10)]
+    runs = [PinnTrainer("european", (12, 12), seed=5, num_threads=n).fit(plan, points=1100) for n in (1, 2, 2)]
+    assert runs[0].weights.tobytes() == runs[1].weights.tobytes() == runs[2].weights.tobytes()
+    other = PinnTrainer("european", (12, 12), seed=6).fit(plan, points=1100)
+    assert other.weights.tobytes() != runs[0].weights.tobytes()
+
+
+@pytest.mark.parametrize("stop", [7, 33, 55])
+def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, stop):
+    plan = [("adam", 20), ("ssbroyden", 25), ("lbfgs", 20)]
+    how = {"points": 600, "redraw_every": 15, "checkpoint_every": 10}
+
+    def interrupt(step, total, loss):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    whole = PinnTrainer("european", (8, 8), seed=2).fit(plan, **how)
+    path = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        PinnTrainer("european", (8, 8), seed=2).fit(plan, checkpoint=path, progress=interrupt, **how)
+    again = PinnTrainer("european", (8, 8), seed=2).fit(plan, checkpoint=path, **how)
+    assert again.weights.tobytes() == whole.weights.tobytes()
+    assert [entry["step"] for entry in again.history][-1] == 65
+    with pytest.raises(StateError, match="another run"):
+        PinnTrainer("european", (8, 8), seed=3).fit(plan, checkpoint=path, **how)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(StateError, match="is no checkpoint"):
+        PinnTrainer("european", (8, 8), seed=2).fit(plan, checkpoint=path, **how)
+
+
+def test_a_step_that_is_interrupted_did_not_happen(monkeypatch, tmp_path):
+    """The state that is kept is the one before the step."""
+    plan, path = [("adam", 5), ("ssbroyden", 20)], tmp_path / "run.npz"
+    whole = PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200)
+    calls, real = [], training._Run._function
+
+    def function(self, x):
+        calls.append(1)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+        return real(self, x)
+
+    monkeypatch.setattr(training._Run, "_function", function)
+    with pytest.raises(KeyboardInterrupt):
+        PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200, checkpoint=path)
+    again = PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200, checkpoint=path)
+    assert again.weights.tobytes() == whole.weights.tobytes()
+
+
+def test_stopping():
+    target = PinnTrainer("european", (8, 8)).fit([("adam", 500)], points=256, target=0.05)
+    assert 0 < target.history[-1]["step"] < 500
+    assert target.history[-1]["loss"] <= 0.05
+    patient = PinnTrainer("european", (8, 8)).fit([("adam", 400), ("lbfgs", 3)], points=256, patience=3)
+    assert patient.model.info()["training"]["steps"] < 403
+
+
+def test_linear_equations():
+    """Heat with a source, whose solution is known: u_t = u_xx / 2 + f."""
+
+    def solution(x):
+        return np.exp(-x[1]) * np.sin(2 * x[0])
+
+    problem = LinearPde(
+        [(-1.0, 1.0), (0.0, 1.0)],
+        diffusion=[lambda x: np.array([1.0, 0.0])[:, None]],
+        drift=lambda x: np.array([0.0, -1.0])[:, None],
+        source=lambda x: -solution(x),  # 1/2 u_xx - u_t = -2 u + u
+        conditions=[(0, -1.0, solution), (0, 1.0, solution), (1, 0.0, solution)],
+        solution=solution,
+    )
+    trainer = PinnTrainer(problem, (12, 12), seed=0).fit([("adam", 200), ("ssbroyden", 300)], points=512)
+    norms = trainer.model.info()["norms"]
+    assert norms["max_error"] < 1e-4
+    x = problem.draw(50, 1)
+    np.testing.assert_allclose(trainer.model.evaluate(problem.scaled(x).T), solution(x), atol=1e-4)
+
+
+def test_two_assets_as_an_equation_of_the_user():
+    """Two directions and a decay: u_t = 1/2 (l1 grad)^2 u + 1/2 (l2 grad)^2 u + b grad u - r u of a plane wave."""
+    l1, l2 = np.array([0.3, 0.1, 0.0]), np.array([0.0, 0.2, 0.0])
+    b, r, wave = np.array([0.02, -0.01, -1.0]), 0.05, np.array([0.7, -0.4])
+    rate = 0.5 * ((l1[:2] @ wave) ** 2 + (l2[:2] @ wave) ** 2) + b[:2] @ wave - r
+
+    def solution(x):
+        return np.exp(wave @ x[:2] + rate * x[2])
+
+    problem = LinearPde(
+        [(-1.0, 1.0), (-1.0, 1.0), (0.0, 1.0)],
+        diffusion=[lambda x: l1[:, None], lambda x: l2[:, None]],
+        drift=lambda x: b[:, None],
+        decay=lambda x: np.full(x.shape[1], r),
+        conditions=[(2, 0.0, solution), *((axis, side, solution) for axis in (0, 1) for side in (-1.0, 1.0))],
+        solution=solution,
+    )
+    norms = PinnTrainer(problem, (10, 10)).fit([("adam", 200), ("ssbroyden", 200)], points=512).model.info()["norms"]
+    assert norms["max_error"] < 1e-4
+
+
+def test_event_files(tmp_path):
+    pytest.importorskip("tensorboard")
+    PinnTrainer("european", (6,)).fit([("adam", 20)], points=64, log_dir=tmp_path, log_every=5)
+    assert [p for p in tmp_path.iterdir() if "tfevents" in p.name]
+
+
+def test_saved_models(tmp_path):
+    path = tmp_path / "model"
+    PinnTrainer(European(v=0.09), (6, 6)).fit([("adam", 10)], points=64).save(path)
+    model = PinnModel.load(path)
+    assert model.domain == {"k": (-1.65, 1.15), "v": (0.0, 0.09)}
+    assert model.info()["problem"]["equation"] == "c_v = (c_kk - c_k) / 2"
+
+
+def test_what_is_refused():
+    trainer = PinnTrainer("european", (6,))
+    with pytest.raises(ParameterError, match="problem: 'asian'"):
+        PinnTrainer("asian")
+    with pytest.raises(ParameterError, match="phases: 'sgd'"):
+        trainer.fit([("sgd", 10)])
+    with pytest.raises(ParameterError, match="phases: there are none"):
+        trainer.fit([])
+    with pytest.raises(ParameterError, match="points"):
+        trainer.fit(points=3)
+    with pytest.raises(ParameterError, match="use 'lbfgs'"):
+        PinnTrainer("european", (64, 64, 64)).fit([("ssbroyden", 10)])
+    with pytest.raises(ParameterError, match="seed"):
+        PinnTrainer("european", seed=-1)
+    with pytest.raises(ParameterError, match="k: "):
+        European(k=(1.0, 2.0))
+    with pytest.raises(ParameterError, match="box"):
+        LinearPde([(1.0, 0.0)], diffusion=[lambda x: x], drift=lambda x: x)
