@@ -16,6 +16,10 @@
 #include "warpquant/surface/sabr.h"
 #include "warpquant/surface/slices.h"
 
+#if defined(__CUDACC__)
+extern template wq::Fault wq::cuda::launch_row<wq::options::AmericanFamily>(const wq::rows::Job&, wq::cuda::Queue);
+#endif
+
 /// Options and surfaces: functions of rows.
 namespace wq::options {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "warpquant/core/lanes.h"
+#include "warpquant/core/word_lanes.h"
 #include "warpquant/surface/certificate.h"
 #include "warpquant/surface/essvi_fit.h"
 #include "warpquant/surface/fit_ops.h"

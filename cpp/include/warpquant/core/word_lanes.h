@@ -51,6 +51,9 @@ WQ_HD Pack<W> entry(const double (&table)[16], WordPack<W> word) {
   const auto at = word.v & 15;
   if constexpr (W == 2) return typename Pack<W>::Raw{table[at[0]], table[at[1]]};
   if constexpr (W == 4) return typename Pack<W>::Raw{table[at[0]], table[at[1]], table[at[2]], table[at[3]]};
+  typename Pack<W>::Raw entries;
+  for (int i = 0; i < W; ++i) entries[i] = table[at[i]];
+  return entries;
 }
 
 template <int W>

@@ -205,6 +205,7 @@ struct AmericanPut : AmericanMath<Rule> {
   template <class M>
   WQ_HD_CALL void open(M wanted) {
     const V carry = o.rate - o.dividend, gap = max(abs(carry), V(1e-3) * abs(o.rate));
+    WQ_ROLLED
     for (int k = 0; k < N; ++k) {
       const V x = o.root * V(nodes().root[k]), tau = x * x, side = o.vol * x;
       constexpr double kEightPi = 25.132741228718345;
@@ -222,6 +223,7 @@ struct AmericanPut : AmericanMath<Rule> {
   template <class Coarser>
   WQ_HD_CALL void refine(const Coarser& coarser) {
     constexpr int kFew = Coarser::N;
+    WQ_ROLLED
     for (int k = 0; k < N; ++k) {
       // The same time in the other variable.
       const double lag = (1.0 / nodes().place[k] - 1.0) * (Coarser::kSpread / Rule::kSpread);
@@ -229,6 +231,7 @@ struct AmericanPut : AmericanMath<Rule> {
       double weights[kFew][1];
       Coarser::nodes().weigh(place, weights);
       V h(0.0);
+      WQ_ROLLED
       for (int m = 0; m < kFew; ++m) h = mul_add(V(weights[m][0]), coarser.shapes[m], h);
       // Where it is not smooth, the polynomial may leave what is between its neighbours.
       int next = 1;
@@ -253,8 +256,10 @@ struct AmericanPut : AmericanMath<Rule> {
     } else {
       constexpr int kCount = kBlock<L>;
       static_assert(L % kCount == 0);
+      WQ_ROLLED
       for (int first = 0; first < L; first += kCount) {
         double places[kCount], weights[N][kCount];
+        WQ_ROLLED
         for (int j = 0; j < kCount; ++j) places[j] = 1.0 / (nodes().per_place[i] + nodes().inner_lag[first + j]);
         nodes().weigh(places, weights);
         visit(first, weights);
@@ -268,8 +273,10 @@ struct AmericanPut : AmericanMath<Rule> {
     } else {
       constexpr int kCount = kBlock<P>;
       static_assert(P % kCount == 0);
+      WQ_ROLLED
       for (int first = 0; first < P; first += kCount) {
         double places[kCount], weights[N][kCount];
+        WQ_ROLLED
         for (int j = 0; j < kCount; ++j) places[j] = 1.0 / (1.0 + nodes().outer_lag[first + j]);
         nodes().weigh(places, weights);
         visit(first, weights);
@@ -279,9 +286,12 @@ struct AmericanPut : AmericanMath<Rule> {
   /// What a polynomial is at places, from its values at the nodes.
   template <int count>
   WQ_HD static void interpolate(const Numbers& values, const double (&weights)[N][count], V (&at)[count]) {
+    WQ_ROLLED
     for (int j = 0; j < count; ++j) at[j] = V(0.0);
+    WQ_ROLLED
     for (int k = 0; k < N; ++k) {
       const V value = values[k];
+      WQ_ROLLED
       for (int j = 0; j < count; ++j) at[j] = mul_add(value, V(weights[k][j]), at[j]);
     }
   }
@@ -307,6 +317,7 @@ struct AmericanPut : AmericanMath<Rule> {
       // One thing at a time: in short loops a processor has more turns under way.
       V deep[kCount], per_deep[kCount], ds[kCount], densities[kCount], lifts[kCount];
       interpolate(shapes, weights, deep);
+      WQ_ROLLED
       for (int j = 0; j < kCount; ++j) {
         const double past = nodes().inner_past[first + j];
         // h (1 / zeta + c ln(...)) tau sin^2 is the square of the depth.
@@ -315,6 +326,7 @@ struct AmericanPut : AmericanMath<Rule> {
         deep[j] = Math::root(square, per_deep[j]);
         per_deep[j] = per_deep[j] * (tau * V(0.5 * share));
       }
+      WQ_ROLLED
       for (int j = 0; j < kCount; ++j) {
         const double left = nodes().inner_left[first + j];
         const V w = side * V(left);
@@ -323,6 +335,7 @@ struct AmericanPut : AmericanMath<Rule> {
         densities[j] = Math::exponential(yields ? half_square - o.dividend * (w * w) : half_square);
         lifts[j] = Math::exponential(deep[j]);
       }
+      WQ_ROLLED
       for (int j = 0; j < kCount; ++j) {
         const int at = first + j;
         const double left = nodes().inner_left[at], weight = nodes().inner_weight[at];
@@ -369,15 +382,19 @@ struct AmericanPut : AmericanMath<Rule> {
     const V per_gain = scale_side * per_gains, per_loss = scale_side * per_total;
     right[i] = Math::log(total * per_gains);
     const Numbers row = matrix + i * N;
+    WQ_ROLLED
     for (int k = 0; k < N; ++k) row[k] = V(0.0);
     each_inner(i, [&](int first, const auto& weights) {
       V to[kCount];
+      WQ_ROLLED
       for (int j = 0; j < kCount; ++j) {
         to[j] = gain_to[first + j] * per_gain;
         if (yields) to[j] = to[j] - loss_to[first + j] * per_loss;
       }
+      WQ_ROLLED
       for (int k = 0; k < N; ++k) {
         V sum = row[k];
+        WQ_ROLLED
         for (int j = 0; j < kCount; ++j) sum = mul_add(to[j], V(weights[k][j]), sum);
         row[k] = sum;
       }
@@ -387,6 +404,7 @@ struct AmericanPut : AmericanMath<Rule> {
     if constexpr (kTangents) {
       const V moves[kParameters] = {rise * (side - start / o.vol), rise * (o.rate_cap * per_side + side / o.vol),
                                     rise * (o.dividend_cap * per_side - side / o.vol) - tau * there};
+      WQ_ROLLED
       for (int p = 0; p < kParameters; ++p)
         tangents[p * N + i] = all.loss_by[p] * per_loss + moves[p] * per_total - all.gain_by[p] * per_gain;
     }
@@ -398,34 +416,42 @@ struct AmericanPut : AmericanMath<Rule> {
   template <bool kTangents, class M>
   WQ_HD_CALL V step(M active) {
     const bool yields = kTangents || any(ne(o.dividend, V(0.0)));
+    WQ_ROLLED
     for (int i = 0; i < N; ++i) equation<kTangents>(i, yields);
     // Each node depends on those before it, and little on those after: no pivots needed.
+    WQ_ROLLED
     for (int k = 0; k < N; ++k) {
       const Numbers from = matrix + k * N;
       const V pivot = Math::inverse(from[k]);
       from[k] = pivot;
+      WQ_ROLLED
       for (int i = k + 1; i < N; ++i) {
         const Numbers to = matrix + i * N;
         const V f = to[k] * pivot;
+        WQ_ROLLED
         for (int j = k + 1; j < N; ++j) to[j] = to[j] - f * from[j];
         right[i] = right[i] - f * right[k];
-        if constexpr (kTangents)
-          for (int p = 0; p < kParameters; ++p) tangents[p * N + i] = tangents[p * N + i] - f * tangents[p * N + k];
+        if constexpr (kTangents) WQ_ROLLED
+        for (int p = 0; p < kParameters; ++p) tangents[p * N + i] = tangents[p * N + i] - f * tangents[p * N + k];
       }
     }
     const auto solve = [&](const Numbers& r) {
+      WQ_ROLLED
       for (int i = N - 1; i >= 0; --i) {
         V x = r[i];
+        WQ_ROLLED
         for (int j = i + 1; j < N; ++j) x = x - matrix[i * N + j] * r[j];
         r[i] = x * matrix[i * N + i];
       }
     };
     V change(0.0);
     if constexpr (kTangents) {
+      WQ_ROLLED
       for (int p = 0; p < kParameters; ++p) solve(tangents + p * N);
       return change;
     }
     solve(right);
+    WQ_ROLLED
     for (int i = 0; i < N; ++i) {
       const V before = shapes[i], x = o.root * V(nodes().root[i]);
       const V top = o.deepest * o.deepest * V(nodes().place[i]) / (x * x);
@@ -442,6 +468,7 @@ struct AmericanPut : AmericanMath<Rule> {
   WQ_HD M solve(M wanted, double near) {
     auto active = wanted;
     V change(0.0);
+    WQ_ROLLED
     for (int turn = 0; turn < Rule::kMostSteps && any(active); ++turn) {
       change = select(active, step<false>(active), change);
       active = both(active, negate(le(change, V(near))));
@@ -454,6 +481,7 @@ struct AmericanPut : AmericanMath<Rule> {
   /// small against its mean and the interest that is at stake.
   WQ_HD auto rough(bool instead) const {
     V mean(0.0), last(0.0), next(0.0);
+    WQ_ROLLED
     for (int k = 0; k < N; ++k) {
       const double end = k == 0 || k == N - 1 ? 0.5 : 1.0, sign = k % 2 == 1 ? -1.0 : 1.0;
       const V h = shapes[k] * V(end / (N - 1));
@@ -473,13 +501,15 @@ struct AmericanPut : AmericanMath<Rule> {
     each_outer([&](int first, const auto& weights) {
       V deep[kCount], per_deep[kCount], moved[kTangents ? int(kParameters) : 1][kCount];
       interpolate(shapes, weights, deep);
-      if constexpr (kTangents)
-        for (int p = 0; p < kParameters; ++p) interpolate(tangents + p * N, weights, moved[p]);
+      if constexpr (kTangents) WQ_ROLLED
+      for (int p = 0; p < kParameters; ++p) interpolate(tangents + p * N, weights, moved[p]);
+      WQ_ROLLED
       for (int j = 0; j < kCount; ++j) {
         const double past = nodes().outer_past[first + j], share = past * past * (1.0 + nodes().outer_lag[first + j]);
         deep[j] = Math::root(max(deep[j], o.variance * V(1e-8)) * (o.expiry * V(share)), per_deep[j]);
         per_deep[j] = per_deep[j] * (o.expiry * V(0.5 * share));
       }
+      WQ_ROLLED
       for (int j = 0; j < kCount; ++j) {
         V slopes[kParameters];
         if constexpr (kTangents) {
@@ -561,6 +591,7 @@ WQ_HD_NOINLINE M american_premium(AmericanRules<Rule, Finer...>, const AmericanT
   constexpr bool kLastRule = sizeof...(Finer) == 0;
   if constexpr (kBelow > 0) {
     V change(0.0);
+    WQ_ROLLED
     for (int turn = 0; turn < Rule::kStartSteps; ++turn) change = put.template step<false>(wanted);
     astray = both(wanted, negate(le(change, V(0.25))));
     return american_premium<kBelow - 1>(AmericanRules<Finer...>{}, terms, s, wanted, wants, tolerance,

@@ -151,21 +151,25 @@ struct AmericanNodes {
   template <int count>
   WQ_HD constexpr void weigh(const double (&places)[count], double (&weights)[N][count]) const {
     double x[count] = {}, product[count] = {};
+    WQ_ROLLED
     for (int j = 0; j < count; ++j) {
       const double z = (2.0 * places[j] - (1.0 + Rule::kFirst)) * (1.0 / (1.0 - Rule::kFirst));
       x[j] = z < -1.0 ? -1.0 : z, product[j] = 1.0;
     }
-    for (int k = 0; k < N; ++k)
-      for (int j = 0; j < count; ++j) {
-        weights[k][j] = barycentric[k] * product[j];
-        product[j] *= 2.0 * (x[j] - cosine[k]);
-      }
+    WQ_ROLLED
+    for (int k = 0; k < N; ++k) WQ_ROLLED
+    for (int j = 0; j < count; ++j) {
+      weights[k][j] = barycentric[k] * product[j];
+      product[j] *= 2.0 * (x[j] - cosine[k]);
+    }
+    WQ_ROLLED
     for (int j = 0; j < count; ++j) product[j] = 1.0;
-    for (int k = N - 1; k >= 0; --k)
-      for (int j = 0; j < count; ++j) {
-        weights[k][j] *= product[j];
-        product[j] *= 2.0 * (x[j] - cosine[k]);
-      }
+    WQ_ROLLED
+    for (int k = N - 1; k >= 0; --k) WQ_ROLLED
+    for (int j = 0; j < count; ++j) {
+      weights[k][j] *= product[j];
+      product[j] *= 2.0 * (x[j] - cosine[k]);
+    }
   }
 };
 
