@@ -63,7 +63,8 @@ def core_stub() -> str:
     text = re.sub(r"\bdict\b(?!\[)(?=[,)\]:| ]|$)", "dict[str, typing.Any]", text, flags=re.MULTILINE)
     text = re.sub(r"\blist\b(?!\[)(?=[,)\]:| ]|$)", "list[typing.Any]", text, flags=re.MULTILINE)
     text = re.sub(r": tuple =", ": tuple[str, ...] =", text)
-    text = re.sub(r"-> tuple:", "-> tuple[int, ...]:", text)
+    text = re.sub(r"-> tuple:", "-> tuple[typing.Any, ...]:", text)
+    text = re.sub(r"\*args\)", "*args: typing.Any)", text)
     return re.sub(r"^__version__: str = .*$", "__version__: str", text, flags=re.MULTILINE)
 
 

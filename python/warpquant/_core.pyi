@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OwnStream', 'PreparedCall', 'SOBOL_DIMS', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OptimBuffers', 'OwnStream', 'PINN_ACTIVATIONS', 'PINN_ANSATZES', 'PINN_SOURCES', 'PinnNet', 'PinnSingle', 'PreparedCall', 'SOBOL_DIMS', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'essvi_fit', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'optim_clip', 'optim_dot', 'optim_product', 'optim_rank_two', 'optim_two_loops', 'pinn_update', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'sabr_fit', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'svi_certify', 'svi_cross', 'svi_fit', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -19,7 +19,7 @@ class Array:
         """
         The array for a consumer, whose stream is made to wait for ours.
         """
-    def __dlpack_device__(self) -> tuple[int, ...]:
+    def __dlpack_device__(self) -> tuple[typing.Any, ...]:
         """
         DLPack's type and number of the device.
         """
@@ -69,7 +69,7 @@ class Array:
         Number of dimensions.
         """
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[typing.Any, ...]:
         """
         Size of each dimension.
         """
@@ -211,6 +211,61 @@ class AtcStream:
         """
         Numbers remembered of each symbol.
         """
+class OptimBuffers:
+    """
+    Parameters of an optimizer, changed in place, and its state.
+    """
+    def __init__(self, buffers: list[typing.Any]) -> None:
+        ...
+    def attach(self, index: typing.SupportsInt | typing.SupportsIndex, arrays: list[typing.Any]) -> None:
+        """
+        Where the state of a parameter is.
+        """
+    def outcome(self) -> tuple[typing.Any, ...]:
+        """
+        Of arrays on a device: norm, whether left out, how many were.
+        """
+    def step(self, groups: collections.abc.Sequence[tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, bool, bool, bool, bool, bool]], group_of: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], grads: list[typing.Any], wishes: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex | None, bool, bool], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
+        """
+        One step; gives the norm, and whether it was left out.
+        """
+    @property
+    def steps(self) -> list[float]:
+        """
+        Steps of each parameter so far.
+        """
+    @steps.setter
+    def steps(self, arg1: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
+        ...
+class PinnNet:
+    """
+    A network as the kernels want it.
+    """
+    def __init__(self, widths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], activation: str, parameters: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], surface: tuple[collections.abc.Sequence[tuple[str, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]], str, typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(2)"]] | None, in_f32: bool) -> None:
+        ...
+    def differentiate(self, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], directions: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], order: typing.SupportsInt | typing.SupportsIndex, in_f32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Streams of derivatives along directions.
+        """
+    def evaluate(self, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], in_f32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
+        """
+        Outputs for rows of inputs.
+        """
+    def loss(self, parameters: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, features: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], coefficients: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], constants: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], positive: bool, obstacle: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, smoothing: typing.SupportsFloat | typing.SupportsIndex, with_gradient: bool, with_residuals: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+        """
+        Loss of residuals, its gradient, the residuals.
+        """
+    @property
+    def number(self) -> float:
+        ...
+class PinnSingle:
+    """
+    Results for one contract of plain numbers, or None.
+    """
+    def __call__(self, *args: typing.Any) -> typing.Any:
+        ...
+    def __init__(self, model: PinnNet, in_f32: bool, names: collections.abc.Sequence[str], simd: str) -> None:
+        ...
 def atc_array(prices: typing.Any, src: typing.Any, axis: typing.SupportsInt | typing.SupportsIndex, settings: AtcSettings, outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], last_only: bool, detail: bool, float32: bool, exact: bool, single: bool, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     ATC of an array.
@@ -275,6 +330,10 @@ def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collec
     """
     Equity curves of lists of one-dimensional arrays.
     """
+def essvi_fit(k: typing.Any, w: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], start: typing.Any, simd: str) -> tuple[typing.Any, ...]:
+    """
+    An eSSVI surface nearest to quotes, free of arbitrage.
+    """
 def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
     Averages of an array.
@@ -287,19 +346,19 @@ def ma_kinds() -> list[typing.Any]:
     """
     The averages, in the order of their indices.
     """
-def mc_asian(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], start_weight: typing.SupportsFloat | typing.SupportsIndex, columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], control: bool, greeks: bool) -> typing.Any:
+def mc_asian(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str, tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], start_weight: typing.SupportsFloat | typing.SupportsIndex, columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], control: bool, greeks: bool) -> typing.Any:
     """
     Options on an average: values and errors, (results, rows).
     """
-def mc_barrier(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], payoff: str, kind: str, columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], control: bool) -> typing.Any:
+def mc_barrier(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str, tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], payoff: str, kind: str, columns: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], control: bool) -> typing.Any:
     """
     Options with a barrier: values and errors, (results, rows).
     """
-def mc_basket(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], assets: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], correlation: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], terms: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], choice: str, control: str, outputs: collections.abc.Sequence[str]) -> typing.Any:
+def mc_basket(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str, tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None], assets: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], correlation: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], terms: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], choice: str, control: str, outputs: collections.abc.Sequence[str]) -> typing.Any:
     """
     Options on several assets: values and errors of each output.
     """
-def mc_brownian(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> typing.Any:
+def mc_brownian(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str, tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> typing.Any:
     """
     Brownian motion of paths, (paths, times).
     """
@@ -307,11 +366,11 @@ def mc_inverse_normal(p: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]
     """
     Quantiles of the normal law.
     """
-def mc_local_vol(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], terms: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], steps: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], spots: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], vols: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], greeks: bool) -> typing.Any:
+def mc_local_vol(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str, tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None], terms: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], steps: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], times: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], spots: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], vols: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], greeks: bool) -> typing.Any:
     """
     An option in a local volatility model: values and errors.
     """
-def mc_numbers(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str], normal: bool, dims: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
+def mc_numbers(plan: tuple[str, str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex, str, tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None], normal: bool, dims: typing.SupportsInt | typing.SupportsIndex) -> typing.Any:
     """
     Numbers of paths, (paths, dims).
     """
@@ -339,6 +398,30 @@ def open_memory_frame(backend: str, number: typing.SupportsInt | typing.Supports
     """
     Statistics from now on, by a number.
     """
+def optim_clip(grads: list[typing.Any], wishes: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex | None, bool, bool], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
+    """
+    Clip gradients in place; gives their norm.
+    """
+def optim_dot(a: numpy.typing.NDArray[numpy.float64], b: numpy.typing.NDArray[numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> float:
+    """
+    Inner product.
+    """
+def optim_product(a: numpy.typing.NDArray[numpy.float64], x: numpy.typing.NDArray[numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Product of a matrix and a vector.
+    """
+def optim_rank_two(matrix: numpy.typing.NDArray[numpy.float64], factors: typing.Annotated[collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], "FixedSize(4)"], s: numpy.typing.NDArray[numpy.float64], h: numpy.typing.NDArray[numpy.float64], x: numpy.typing.NDArray[numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    matrix = a matrix + ss s s^T + sh (s h^T + h s^T) + hh h h^T, in place; gives its product with x.
+    """
+def optim_two_loops(gradients: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], steps: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], curvatures: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], scale: typing.SupportsFloat | typing.SupportsIndex, g: numpy.typing.NDArray[numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[numpy.typing.NDArray[numpy.float64], list[float]]:
+    """
+    Direction of L-BFGS, and the numbers of its first loop.
+    """
+def pinn_update(matrix: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], scale: typing.SupportsFloat | typing.SupportsIndex, factors: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], vectors: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], g: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
+    """
+    Correct a symmetric matrix by a sum of up to three f u u^T; its product with g.
+    """
 def pinned_empty(backend: str, number: typing.SupportsInt | typing.SupportsIndex, shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: numpy.dtype[typing.Any]) -> numpy.ndarray:
     """
     An array in memory of the host that copies reach directly.
@@ -359,7 +442,11 @@ def row_operations() -> dict[str, typing.Any]:
     """
     Names of the operations on rows, with those of their arguments and results.
     """
-def scenario_sums(fields: tuple[typing.Any, ...], model: typing.SupportsInt | typing.SupportsIndex, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], axes: tuple[typing.Any, ...], with_greeks: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.ndarray:
+def sabr_fit(strike: typing.Any, vol: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], forward: typing.Any, expiry: typing.Any, beta: typing.Any, start: typing.Any, variant: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+    """
+    SABR slices nearest to the volatilities of many smiles.
+    """
+def scenario_sums(fields: tuple[typing.Any, ...], model: typing.SupportsInt | typing.SupportsIndex, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], axes: tuple[typing.Any, ...], with_greeks: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> numpy.ndarray:
     """
     Sums over groups of positions at every node of a grid of moves.
     """
@@ -391,6 +478,18 @@ def stream_wait(backend: str, number: typing.SupportsInt | typing.SupportsIndex,
     """
     Wait for a stream.
     """
+def svi_certify(parameters: typing.Any, slices: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+    """
+    The least g of SVI slices, proven.
+    """
+def svi_cross(early: typing.Any, late: typing.Any, slices: typing.SupportsInt | typing.SupportsIndex, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+    """
+    Where pairs of SVI slices cross.
+    """
+def svi_fit(k: typing.Any, w: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], start: typing.Any, free_of_arbitrage: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+    """
+    SVI slices nearest to the quotes of many smiles.
+    """
 def synchronize(backend: str, number: typing.SupportsInt | typing.SupportsIndex, timeout: typing.SupportsFloat | typing.SupportsIndex | None) -> None:
     """
     Wait for all streams of a device.
@@ -419,5 +518,8 @@ ATC_DETAILS: tuple[str, ...] = ('ema_ma', 'hma_ma', 'wma_ma', 'dema_ma', 'lsma_m
 ATC_OUTPUTS: tuple[str, ...] = ('average', 'trend', 'direction', 'ema_signal', 'hma_signal', 'wma_signal', 'dema_signal', 'lsma_signal', 'kama_signal', 'ema_s', 'hma_s', 'wma_s', 'dema_s', 'lsma_s', 'kama_s')
 BACKTEST_METRICS: tuple[str, ...] = ('total_return', 'annual_return', 'volatility', 'sharpe', 'sortino', 'max_drawdown', 'max_drawdown_bars', 'calmar', 'hit_rate', 'profit_factor', 'trades', 'turnover', 'exposure', 'var', 'cvar', 'skew', 'kurtosis')
 HIGH_PRIORITY: int = -100
+PINN_ACTIVATIONS: tuple[str, ...] = ('tanh', 'sin', 'silu', 'softplus', 'gelu')
+PINN_ANSATZES: tuple[str, ...] = ('none', 'normal')
+PINN_SOURCES: tuple[str, ...] = ('k', 'v', 'sqrt_v', 'tanh_half_d')
 SOBOL_DIMS: int = 1024
 __version__: str

@@ -132,10 +132,10 @@ def plot(
     from warpquant.surface import pictures as of_surface
 
     made = _fitted(file, reading, slices, american, quiet)
-    draw: Callable[[Surface], Any] = {
+    draws: dict[Picture, Callable[[Surface], Any]] = {
         Picture.SMILES: of_surface.smiles, Picture.VARIANCE: of_surface.total_variance,
         Picture.DENSITY: of_surface.densities,
-    }[what]  # fmt: skip
-    pictures.save(draw(made), output)
+    }  # fmt: skip
+    pictures.save(draws[what](made), output)
     if not quiet:
         say(f"picture in {output}")

@@ -147,7 +147,7 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
 
 def balanced(k: Floats, w: Floats, weight: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
     """Weights by which every expiry counts the same, in errors relative to its variance."""
-    balanced = weight.copy()
+    balanced: Floats = weight.copy()
     for i in range(len(offsets) - 1):
         part = slice(offsets[i], offsets[i + 1])
         total = float(np.sum(weight[part]))
