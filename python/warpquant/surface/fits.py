@@ -112,7 +112,7 @@ class Certificate:
     at : ndarray of float64, shape (slices,)
         The k at which it is; infinite where g falls to it in a wing.
     bound : ndarray of float64, shape (slices,)
-        What g is proven to stay above, 1e-9 (1 + |min_g|) below it.
+        What g is proven to stay above, ``1e-9 (1 + abs(min_g))`` below it.
     status : ndarray of int8, shape (slices,)
         0 free of butterfly arbitrage, 1 arbitrage, 2 no slice (parameters outside the domain, or variance that is not
         positive), 3 unproven; `CERTIFICATE_STATUS` has them in words.
@@ -206,8 +206,8 @@ def fit_svi(
 ) -> SviFit:  # fmt: skip
     """SVI slices nearest to quotes, of thousands of smiles in a call.
 
-    Weighted least squares in total variance over b >= 0, |rho| <= 1, b (1 + |rho|) <= 2 and a box of m and sigma
-    that is wide beside the quotes. For given m and sigma a slice is linear, so only those two are searched for: 48
+    Weighted least squares in total variance over b >= 0, ``abs(rho) <= 1``, ``b (1 + abs(rho)) <= 2`` and a box of m and
+    sigma that is wide beside the quotes. For given m and sigma a slice is linear, so only those two are searched for: 48
     places are looked at, eight are followed by variable projection side by side, the best is taken to its last digits.
     The same bits with any number of threads and on any machine.
 

@@ -94,8 +94,8 @@ def svi_convert(
     Returns
     -------
     dict
-        Parameter to value, and 'status': 0 converted; 1 outside the domain, such as |rho| >= 1 or a negative least
-        variance; 2 no slice has these jump-wings; 3 jump-wings that leave the slice open, which they do where the money
+        Parameter to value, and 'status': 0 converted; 1 outside the domain, such as ``abs(rho) >= 1`` or a negative
+        least variance; 2 no slice has these jump-wings; 3 jump-wings that leave the slice open, which they do where the money
         is at its least variance (psi = 0). Parameters are NaN where the status is not 0. `CONVERSION_STATUS` has them
         in words.
 
@@ -201,7 +201,7 @@ def ssvi_power(
     """An SSVI surface whose variance reverts to its mean, and its local variance in closed form.
 
     theta(T) = vinf T + (v0 - vinf) (1 - exp(-kappa T)) / kappa and phi = eta / (theta^gamma (1 + theta)^(1 - gamma)),
-    free of arbitrage for eta (1 + |rho|) <= 2 and gamma in (0, 1/2].
+    free of arbitrage for ``eta (1 + abs(rho)) <= 2`` and gamma in (0, 1/2].
 
     Parameters
     ----------
