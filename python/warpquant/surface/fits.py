@@ -206,10 +206,10 @@ def fit_svi(
 ) -> SviFit:  # fmt: skip
     """SVI slices nearest to quotes, of thousands of smiles in a call.
 
-    Weighted least squares in total variance over b >= 0, ``abs(rho) <= 1``, ``b (1 + abs(rho)) <= 2`` and a box of m and
-    sigma that is wide beside the quotes. For given m and sigma a slice is linear, so only those two are searched for: 48
-    places are looked at, eight are followed by variable projection side by side, the best is taken to its last digits.
-    The same bits with any number of threads and on any machine.
+    Weighted least squares in total variance over b >= 0, ``abs(rho) <= 1``, ``b (1 + abs(rho)) <= 2`` and a box of m
+    and sigma that is wide beside the quotes. For given m and sigma a slice is linear, so only those two are searched
+    for: 48 places are looked at, eight are followed by variable projection side by side, the best is taken to its last
+    digits. The same bits with any number of threads and on any machine.
 
     Parameters
     ----------

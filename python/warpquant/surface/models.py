@@ -95,9 +95,9 @@ def svi_convert(
     -------
     dict
         Parameter to value, and 'status': 0 converted; 1 outside the domain, such as ``abs(rho) >= 1`` or a negative
-        least variance; 2 no slice has these jump-wings; 3 jump-wings that leave the slice open, which they do where the money
-        is at its least variance (psi = 0). Parameters are NaN where the status is not 0. `CONVERSION_STATUS` has them
-        in words.
+        least variance; 2 no slice has these jump-wings; 3 jump-wings that leave the slice open, which they do where the
+        money is at its least variance (psi = 0). Parameters are NaN where the status is not 0. `CONVERSION_STATUS` has
+        them in words.
 
     Raises
     ------
