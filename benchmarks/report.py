@@ -87,6 +87,42 @@ def equity(document: dict[str, Any]) -> str:
     return table(("series × bars", "threads", "ns per point", "best peer", "times faster"), rows)
 
 
+def time_text(ns: float) -> str:
+    """A time in the unit that suits it."""
+    return f"{ns:.1f} ns" if ns < 1e3 else f"{ns / 1e3:.3g} µs" if ns < 1e6 else f"{ns / 1e6:.3g} ms"
+
+
+def options() -> str:
+    """One line for each kind of option and number of threads; peers run with as many threads as they can use."""
+    rows = []
+
+    def line(what: str, threads: int, ours: float, others: dict[str, float]) -> None:
+        compared = ", ".join(f"{theirs / ours:.1f} × {name} ({time_text(theirs)})" for name, theirs in others.items())
+        rows.append([what, str(threads), time_text(ours), compared or "–"])
+
+    for domain in ("options", "options_implied", "options_monte_carlo", "options_scenario"):
+        for row in load(domain)["rows"]:
+            if "min_ns" in row:
+                ns = row["min_ns"]
+                others = {name: t for name, t in ns.items() if name != "copy" and not name.startswith("warpquant")}
+                others = {name: t for name, t in others.items() if "alone" not in name}
+                line(row["case"], row["threads"], ns["warpquant"], others)
+    found = load("options_american")["rows"]
+    peers = {row["case"]: row["us"] * 1e3 for row in found if "threads" not in row}
+    for row in found:
+        if row.get("outputs") == "price":
+            accuracy = row["case"].removeprefix("american ")
+            theirs = peers.get(f"QuantLib {accuracy}")
+            line(f"{row['case']}, price", row["threads"], row["us"] * 1e3, {"QuantLib": theirs} if theirs else {})
+    numba = peers.get("numba crr 1000")
+    line("binomial tree of 1,000 steps", 1, peers["lattice crr 1000"], {"numba": numba} if numba else {})
+    for row in load("options_exotic")["rows"]:
+        if "theirs_us" in row:
+            _, engine, method = row["case"].rsplit(", ", 2)
+            line(f"Heston, 100 strikes, {method}", 1, row["ours_us"] * 1e3, {f"`{engine}`": row["theirs_us"] * 1e3})
+    return table(("what", "threads", "time of one", "times as long"), rows)
+
+
 def fill(path: pathlib.Path, text: str) -> None:
     marks = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->)", re.DOTALL)
     before = path.read_text(encoding="utf-8")
@@ -114,6 +150,9 @@ def main() -> None:
     ]
     parts.append(f"### ATC, average only\n\n{atc(fused)}\n\n{atc_notes(fused)}\n")
     parts.append(f"### Equity curves\n\n{equity(load('equity'))}\n")
+    m = load("options")["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in m["peers"].items())
+    parts.append(f"### Options\n\n{options()}\n\nLoad {m['load']} at the start; peers: {versions}.\n")
     parts.append(f"### Around a call\n\n{runtime(load('runtime'))}\n")
     fill(ROOT / "docs" / "performance.md", "\n".join(parts))
 
