@@ -100,13 +100,19 @@ def options() -> str:
         compared = ", ".join(f"{theirs / ours:.1f} × {name} ({time_text(theirs)})" for name, theirs in others.items())
         rows.append([what, str(threads), time_text(ours), compared or "–"])
 
-    for domain in ("options", "options_implied", "options_monte_carlo", "options_scenario"):
+    names = {
+        "options": "European option, {case}",
+        "options_implied": "implied volatility, {case}",
+        "options_monte_carlo": "arithmetic Asian by Monte Carlo, a path and date",
+        "options_scenario": "scenario grid, a position and node",
+    }
+    for domain, name in names.items():
         for row in load(domain)["rows"]:
             if "min_ns" in row:
                 ns = row["min_ns"]
                 others = {name: t for name, t in ns.items() if name != "copy" and not name.startswith("warpquant")}
                 others = {name: t for name, t in others.items() if "alone" not in name}
-                line(row["case"], row["threads"], ns["warpquant"], others)
+                line(name.format(**row), row["threads"], ns["warpquant"], others)
     found = load("options_american")["rows"]
     peers = {row["case"]: row["us"] * 1e3 for row in found if "threads" not in row}
     for row in found:
