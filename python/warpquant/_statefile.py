@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -10,15 +11,15 @@ import os
 import pathlib
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import StateError
 
-__all__ = ["Arrays", "packed", "read", "unpacked", "write"]
+__all__ = ["Arrays", "packed", "read", "replacing", "unpacked", "write"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _HEADER = "header"
@@ -36,14 +37,25 @@ def write(path: str | os.PathLike[str], kind: str, header: Mapping[str, Any], ar
     body = io.BytesIO()
     np.savez(body, **{_HEADER: np.frombuffer(text, np.uint8), **arrays})  # type: ignore[arg-type]
     data = body.getbuffer()
-    place = pathlib.Path(path)
-    part = place.with_name(f".{place.name}.part")  # one name: what a killed process leaves behind is written over
-    with part.open("wb") as file:
+    with replacing(path) as file:
         file.write(f"{kind}\n{hashlib.sha256(data).hexdigest()}\n".encode())
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(place)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when all is written; after an exception nothing has changed."""
+    place = pathlib.Path(path)
+    part = place.with_name(f".{place.name}.part")  # one name: what a killed process leaves behind is written over
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(place)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     folder = os.open(place.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from warpquant import _statefile
 from warpquant.errors import StateError
 
 __all__ = ["FORMAT", "Layers", "read", "write"]
@@ -156,15 +157,5 @@ def write(path: str | os.PathLike[str], layers: Layers, metadata: Mapping[str, s
     described = {**metadata, "format": FORMAT, "sha256": hashlib.sha256(data).hexdigest()}
     text = json.dumps({"__metadata__": described, **header}, ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
-    target = os.fspath(path)
-    partial = f"{target}.{os.getpid()}.part"
-    try:
-        with open(partial, "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text + data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise
+    with _statefile.replacing(path) as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)

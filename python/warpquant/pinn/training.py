@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from warpquant import _core, config
+from warpquant import _core, _statefile, config
 from warpquant._checks import choice, flag, number, whole
 from warpquant.errors import ParameterError, ShapeError, StateError
 
@@ -442,10 +442,8 @@ class _Run:
             },
             arrays,
         )  # fmt: skip
-        partial = f"{os.fspath(path)}.{os.getpid()}.part"
-        with open(partial, "wb") as file:
+        with _statefile.replacing(path) as file:
             np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
-        os.replace(partial, path)
 
     def load(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
         name = os.fspath(path)
