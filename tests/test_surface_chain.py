@@ -191,7 +191,7 @@ def test_nothing_falls_back_to_bad_quotes(market):
 # ---- surfaces ----
 
 
-@pytest.fixture(scope="module", params=["essvi", "svi"])
+@pytest.fixture(scope="module", params=["essvi", "svi", "mixture"])
 def fitted(request, market):
     return surface.Surface.fit(market, model=request.param)
 
@@ -268,9 +268,8 @@ def test_surface_beyond_its_expiries(fitted):
     assert np.isnan(fitted.vol(100.0, [0.0, -1.0, np.nan])).all()
     assert isinstance(fitted.vol(100.0, 0.5), float)
     for node in range(3):
-        np.testing.assert_allclose(
-            fitted.total_variance(k, YEARS[node]), surface.svi(k, *fitted.raw()[node])["w"], rtol=1e-10
-        )
+        of = fitted.slices[node].total_variance(k) if fitted.slices else surface.svi(k, *fitted.raw()[node])["w"]
+        np.testing.assert_allclose(fitted.total_variance(k, YEARS[node]), of, rtol=1e-10)
 
 
 def test_surface_goes_to_text_and_back(fitted):
@@ -334,18 +333,19 @@ def test_history_as_a_file(tmp_path):
 # ---- real chains ----
 
 #: What a chain file needs to be read, its exercise, and the least share of quotes whose bid and ask enclose the curve,
-#: for eSSVI and for SVI; None where there are no bids and asks. Three numbers an expiry do not reach spreads of a tick.
+#: for eSSVI, SVI and the mixture; None where there are no bids and asks. Three numbers an expiry do not reach spreads
+#: of a tick.
 CHAINS = {
-    "aapl_chain_1h_20140606_09.parquet": ({"at": "2014-06-06 14:00", "spot": 648.0}, "american", 0.5, 0.65),
-    "spy_chain_20260501.parquet": ({}, "american", 0.02, 0.1),
-    "spy_chain_20201005.parquet": ({"as_of": "2020-10-05 16:15"}, "american", 0.15, 0.4),
-    "nifty_chain_1min_20260819.parquet": ({}, "european", None, None),
-    "spx_chain_20130419.csv": ({"years": 62 / 365, "spot": 1555.25}, "european", 0.85, 0.95),
-    "spx_chain_20130624.csv": ({"years": 53 / 365, "spot": 1573.09}, "european", 0.93, 0.95),
-    "spx_chain_vix_example_200901.csv": ({"columns": {"expiry": "days"}, "rate": 0.0038}, "european", 0.85, 0.92),
-    "tsla_chain_ragtop.csv.gz": ({}, "american", 0.55, 0.8),
-    "dax_settlement_20120210.csv.gz": ({"as_of": "2012-02-10", "spot": 6692.96}, "european", None, None),
-    "deribit_btc_chain_20200912.csv.gz": ({"inverse": True}, "european", 0.55, 0.9),
+    "aapl_chain_1h_20140606_09.parquet": ({"at": "2014-06-06 14:00", "spot": 648.0}, "american", 0.5, 0.65, 0.95),
+    "spy_chain_20260501.parquet": ({}, "american", 0.02, 0.1, 0.93),
+    "spy_chain_20201005.parquet": ({"as_of": "2020-10-05 16:15"}, "american", 0.15, 0.4, 0.94),
+    "nifty_chain_1min_20260819.parquet": ({}, "european", None, None, None),
+    "spx_chain_20130419.csv": ({"years": 62 / 365, "spot": 1555.25}, "european", 0.85, 0.95, 0.97),
+    "spx_chain_20130624.csv": ({"years": 53 / 365, "spot": 1573.09}, "european", 0.93, 0.95, 0.98),
+    "spx_chain_vix_example_200901.csv": ({"columns": {"expiry": "days"}, "rate": 0.0038}, "european", 0.85, 0.92, 0.95),
+    "tsla_chain_ragtop.csv.gz": ({}, "american", 0.55, 0.8, 0.98),
+    "dax_settlement_20120210.csv.gz": ({"as_of": "2012-02-10", "spot": 6692.96}, "european", None, None, None),
+    "deribit_btc_chain_20200912.csv.gz": ({"inverse": True}, "european", 0.55, 0.9, 0.98),
 }
 
 
@@ -358,7 +358,7 @@ def test_default_surfaces_of_real_chains_have_no_arbitrage(shared, name):
     quotes = surface.clean(options.read_chain(path, **read), exercise=exercise)
     assert quotes.kept.sum() > 100
     assert sum(quotes.counts().values()) == len(quotes.reason)
-    for model, share in zip(("essvi", "svi"), least, strict=True):
+    for model, share in zip(("essvi", "svi", "mixture"), least, strict=True):
         made = surface.Surface.fit(quotes, model=model)
         check = made.check()
         assert check.butterfly.free.all()

@@ -35,6 +35,13 @@ def test_fit_as_a_table(fitted):
     assert "Skew" in result.stdout
 
 
+def test_check_says_how_many_quotes_enclose_the_surface():
+    result = call("surface", "check", *DEMO, "--slices", "mixture")
+    assert "no arbitrage" in result.stdout
+    share = float(result.stderr.split(" % of the quotes enclose")[0].split()[-1])
+    assert share > 95.0
+
+
 def test_check_says_whether_there_is_arbitrage(tmp_path):
     assert "no arbitrage" in call("surface", "check", *DEMO, "--quiet").stdout
     # Total variance that falls in time, which SVI slices by themselves keep.

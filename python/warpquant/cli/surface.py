@@ -26,6 +26,7 @@ class Slices(str, enum.Enum):
 
     ESSVI = "essvi"
     SVI = "svi"
+    MIXTURE = "mixture"
 
 
 class Picture(str, enum.Enum):
@@ -36,7 +37,10 @@ class Picture(str, enum.Enum):
     DENSITY = "density"
 
 
-OfSlices = Annotated[Slices, typer.Option("--slices", help="essvi is free of arbitrage; svi is closer to quotes.")]
+OfSlices = Annotated[
+    Slices,
+    typer.Option("--slices", help="essvi is free of arbitrage; svi is closer to quotes; mixture is both, slower."),
+]
 American = Annotated[bool, typer.Option("--american", help="The options are American.")]
 
 
@@ -105,7 +109,12 @@ def check(
 
     Exit codes: 0 none, 1 some, or the run failed, 2 wrong usage.
     """
-    found = _fitted(file, reading, slices, american, quiet).check()
+    import numpy as np
+
+    made = _fitted(file, reading, slices, american, quiet)
+    found = made.check()
+    if made.quotes is not None and np.isfinite(made.quotes.chain.bid).any() and not quiet:
+        say(f"{100 * made.coverage()['all']:.1f} % of the quotes enclose the surface")
     for line in found.violations():
         typer.echo(line)
     if not found.ok:

@@ -16,6 +16,7 @@ from .fits import (
     svi_crossings,
     vega_weights,
 )
+from .mixture import MIXTURE_STATUS, Mixture, MixtureFit, fit_mixture
 from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
 from .objects import Check, History, Surface
 from .quotes import REASONS, Quotes, clean
@@ -24,6 +25,7 @@ __all__ = [
     "CERTIFICATE_STATUS",
     "CONVERSION_STATUS",
     "FIT_STATUS",
+    "MIXTURE_STATUS",
     "REASONS",
     "SABR_FIT_STATUS",
     "SABR_STATUS",
@@ -32,6 +34,8 @@ __all__ = [
     "Crossings",
     "EssviFit",
     "History",
+    "Mixture",
+    "MixtureFit",
     "Quotes",
     "SabrFit",
     "Surface",
@@ -41,6 +45,7 @@ __all__ = [
     "dupire",
     "essvi_to_svi",
     "fit_essvi",
+    "fit_mixture",
     "fit_sabr",
     "fit_svi",
     "sabr",

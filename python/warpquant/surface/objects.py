@@ -13,7 +13,7 @@ import numpy.typing as npt
 from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError, StateError
 
-from . import models
+from . import mixture, models
 from .essvi import balanced, essvi_to_svi, fit_essvi
 from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
 from .quotes import REASONS, Quotes, clean
@@ -21,7 +21,7 @@ from .quotes import REASONS, Quotes, clean
 __all__ = ["Check", "History", "Surface"]
 
 _VERSION = 1
-_MODELS = ("essvi", "svi")
+_MODELS = ("essvi", "svi", "mixture")
 #: What a difference of total variances may be below 0: what rounding leaves.
 _ROUNDING = 1e-12
 
@@ -33,9 +33,10 @@ class Check:
     Attributes
     ----------
     butterfly : Certificate
-        Of each slice.
+        Of each slice. Of a mixture the proof is that all masses are positive; `min_g` is the least seen at 401 places.
     calendar : Crossings
-        Of each slice and the next.
+        Of each slice and the next. Of a mixture `slack` is not in total variance: it is the least that calls on the
+        later discrete law are worth more, in units of the forward, over its nodes, which decide for all strikes.
     expiries : tuple of str
         The slices.
     """
@@ -74,32 +75,34 @@ class Surface:
     """Total variance of every strike and expiry. It does not change; `update` makes a new one.
 
     Between expiries 'essvi' is linear in theta, psi and chi, which keeps it free of arbitrage; 'svi' is linear in total
-    variance at equal ln(strike / forward), which keeps the order in time. Before the first expiry total variance falls
-    in proportion to the time, after the last it rises as at-the-money variance did. Forwards are interpolated in their
-    logarithm, discount factors too.
+    variance at equal ln(strike / forward), which keeps the order in time; 'mixture' mixes the laws. Before the first
+    expiry total variance falls in proportion to the time, after the last it rises as at-the-money variance did.
+    Forwards are interpolated in their logarithm, discount factors too.
 
     Attributes
     ----------
-    model : {'essvi', 'svi'}
+    model : {'essvi', 'svi', 'mixture'}
         What slices are.
     expiries : tuple of str
         What they are called.
     years : ndarray of float64, shape (slices,)
         Times to expiry, in ascending order.
     parameters : ndarray of float64, shape (slices, 3) or (slices, 5)
-        theta, psi, chi; or a, b, rho, m, sigma.
+        theta, psi, chi; or a, b, rho, m, sigma. Of 'mixture' those of its eSSVI backbone.
     forward, rate : ndarray of float64, shape (slices,)
         Forward price, and continuously compounded rate to expiry.
     spot : float or None
         Price of the underlying.
     rmse : ndarray of float64, shape (slices,)
-        Weighted root mean squared error of total variance.
+        Weighted root mean squared error of total variance; of a mixture that of prices, in half spreads.
     skipped : mapping of str to str
         Expiries that have no slice, and why.
     as_of : datetime64 or None
         The moment.
     quotes : Quotes or None
         What it was fitted to.
+    slices : tuple of Mixture
+        Of 'mixture' the law of each expiry.
 
     Examples
     --------
@@ -122,10 +125,11 @@ class Surface:
     skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     as_of: np.datetime64 | None = None
     quotes: Quotes | None = dataclasses.field(default=None, repr=False, compare=False)
+    slices: tuple[mixture.Mixture, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, _MODELS)
-        width = 3 if self.model == "essvi" else 5
+        width = 5 if self.model == "svi" else 3
         for name in ("years", "forward", "rate", "parameters"):
             values = np.array(getattr(self, name), dtype=np.float64)
             values.setflags(write=False)
@@ -136,6 +140,8 @@ class Surface:
                 f"parameters, forward, rate: have shapes {self.parameters.shape}, {self.forward.shape} and "
                 f"{self.rate.shape}; accepted are ({n}, {width}), ({n},) and ({n},), of at least one expiry"
             )
+        if len(self.slices) != (n if self.model == "mixture" else 0):
+            raise ShapeError(f"slices: has {len(self.slices)}; accepted are {n} of a mixture, and none of other models")
         if not (np.isfinite(self.years).all() and (self.years > 0).all() and (np.diff(self.years) > 0).all()):
             raise ParameterError("years: must be finite, above 0 and in ascending order")
 
@@ -150,8 +156,9 @@ class Surface:
         ----------
         quotes : Quotes, or anything that `clean` takes
             Quotes.
-        model : {'essvi', 'svi'}
-            'essvi' is free of arbitrage by construction; 'svi' fits each expiry by itself, more closely.
+        model : {'essvi', 'svi', 'mixture'}
+            'essvi' is free of arbitrage by construction; 'svi' fits each expiry by itself, more closely; 'mixture' has
+            both, no parameters to speak of, and takes a hundred times as long.
         previous : Surface, optional
             Where to begin.
         no_arbitrage : bool, default True
@@ -187,9 +194,14 @@ class Surface:
         skipped = {name: _why(used, name) for name in used.chain.terms if name not in names}
         years = np.array([t.years for t in terms])
         start = None if previous is None or previous.model != model else previous._start(names, years)
+        slices: tuple[mixture.Mixture, ...] = ()
         if model == "essvi":
             surface = fit_essvi(k, w, balanced(k, w, weight, offsets), offsets, start=start)
             parameters, rmse = surface.parameters, surface.rmse
+        elif model == "mixture":
+            bid, ask = (np.square(v) * used.chain.years for v in (used.bid_vol, used.ask_vol))
+            mixed = mixture.fit_mixture(k, w, used.in_smiles(bid), used.in_smiles(ask), offsets, start=start)
+            parameters, rmse, slices = mixed.backbone.parameters, mixed.rmse, mixed.slices
         else:
             fit = fit_svi(k, w, weight, offsets, start=start, no_arbitrage=no_arbitrage, num_threads=num_threads)
             parameters, rmse = fit.parameters, fit.rmse
@@ -197,12 +209,12 @@ class Surface:
         return cls(
             model, tuple(names), years, parameters, np.array([t.forward for t in terms]),
             np.array([t.rate for t in terms]), float(np.median(spots)) if len(spots) else None, rmse, skipped,
-            used.chain.as_of, used,
+            used.chain.as_of, used, slices,
         )  # fmt: skip
 
     def _start(self, names: list[str], years: Floats) -> Floats:
         """Parameters to begin with at other expiries: of slices of the same name, or interpolated."""
-        if self.model == "essvi":
+        if self.model != "svi":
             return np.ascontiguousarray(self._essvi(years)[0].T)
         known = {name: row for name, row in zip(self.expiries, self.parameters, strict=True)}
         return np.stack([known.get(name, np.full(5, np.nan)) for name in names])
@@ -256,7 +268,7 @@ class Surface:
 
     def _last_rise(self) -> float:
         """At-the-money variance a year, beyond the last expiry."""
-        money = self.parameters[:, 0] if self.model == "essvi" else models.svi(0.0, *self.parameters.T)["w"]
+        money = self.parameters[:, 0] if self.model != "svi" else models.svi(0.0, *self.parameters.T)["w"]
         if len(self.years) == 1:
             return float(money[0] / self.years[0])
         return max(float((money[-1] - money[-2]) / (self.years[-1] - self.years[-2])), 0.0)
@@ -268,6 +280,9 @@ class Surface:
         if self.model == "essvi":
             (theta, psi, chi), (theta_rise, psi_rise, chi_rise) = self._essvi(at)
             made = models._SSVI((k, theta, psi, chi, theta_rise, psi_rise, chi_rise), outputs, None, None, None, None)
+        elif self.model == "mixture":
+            rise = self._last_rise()
+            made = mixture.curve(self.slices, self.years, self.parameters[:, 0], rise, k, at, outputs)
         else:
             made = self._svi_curve(k, at, outputs)
         return {name: np.where(valid, values, np.nan) for name, values in made.items()}
@@ -399,11 +414,13 @@ class Surface:
         return {name: _plain(values) for name, values in made.items() if names == "all" or name in names}
 
     def raw(self) -> Floats:
-        """Raw SVI parameters a, b, rho, m, sigma of each slice, shape (slices, 5)."""
+        """Raw SVI parameters a, b, rho, m, sigma, shape (slices, 5); of a mixture those of its backbone."""
         return self.parameters if self.model == "svi" else essvi_to_svi(self.parameters)
 
     def check(self) -> Check:
         """Static arbitrage: the least g of each slice, proven, and exactly where slices cross."""
+        if self.model == "mixture":
+            return Check(*mixture.certify(self.slices), self.expiries)
         raw = self.raw()
         return Check(certify_svi(*raw.T), svi_crossings(raw[:-1], raw[1:]), self.expiries)
 
@@ -438,6 +455,7 @@ class Surface:
             "parameters": self.parameters.tolist(), "forward": self.forward.tolist(), "rate": self.rate.tolist(),
             "spot": self.spot, "rmse": None if self.rmse is None else np.asarray(self.rmse).tolist(),
             "skipped": dict(self.skipped), "as_of": None if self.as_of is None else str(self.as_of),
+            **({"slices": mixture.to_lists(self.slices)} if self.slices else {}),
         }  # fmt: skip
 
     @classmethod
@@ -456,6 +474,7 @@ class Surface:
             made["model"], tuple(made["expiries"]), made["years"], np.array(made["parameters"]), made["forward"],
             made["rate"], made["spot"], None if rmse is None else np.array(rmse), dict(made["skipped"]),
             None if as_of is None else np.datetime64(as_of),
+            slices=mixture.from_lists(made["slices"], len(made["expiries"])) if "slices" in made else (),
         )  # fmt: skip
 
 

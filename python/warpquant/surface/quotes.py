@@ -79,11 +79,18 @@ class Quotes:
     def smiles(self) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64], list[str]]:
         """k, w and weight of the quotes that are kept, where each expiry begins, and the expiries, in their order."""
         names = list(dict.fromkeys(self.chain.expiry[self.kept].tolist()))
-        rows = [np.nonzero(self.kept & (self.chain.expiry == name))[0] for name in names]
-        rows = [part[np.argsort(self.k[part], kind="stable")] for part in rows]
-        order = np.concatenate(rows) if rows else np.zeros(0, np.intp)
-        offsets = np.cumsum([0, *(len(part) for part in rows)], dtype=np.int64)
+        order = self._order()
+        starts = [int(np.sum(self.chain.expiry[order] == name)) for name in names]
+        offsets = np.cumsum([0, *starts], dtype=np.int64)
         return self.k[order], self.w[order], self.weight[order], offsets, names
+
+    def in_smiles(self, values: Any) -> npt.NDArray[Any]:
+        """Of values, one a quote, those of the quotes that are kept, in the order of `smiles`."""
+        return np.asarray(values)[self._order()]
+
+    def _order(self) -> npt.NDArray[np.intp]:
+        kept = np.nonzero(self.kept)[0]  # the chain is sorted by expiry
+        return kept[np.lexsort((self.k[kept], self.chain.years[kept]))]
 
     def to_dict(self) -> dict[str, Any]:
         """The quotes as columns, such as for a data frame."""
