@@ -20,8 +20,10 @@ from .mixture import MIXTURE_STATUS, Mixture, MixtureFit, fit_mixture
 from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
 from .objects import Check, History, Surface
 from .quotes import REASONS, Quotes, clean
+from .repair import ARBITRAGES, Repair, repair
 
 __all__ = [
+    "ARBITRAGES",
     "CERTIFICATE_STATUS",
     "CONVERSION_STATUS",
     "FIT_STATUS",
@@ -37,6 +39,7 @@ __all__ = [
     "Mixture",
     "MixtureFit",
     "Quotes",
+    "Repair",
     "SabrFit",
     "Surface",
     "SviFit",
@@ -48,6 +51,7 @@ __all__ = [
     "fit_mixture",
     "fit_sabr",
     "fit_svi",
+    "repair",
     "sabr",
     "ssvi",
     "ssvi_power",
