@@ -155,11 +155,44 @@ def chain(run: Benchmark) -> None:
     )
 
 
+def bands(run: Benchmark) -> None:
+    """A thousand fits to quotes drawn from between bid and ask, and the band they make."""
+    draws = 20 if run.smoke else 1_000
+    years, strike = 0.25, np.linspace(75.0, 125.0, 25)
+    vol = np.sqrt(surface.svi(np.log(strike / 100.0), 0.003, 0.05, -0.4, 0.02, 0.12)["w"] / years)
+    sides = [
+        options.price(100.0, strike, years, 0.0, 0.0, vol + move, strike >= 100.0, model="black76")["price"]
+        for move in (-0.003, 0.004)
+    ]
+    quotes = {"expiry": np.full(25, years), "strike": strike, "is_call": strike >= 100.0, "bid": sides[0],
+              "ask": sides[1], "spot": np.full(25, 100.0), "rate": np.zeros(25), "dividend": np.zeros(25)}  # fmt: skip
+    k = np.linspace(-0.2, 0.2, 9)
+    for model in ("svi", "essvi"):
+        made = surface.Surface.fit(quotes, model=model, outliers=False)
+        ns = run.measure(
+            1, {"warpquant": lambda m=made: m.bands(k, 0, method="bootstrap", draws=draws)}, case=f"bands, {model}"
+        )
+        print(f"band of {draws} fits of {model} slices to 25 quotes: {ns['warpquant'] / 1e6:.2f} ms")
+
+
+def mixtures(run: Benchmark) -> None:
+    """Expiries of 100 strikes: a whole surface of mixtures."""
+    expiries, strikes = (2, 20) if run.smoke else (12, 100)
+    years = np.linspace(0.05, 1.0, expiries)
+    theta = 0.04 * years
+    k = np.linspace(-3.0, 2.0, strikes)[None, :] * np.sqrt(theta)[:, None]
+    w = surface.ssvi(k, theta[:, None], -0.6, 0.8 / np.sqrt(theta)[:, None])["w"]
+    ns = run.measure(1, {"warpquant": lambda: surface.fit_mixture(k, w, 0.995 * w, 1.005 * w)}, case="mixture")
+    print(f"mixture, {expiries} expiries of {strikes} strikes: {ns['warpquant'] / 1e6:.1f} ms")
+
+
 def main() -> None:
     run = Benchmark("surface", __doc__ or "")
     fits(run)
     points(run)
     chain(run)
+    bands(run)
+    mixtures(run)
     run.finish()
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Implied-volatility surfaces: closed forms, fits, proofs of no arbitrage (docs/surface)."""
 
+from .bands import BAND_METHODS, Bands
 from .essvi import EssviFit, essvi_to_svi, fit_essvi
 from .fits import (
     CERTIFICATE_STATUS,
@@ -16,31 +17,41 @@ from .fits import (
     svi_crossings,
     vega_weights,
 )
+from .kriging import Kriging, krige
 from .mixture import MIXTURE_STATUS, Mixture, MixtureFit, fit_mixture
 from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
 from .objects import Check, History, Surface
 from .quotes import REASONS, Quotes, clean
 from .repair import ARBITRAGES, Repair, repair
+from .splines import KINDS, Curve, PriceSmile, Slice, Smile, interpolate, rbf, smile, smooth_prices
 
 __all__ = [
     "ARBITRAGES",
+    "BAND_METHODS",
     "CERTIFICATE_STATUS",
     "CONVERSION_STATUS",
     "FIT_STATUS",
+    "KINDS",
     "MIXTURE_STATUS",
     "REASONS",
     "SABR_FIT_STATUS",
     "SABR_STATUS",
+    "Bands",
     "Certificate",
     "Check",
     "Crossings",
+    "Curve",
     "EssviFit",
     "History",
+    "Kriging",
     "Mixture",
     "MixtureFit",
+    "PriceSmile",
     "Quotes",
     "Repair",
     "SabrFit",
+    "Slice",
+    "Smile",
     "Surface",
     "SviFit",
     "certify_svi",
@@ -51,8 +62,13 @@ __all__ = [
     "fit_mixture",
     "fit_sabr",
     "fit_svi",
+    "interpolate",
+    "krige",
+    "rbf",
     "repair",
     "sabr",
+    "smile",
+    "smooth_prices",
     "ssvi",
     "ssvi_power",
     "svi",

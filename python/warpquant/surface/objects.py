@@ -13,6 +13,7 @@ import numpy.typing as npt
 from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError, StateError
 
+from . import bands as _bands
 from . import mixture, models
 from .essvi import balanced, essvi_to_svi, fit_essvi
 from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
@@ -447,6 +448,50 @@ class Surface:
             if (rows := sided & (used.chain.expiry == name)).any()
         }
         return {**shares, "all": float(inside[sided].mean())}
+
+    def bands(
+        self, k: Any, expiry: str | int, *, level: float = 0.9, method: str = "delta", draws: int = 1000, seed: int = 0
+    ) -> _bands.Bands:
+        """Between what the volatilities of an expiry lie, as far as its quotes tell.
+
+        Parameters
+        ----------
+        k : array of float
+            ln(strike / forward).
+        expiry : str or int
+            A slice, by its name or its place.
+        level : float, default 0.9
+            The chance with which the true volatility is in the band, at any one point.
+        method : {'delta', 'bootstrap', 'gp'}
+            'delta': the covariance of the slice's parameters, by Gauss and Newton's linearisation, carried over to
+            volatilities; spreads say how large errors are, or residuals, where those are larger or no spreads are.
+            'bootstrap': slices fitted to quotes that are drawn from between bid and ask. 'gp': the posterior of a
+            Gaussian process through the quotes, which knows no slices; the only one for mixtures.
+        draws, seed : int, default 1000 and 0
+            For 'bootstrap'.
+
+        Returns
+        -------
+        Bands
+
+        Raises
+        ------
+        StateError
+            If the surface has no quotes, or no more than the slice has parameters.
+        ParameterError
+            If an argument is out of range, or the expiry is not in the surface.
+        ImportError
+            For 'gp', if scikit-learn is not installed: it comes with ``warpquant[sklearn]``.
+
+        Examples
+        --------
+        >>> from warpquant import data, surface
+        >>> goog = surface.Surface.fit(data.goog_options(), exercise="american", model="svi")
+        >>> band = goog.bands([-0.05, 0.0, 0.05], "2016-03-18")
+        >>> bool((band.low < band.vol).all() and (band.vol < band.high).all())
+        True
+        """
+        return _bands.bands(self, k, expiry, level=level, method=method, draws=draws, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
         """As texts, numbers, lists and dicts of those, such as for JSON; without the quotes."""
