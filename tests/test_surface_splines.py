@@ -220,7 +220,8 @@ def test_smoothing_against_scipy():
 
     def bends(g):
         spline = interpolate.CubicSpline(x, g, bc_type="natural")
-        return np.concatenate([spline(x, 2)[1:-1], [spline(x[0], 1) + 1.0, -spline(x[-1], 1)]])
+        ends = [spline(x[0], 1) + 1.0, -spline(x[-1], 1)]
+        return np.concatenate([spline(x, 2)[1:-1], ends, g - np.maximum(1.0 - x, 0.0), 1.0 - g])
 
     start = np.asarray(options.price(1.0, x, 1.0, 0.0, 0.0, 0.12, True, model="black76")["price"])
     best = optimize.minimize(

@@ -56,7 +56,7 @@ def quadratic(
         far = max(float(np.abs(primal).max(initial=0.0)), float((np.abs(off) / terms).max(initial=0.0)))
         if far <= 1e-12 and float(np.abs(dual).max()) <= tolerance * size and m * gap <= tolerance * level:
             return x, z, True
-        if m * gap <= 1e-25:  # only rounding is left
+        if m * gap <= 1e-25 or not gap < 1e100:  # only rounding is left, or nothing meets the constraints
             return x, z, False
         ratio = z / s
         matrix[:n, :n] = square + inside.T @ (ratio[:, None] * inside)

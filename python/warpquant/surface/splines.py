@@ -270,24 +270,25 @@ def _rational(x: Floats, y: Floats, convex: bool) -> Curve:
     straight = ~np.isfinite(free) | (free <= -1.0 + 1e-9)
     free = np.where(straight, 3.0, free)
     left, right = np.where(straight, secant, slope[:-1]), np.where(straight, secant, slope[1:])
-    b, c = free * y[:-1] + h * left, free * y[1:] - h * right
-    top = np.stack([y[:-1], b - 3.0 * y[:-1], 3.0 * y[:-1] - 2.0 * b + c, y[1:] - y[:-1] + b - c])
+    # A straight line and what bends it: h u(t) / q(t), with u = t (1 - t) (lean + turn t).
+    lean, turn = left - secant, 2.0 * secant - left - right
 
     def call(at: Floats, order: int) -> Floats:
         inside = np.clip(at, x[0], x[-1])
         i = _piece(x, inside)
         t = (inside - x[i]) / h[i]
-        p = top[0][i] + t * (top[1][i] + t * (top[2][i] + t * top[3][i]))
+        u = t * (1.0 - t) * (lean[i] + turn[i] * t)
         q = 1.0 + (free[i] - 3.0) * t * (1.0 - t)
         if order == 0:
-            return np.asarray(p / q + (at - inside) * (call(inside, 1) if np.any(at != inside) else 0.0))
-        dp = top[1][i] + t * (2.0 * top[2][i] + 3.0 * t * top[3][i])
+            beyond = (at - inside) * (call(inside, 1) if np.any(at != inside) else 0.0)
+            return np.asarray(y[i] + secant[i] * (inside - x[i]) + h[i] * u / q + beyond)
+        du = lean[i] + t * (2.0 * (turn[i] - lean[i]) - 3.0 * t * turn[i])
         dq = (free[i] - 3.0) * (1.0 - 2.0 * t)
-        slope = (dp - p / q * dq) / q
+        slope = (du - u / q * dq) / q
         if order == 1:
-            return np.asarray(slope / h[i])
-        bend = (2.0 * top[2][i] + 6.0 * t * top[3][i] - 2.0 * slope * dq + 2.0 * p / q * (free[i] - 3.0)) / q
-        return np.where(at == inside, bend / h[i] ** 2, 0.0)
+            return np.asarray(secant[i] + slope)
+        bend = (2.0 * (turn[i] - lean[i]) - 6.0 * t * turn[i] - 2.0 * slope * dq + 2.0 * u / q * (free[i] - 3.0)) / q
+        return np.where(at == inside, bend / h[i], 0.0)
 
     return Curve(x, call)
 
