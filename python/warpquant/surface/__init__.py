@@ -2,6 +2,7 @@
 """Implied-volatility surfaces: closed forms, fits, proofs of no arbitrage (docs/surface)."""
 
 from .bands import BAND_METHODS, Bands
+from .choice import CANDIDATES, Choice, SabrSlice, choose
 from .essvi import EssviFit, essvi_to_svi, fit_essvi
 from .fits import (
     CERTIFICATE_STATUS,
@@ -28,6 +29,7 @@ from .splines import KINDS, Curve, PriceSmile, Slice, Smile, interpolate, rbf, s
 __all__ = [
     "ARBITRAGES",
     "BAND_METHODS",
+    "CANDIDATES",
     "CERTIFICATE_STATUS",
     "CONVERSION_STATUS",
     "FIT_STATUS",
@@ -39,6 +41,7 @@ __all__ = [
     "Bands",
     "Certificate",
     "Check",
+    "Choice",
     "Crossings",
     "Curve",
     "EssviFit",
@@ -50,11 +53,13 @@ __all__ = [
     "Quotes",
     "Repair",
     "SabrFit",
+    "SabrSlice",
     "Slice",
     "Smile",
     "Surface",
     "SviFit",
     "certify_svi",
+    "choose",
     "clean",
     "dupire",
     "essvi_to_svi",
