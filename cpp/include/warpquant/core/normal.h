@@ -2,6 +2,7 @@
 #pragma once
 
 #include "warpquant/core/elementary.h"
+#include "warpquant/core/twin.h"
 
 /// The normal distribution by its Mills ratio M(x) = N(-x) / phi(x) = sqrt(pi / 2) erfcx(x / sqrt 2), which has no
 /// underflow and no cancellation.
@@ -62,8 +63,9 @@ struct MillsPair {
 template <class V>
 WQ_HD void mills(V x, V y, V& of_x, V& of_y) {
   const MillsPair<V> pair(x, y);
-  of_x = scaled_mills(pair.tx) * pair.scale_x;
-  of_y = scaled_mills(pair.ty) * pair.scale_y;
+  const auto scaled = scaled_mills(Twin<V>(pair.tx, pair.ty));
+  of_x = scaled.a * pair.scale_x;
+  of_y = scaled.b * pair.scale_y;
 }
 
 /// M(x) - M(y) for 0 <= x <= y = x + 2 half, relative to itself however close the two are, and M(y). The difference of

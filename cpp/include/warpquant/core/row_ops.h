@@ -11,7 +11,8 @@
 ///
 /// where V is the type of its numbers, and r.in<V>(k) is argument k, r.parameter(k) a number of the call, r.wants(k)
 /// tells whether result k is wanted, and r.put(k, value) stores it. It may name sets of results that are compiled
-/// apart, in which `wants` is known: static constexpr std::uint32_t kSets[] = {...}. If a row needs work memory,
+/// apart, in which `wants` is known: static constexpr std::uint32_t kSets[] = {...}. With static constexpr bool kTwins
+/// = true two packs are computed side by side, V being a `Twin` then. If a row needs work memory,
 /// static std::int64_t scratch(const double* parameters) says how many numbers, and r.scratch<V>() is where they are:
 /// to be used as a V* is, by `[]` and `+`, but not to be taken for one (`Strided`).
 namespace wq::rows::inline WQ_LEVEL {

@@ -3,6 +3,7 @@
 
 #include "warpquant/core/lanes.h"
 #include "warpquant/core/row_ops.h"
+#include "warpquant/core/twin.h"
 
 /// Operations on tiles of rows, a pack of rows at a time.
 namespace wq::rows::inline WQ_LEVEL {
@@ -37,7 +38,11 @@ struct OnTiles {};
 
 template <class Op, std::uint32_t kSet>
 void tile_kernel(const Tile& tile) {
-  for (int i = 0; i < tile.rows; i += kLanes) Op::template row<Pack<kLanes>>(TileRow<kSet>{tile, i});
+  using V = Pack<kLanes>;
+  int i = 0;
+  if constexpr (requires { Op::kTwins; })
+    for (; i + 2 * kLanes <= tile.rows; i += 2 * kLanes) Op::template row<Twin<V>>(TileRow<kSet>{tile, i});
+  for (; i < tile.rows; i += kLanes) Op::template row<V>(TileRow<kSet>{tile, i});
 }
 
 template <class Op, int k = 0>

@@ -70,8 +70,13 @@ struct Black {
     o.root = sqrt(expiry);
     const V v = vol * o.root;
     o.inverse_v = V(1.0) / v;
-    o.discount = exp_of(V(0.0) - rate * expiry);
-    o.carry_factor = kForward ? o.discount : exp_of(V(0.0) - dividend * expiry);
+    if constexpr (kForward) {
+      o.discount = o.carry_factor = exp_of(V(0.0) - rate * expiry);
+    } else {
+      const auto factors = exp_of(Twin<V>(V(0.0) - rate * expiry, V(0.0) - dividend * expiry));
+      o.discount = factors.a;
+      o.carry_factor = factors.b;
+    }
     o.spot_now = spot * o.carry_factor;
     o.strike_now = strike * o.discount;
     const V log = log_ratio(spot, strike);
@@ -216,6 +221,7 @@ struct BlackGreeks {
   static constexpr rows::Info kInfo = {kForward ? "black76" : "bsm",
                                        "spot strike expiry rate dividend vol is_call shift", kOutputNames, 6};
   static constexpr std::uint32_t kSets[] = {kPriceOnly, kUsualGreeks, kAllGreeks};
+  static constexpr bool kTwins = true;
 
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
