@@ -32,6 +32,11 @@ struct Lattice {
   /// Standard deviations of the logarithm beyond which a node has no weight today: 2 N(-9) = 2e-19.
   static constexpr double kFar = 9.0;
 
+  /// Steps that are taken in one pass over the values, which leave the first-level cache between passes.
+  static constexpr int kSteps = 4;
+  template <int kCount, bool kEarly>
+  struct Steps {};
+
   static std::int64_t scratch(const double* parameters) {
     const auto steps = static_cast<std::int64_t>(parameters[0]) + 2;
     return (steps + 1) + (2 * steps + 1);  // values, and spots or payoffs by level
@@ -115,42 +120,72 @@ struct Lattice {
     // Spots by level, times the sign: an exponent of its own each, not a product of a thousand factors.
     const V signed_spot = tree.sign * tree.spot, signed_strike = tree.sign * tree.strike;
     const V log_ratio_of_levels = log_of(tree.root_ratio);
-    for (int k = -band; k <= band; ++k) {
+    const int widest = band + kSteps * 2 < last ? band + kSteps * 2 : last;
+    for (int k = -widest; k <= widest; ++k) {
       const V here = signed_spot * exp_of(log_ratio_of_levels * V(static_cast<double>(k)));
       levels[k] = kCrr ? here - signed_strike : here;
     }
     const V log_drift = log_of(tree.drift);
-    const auto drift_at = [&](int i) { return exp_of(log_drift * V(static_cast<double>(i - 2))); };
-    const auto low = [&](int i) { return i > band ? (i - band + 1) / 2 : 0; };
-    const auto high = [&](int i) { return i > band ? (i + band) / 2 : i; };
+    const auto drift_at = [&](int i) { return kCrr ? V(1.0) : exp_of(log_drift * V(static_cast<double>(i - 2))); };
     const V end = drift_at(last);
     for (int j = 0; j <= last; ++j) {
-      const int level = 2 * j - last, inside = level < -band ? -band : level > band ? band : level;
+      const int level = 2 * j - last, inside = level < -widest ? -widest : level > widest ? widest : level;
       const V spot = levels[inside];
       values[j] = max(kCrr ? spot : spot * end - signed_strike, V(0.0));
     }
-    V later = values[2];
-    for (int i = last - 1; i >= 2; --i) {
-      const int from = low(i), to = high(i);
-      const V drift = kCrr ? V(1.0) : drift_at(i);
+    // Values of `kCount` steps, from step i down, for nodes in the band and a few beside it, in one pass: of step i - s
+    // the nodes from `from` to `to - s`. While step i is at node j, step i - s is at node j - 2 s: what it needs was
+    // there a node before, so that the steps of a node do not wait for each other, and only the last one is stored.
+    const auto steps_from = [&]<int kCount, bool kEarly>(int i, Steps<kCount, kEarly>) {
+      constexpr int kBehind = 2 * (kCount - 1);
+      const int over = i > band ? (i + band) / 2 + kCount - 1 : i, to = over < i ? over : i;
+      const int under = i > band ? (i - band) / 2 - (kCount - 1) : 0, from = under > 0 ? under : 0;
       const auto level = levels + -i;
-      V here = values[from];
-      if (american) {
-        for (int j = from; j <= to; ++j) {
-          const V above = values[j + 1], hold = mul_add(tree.up, above, tree.down * here);
-          const V exercise = kCrr ? level[2 * j] : mul_add(level[2 * j], drift, V(0.0) - signed_strike);
-          values[j] = max(hold, exercise);
-          here = above;
+      // Of step i - s: its value at the node where it is, and the value of the step before at the node below.
+      V drift[kCount], here[kCount], below[kCount];
+      for (int s = 0; s < kCount; ++s) drift[s] = drift_at(i - s);
+      below[0] = values[from];
+      // Steps i - first to i - last move on, while step i is at node j.
+      const auto move = [&](int j, int first, int last) {
+        WQ_UNROLL(kSteps)
+        for (int s = kCount - 1; s >= 0; --s) {
+          if (s > last || s < first) continue;
+          const V above = s == 0 ? values[j + 1] : here[s - 1];
+          const V hold = mul_add(tree.up, above, tree.down * below[s]);
+          below[s] = above;
+          here[s] = hold;
+          if constexpr (kEarly) {
+            const V spot = level[2 * j - 3 * s];
+            here[s] = max(hold, kCrr ? spot : mul_add(spot, drift[s], V(0.0) - signed_strike));
+          }
         }
-      } else {
-        for (int j = from; j <= to; ++j) {
-          const V above = values[j + 1];
-          values[j] = mul_add(tree.up, above, tree.down * here);
-          here = above;
-        }
+      };
+      WQ_UNROLL(2 * kSteps)
+      for (int n = 0; n < kBehind; ++n) {
+        move(from + n, 0, n / 2);
+        if (n % 2 == 0) below[n / 2 + 1] = here[n / 2];
       }
-      if (i == 4) later = values[2];
-    }
+      for (int j = from + kBehind; j <= to; ++j) {
+        move(j, 0, kCount - 1);
+        values[j - kBehind] = here[kCount - 1];
+      }
+      WQ_UNROLL(kSteps)
+      for (int n = 1; n < kCount; ++n) {
+        move(to + n, n, kCount - 1);
+        values[to + n - kBehind] = here[kCount - 1];
+      }
+    };
+    const auto back = [&]<bool kEarly>(Steps<1, kEarly> one) {
+      int i = last - 1;
+      for (; i >= 4 + kSteps; i -= kSteps) steps_from(i, Steps<kSteps, kEarly>{});
+      V later = values[2];
+      for (; i >= 2; --i) {
+        steps_from(i, one);
+        if (i == 4) later = values[2];
+      }
+      return later;
+    };
+    const V later = american ? back(Steps<1, true>{}) : back(Steps<1, false>{});
     const V ratio = tree.root_ratio * tree.root_ratio;  // of the spots of neighbours
     const V above = tree.spot * (ratio - V(1.0)), below = tree.spot * (V(1.0) - V(1.0) / ratio);
     const V rise = (values[2] - values[1]) / above, fall = (values[1] - values[0]) / below;
