@@ -111,7 +111,11 @@ bool is_numpy_array(py::handle object) {
 template <class Value>
 py::dict named(const py::tuple& names, const py::tuple& places, Value value) {
   py::dict results;
-  for (std::size_t i = 0; i < names.size(); ++i) results[names[i]] = value(PyLong_AsLong(places[i].ptr()));
+  for (py::ssize_t i = 0; i < PyTuple_GET_SIZE(names.ptr()); ++i) {
+    const py::object result = value(PyLong_AsLong(PyTuple_GET_ITEM(places.ptr(), i)));
+    if (PyDict_SetItem(results.ptr(), PyTuple_GET_ITEM(names.ptr(), i), result.ptr()) != 0)
+      throw py::error_already_set();
+  }
   return results;
 }
 

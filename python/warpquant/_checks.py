@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,10 @@ from .errors import ParameterError
 __all__ = ["choice", "flag", "number", "whole"]
 
 
-def choice(name: str, value: Any, accepted: Iterable[str]) -> str:
+def choice(name: str, value: Any, accepted: Collection[str]) -> str:
     """A word out of a list."""
-    words = tuple(accepted)
-    if not isinstance(value, str) or value not in words:
-        raise ParameterError(f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, words))}")
+    if not isinstance(value, str) or value not in accepted:
+        raise ParameterError(f"{name}: {value!r} is unknown; accepted are {', '.join(map(repr, accepted))}")
     return value
 
 

@@ -37,6 +37,7 @@ class Outputs:
         self._places = {name: k for k, name in enumerate(self.names)}
         self._places.update({alias: self._places[name] for alias, name in (aliases or {}).items()})
         self._chosen: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self._names: dict[Any, tuple[str, ...]] = {}  # by what was asked for
 
     def choose(self, outputs: str | Iterable[str], status: bool = False, argument: str = "outputs") -> tuple[str, ...]:
         """Names that are asked for, as they are written; 'all' are all. `status`: that too.
@@ -46,12 +47,22 @@ class Outputs:
         ParameterError
             If there is no such result.
         """
+        key: Any = (outputs, status)
+        try:
+            if (found := self._names.get(key)) is not None:
+                return found
+        except TypeError:  # a list, or something else that does not hash
+            key = None
         names = (
             self.names
             if isinstance(outputs, str) and outputs == "all"
             else chosen_names(outputs, self._places, argument)
         )
-        return (*names, "status") if status and "status" not in names else names
+        if status and "status" not in names:
+            names = (*names, "status")
+        if key is not None and type(outputs) in (str, tuple):  # an iterator is another one each time
+            self._names[key] = names
+        return names
 
     def places(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Which of the operation's results they are."""
