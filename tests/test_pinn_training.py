@@ -102,6 +102,34 @@ def test_a_step_that_is_interrupted_did_not_happen(monkeypatch, tmp_path):
     assert again.weights.tobytes() == whole.weights.tobytes()
 
 
+def test_curvature_outlives_a_redraw():
+    """The inverse Hessian is scaled, not forgotten; L-BFGS begins again."""
+    function = {1: rosenbrock, 2: lambda x: tuple(1.01 * part for part in rosenbrock(x))}
+    method = SsBroyden(np.full(5, -1.2))
+    for _ in range(12):
+        method.step(function[1])
+    matrix = method.state()["optimizer"]["state"][0]["inverse_hessian"]
+    method.redrawn()
+    np.testing.assert_array_equal(method.state()["optimizer"]["state"][0]["inverse_hessian"], 0.5 * matrix)
+    while method.alive and method.steps < 300:
+        method.step(function[2])
+    np.testing.assert_allclose(method.x, 1.0, atol=1e-8)
+    lbfgs = Lbfgs(np.full(5, -1.2))
+    for _ in range(5):
+        lbfgs.step(function[1])
+    lbfgs.redrawn()
+    assert not lbfgs.state()["optimizer"]["state"]
+
+
+def test_a_minimiser_that_is_stuck_stops():
+    """At the minimum nothing gets better: no endless idle steps."""
+    for cls in (SsBroyden, Lbfgs):
+        method = cls(np.zeros(3))
+        while method.alive and method.steps < 10:
+            method.step(lambda x: (float(x @ x), 2.0 * x))
+        assert method.steps <= 3, cls
+
+
 def test_stopping():
     target = PinnTrainer("european", (8, 8)).fit([("adam", 500)], points=256, target=0.05)
     assert 0 < target.history[-1]["step"] < 500

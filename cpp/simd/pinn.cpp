@@ -153,8 +153,8 @@ void price_rows(const View& view, const rows::Tile& tile, int points, bool in_f3
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {value<double>,  value<float>, tangent<double>, tangent<float>, jets_of<double>,
-                         jets_of<float>, loss_of,      update,          price_rows};
+const Kernels kernels = {value<double>,   value<float>,   tangent<double>, tangent<float>,
+                         jets_of<double>, jets_of<float>, loss_of,         price_rows};
 
 extern const rows::Group european;
 const rows::Group european = {1, [](int) { return rows::Info{"pinn_european", kArguments, kResults, 2000}; },

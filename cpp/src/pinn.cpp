@@ -215,17 +215,6 @@ double loss(const Model& model, const Collocation& job, double* residuals, doubl
   return total;
 }
 
-void update(double* matrix, std::int64_t n, double scale, std::span<const double> factors,
-            std::span<const double* const> vectors, const double* g, double* y, const Execution& how) {
-  const Kernels& kernels = kernels_at(how.level);
-  constexpr std::int64_t kRows = 64;
-  const int threads = n > 512 ? how.threads : 1;
-  parallel_for(threads, (n + kRows - 1) / kRows, [&](std::int64_t k, int) {
-    kernels.update(matrix, n, k * kRows, std::min(n, (k + 1) * kRows), scale, static_cast<int>(factors.size()),
-                   factors.data(), vectors.data(), g, y);
-  });
-}
-
 void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f32, bool extrapolate,
                std::uint32_t wanted, double (&results)[kOutputs], Level level) {
   alignas(64) double in[kInputs][rows::kWidestPack], out[kOutputs][rows::kWidestPack];

@@ -134,28 +134,6 @@ py::tuple loss(Model& model, const std::optional<Doubles>& parameters, const Dou
   return py::make_tuple(total, std::move(gradient), std::move(residuals));
 }
 
-py::array_t<double> update(py::array_t<double, py::array::c_style>& matrix, double scale,
-                           const std::vector<double>& factors, const std::vector<Doubles>& vectors, const Doubles& g,
-                           int num_threads, const std::string& simd) {
-  const py::ssize_t n = matrix.ndim() == 2 ? matrix.shape(0) : -1;
-  WQ_EXPECT(n > 0 && matrix.shape(1) == n && g.ndim() == 1 && g.shape(0) == n && factors.size() == vectors.size() &&
-                !factors.empty() && factors.size() <= 3,
-            InternalError, "update: wrong shapes");
-  std::vector<const double*> at;
-  for (const Doubles& v : vectors) {
-    WQ_EXPECT(v.ndim() == 1 && v.shape(0) == n, InternalError, "update: wrong shapes");
-    at.push_back(v.data());
-  }
-  py::array_t<double> y(n);
-  double *const to = y.mutable_data(), *const numbers = matrix.mutable_data();
-  const Execution how = execution(num_threads, simd);
-  {
-    const py::gil_scoped_release release;
-    pinn::update(numbers, n, scale, factors, at, g.data(), to, how);
-  }
-  return y;
-}
-
 /// Bits of results by their names.
 int bit_of(const std::string& name) {
   static const std::map<std::string, int>& places = [] -> const std::map<std::string, int>& {
@@ -261,9 +239,6 @@ void register_pinn(py::module_& m) {
       .def(py::init<std::shared_ptr<const Model>, bool, const std::vector<std::string>&, const std::string&>(),
            arg("model"), arg("in_f32"), arg("names"), arg("simd"))
       .def("__call__", &Single::operator());
-  m.def("pinn_update", update, arg("matrix"), arg("scale"), arg("factors"), arg("vectors"), arg("g"),
-        arg("num_threads"), arg("simd"),
-        "Correct a symmetric matrix by a sum of up to three f u u^T; its product with g.");
 }
 
 }  // namespace wq

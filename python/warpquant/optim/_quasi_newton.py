@@ -103,16 +103,17 @@ class _QuasiNewton(Optimizer):
         slope: float,
         most: int,
     ) -> tuple[float, Vector, float, int]:
-        """Strong Wolfe from x along d; leaves the parameters at x."""
+        """Strong Wolfe from x along d; leaves the parameters at x, also where the closure raises."""
 
         def along(length: float) -> tuple[float, Vector]:
             self._scatter(x + length * d)
             _, value, gradient = self._loss_and_gradient(closure)
             return value, gradient
 
-        found = strong_wolfe(along, self._dot, t, d, loss, g, slope, max_ls=most)
-        self._scatter(x)
-        return found
+        try:
+            return strong_wolfe(along, self._dot, t, d, loss, g, slope, max_ls=most)
+        finally:
+            self._scatter(x)
 
     def _dot(self, a: Vector, b: Vector) -> float:
         return _core.optim_dot(a, b, *config._execution(None))  # in one order, unlike those of BLAS
@@ -194,27 +195,26 @@ class LBFGS(_QuasiNewton):
         self._check_flags(group)
         lr, max_iter, tolerance = float(group["lr"]), group["max_iter"], group["tolerance_change"]
         max_eval = group["max_eval"] or max_iter * 5 // 4
-        kept = self._kept
-        kept.setdefault("func_evals", 0)
-        kept.setdefault("n_iter", 0)
         first_loss, loss, g = self._loss_and_gradient(closure)
         evaluations = 1
-        kept["func_evals"] += 1
+        self._kept = {"n_iter": 0, **self._kept, "func_evals": self._kept.get("func_evals", 0) + 1}
         done = np.abs(g).max() <= group["tolerance_grad"]
         for n_iter in range(1, max_iter + 1):
             if done:
                 break
+            kept = {**self._kept}  # taken over at the end: a closure that raises leaves the iteration undone
             kept["n_iter"] += 1
             if kept["n_iter"] == 1:
                 d = -g
                 kept.update(old_dirs=[], old_stps=[], ro=[], H_diag=1.0)
             else:
-                d = self._direction(g, group["history_size"])
+                d = self._direction(kept, g, group["history_size"])
             kept["prev_flat_grad"], kept["prev_loss"] = g, loss
             t = min(1.0, 1.0 / float(np.abs(g).sum())) * lr if kept["n_iter"] == 1 else lr
             slope = self._dot(g, d)
             kept["d"], kept["t"] = d, t
             if not slope <= -tolerance:  # nor if it is NaN
+                self._kept = kept
                 break
             x, before, evaluated = self._gather(), loss, 0
             if group["line_search_fn"] is not None:
@@ -228,13 +228,13 @@ class LBFGS(_QuasiNewton):
             kept["t"] = t
             evaluations += evaluated
             kept["func_evals"] += evaluated
+            self._kept = kept
             if evaluations >= max_eval or abs(t) * np.abs(d).max() <= tolerance or abs(loss - before) < tolerance:
                 break
             done = np.abs(g).max() <= group["tolerance_grad"]
         return first_loss
 
-    def _direction(self, g: Vector, history_size: int) -> Vector:
-        kept = self._kept
+    def _direction(self, kept: dict[str, Any], g: Vector, history_size: int) -> Vector:
         y, s = g - kept["prev_flat_grad"], kept["d"] * kept["t"]
         curvature = self._dot(y, s)
         if curvature > 1e-10:
@@ -370,6 +370,8 @@ class SSBroyden(_QuasiNewton):
         self._inverse: Vector | None = None
         self._scaled = False
         self._evaluations = self._iterations = 0
+        #: The last gradient, and the product of the matrix with it: a step that begins there need not make it again.
+        self._known: tuple[Vector, Vector] | None = None
 
     def damp(self, factor: float) -> None:
         """Scale the inverse Hessian, after the loss has become another one (a new set of points, say).
@@ -382,6 +384,7 @@ class SSBroyden(_QuasiNewton):
         factor = number("factor", factor, math.ulp(0.0))
         if self._inverse is not None:
             self._inverse *= factor
+            self._known = None
 
     def step(self, closure: Callable[[], Any]) -> Any:
         """Up to ``max_iter`` iterations.
@@ -405,7 +408,8 @@ class SSBroyden(_QuasiNewton):
         evaluations = 1
         if self._inverse is None:
             self._start()
-        hg = self._times(g)
+        known = self._known
+        hg: Vector = known[1] if known is not None and np.array_equal(known[0], g) else self._times(g)
         for _ in range(group["max_iter"]):
             if np.abs(g).max() <= group["tolerance_grad"] or evaluations >= max_eval:
                 break
@@ -413,6 +417,7 @@ class SSBroyden(_QuasiNewton):
             slope = self._dot(g, d)
             if not slope < 0.0:  # rounding, or another loss: begin again
                 self._start()
+                hg = g
                 d, slope = -g, -self._dot(g, g)
             if not math.isfinite(slope) or slope == 0.0:
                 break
@@ -428,6 +433,7 @@ class SSBroyden(_QuasiNewton):
             g = g_new
             if np.abs(s).max() <= tolerance or abs(loss - before) < tolerance:
                 break
+        self._known = g, hg
         self._evaluations += evaluations
         return first_loss
 
@@ -481,6 +487,8 @@ class SSBroyden(_QuasiNewton):
         kept: dict[str, Any] = {"func_evals": self._evaluations, "n_iter": self._iterations, "scaled": self._scaled}
         if self._inverse is not None:
             kept["inverse_hessian"] = self._inverse.copy()
+        if self._known is not None:
+            kept["gradient"], kept["product"] = (v.copy() for v in self._known)
         return {"state": {0: kept}, "param_groups": self._saved_groups()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -501,7 +509,11 @@ class SSBroyden(_QuasiNewton):
         matrix = kept.get("inverse_hessian")
         if matrix is not None and np.shape(matrix) != (self._size, self._size):
             raise StateError(f"state_dict: has a matrix of shape {np.shape(matrix)} for {self._size} parameters")
+        known = [np.array(kept[name], np.float64) for name in ("gradient", "product") if name in kept]
+        if any(v.shape != (self._size,) for v in known):
+            raise StateError(f"state_dict: has vectors of another length than {self._size}")
         self._take_groups(groups)
+        self._known = (known[0], known[1]) if len(known) == 2 else None
         self._inverse = None if matrix is None else np.array(matrix, np.float64, order="C")
         self._scaled = bool(kept.get("scaled", False))
         self._evaluations, self._iterations = int(kept.get("func_evals", 0)), int(kept.get("n_iter", 0))

@@ -81,7 +81,8 @@ def _checked_layers(layers: Iterable[Any]) -> _file.Layers:
     return made
 
 
-def _range(name: str, value: Any) -> tuple[float, float]:
+def checked_range(name: str, value: Any) -> tuple[float, float]:
+    """Two finite numbers, the lower one first."""
     try:
         low, high = (float(x) for x in value)
     except (TypeError, ValueError):
@@ -144,7 +145,7 @@ class PinnModel:
                 raise ShapeError(f"features: are {len(self.features)}, but the network has {self.inputs} inputs")
             if domain is None or set(domain) != {"k", "v"}:
                 raise ParameterError("domain: is needed with features, as {'k': (low, high), 'v': (low, high)}")
-            self.domain = {name: _range(f"domain: {name}", domain[name]) for name in ("k", "v")}
+            self.domain = {name: checked_range(f"domain: {name}", domain[name]) for name in ("k", "v")}
             if self.domain["v"][0] < 0:
                 raise ParameterError(f"domain: v: {self.domain['v']} begins below 0")
             described = [(f.source, float(f.shift), float(f.scale)) for f in self.features]

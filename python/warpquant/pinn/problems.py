@@ -31,14 +31,23 @@ class Collocation:
         Of each input its value, its derivatives along d directions, and what the operator makes of it.
     coefficients : array, shape (d + 2, points)
         Of the residual in the network's value, derivatives and operator.
-    constants, weights : array, shape (points,)
+    constants, weights : array, shape (points / together,)
         The residual's other part; what its square counts in the loss.
+    positive : bool
+        Take ``ln(1 + e^N)`` in the place of N.
+    obstacle : array, shape (2, points), optional
+        Of a free boundary, as for `residual_loss_grad`; how smooth it is, the trainer says.
+    together : int
+        Points that share a residual, which is the sum of theirs: i, i + n, .. for n residuals.
     """
 
     features: Array
     coefficients: Array
     constants: Array
     weights: Array
+    positive: bool = False
+    obstacle: Array | None = None
+    together: int = 1
 
 
 class Problem:
@@ -50,6 +59,12 @@ class Problem:
     #: Inputs of the network.
     inputs: int
     name: str
+    #: How smooth a free boundary is made, in the first quasi-Newton phase and in the last one.
+    SMOOTHING: tuple[float, float] = (1e-6, 1e-6)
+    #: What `PinnTrainer` and its `fit` take where nothing is said: widths, phases, points.
+    RECIPE: Mapping[str, Any] = {
+        "widths": (20, 20, 20), "phases": (("adam", 500), ("ssbroyden", 2000)), "points": 2048,
+    }  # fmt: skip
 
     def draw(self, points: int, seed: int) -> Array:
         """Coordinates of points inside, shape (dims, points); the same for the same seed."""

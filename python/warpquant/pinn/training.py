@@ -20,14 +20,13 @@ from warpquant._checks import choice, flag, number, whole
 from warpquant.errors import ParameterError, ShapeError, StateError
 
 from ._file import Layers
-from ._minimize import METHODS, Adam, Method, SsBroyden
+from ._minimize import METHODS, Adam, Method
 from .model import PinnModel
 from .problems import PROBLEMS, Array, Collocation, Problem
 
 __all__ = ["PinnTrainer", "residual_loss_grad"]
 
 _MOST_DENSE = 5000  # parameters of a dense inverse Hessian: 200 MB
-_PHASES = (("adam", 500), ("ssbroyden", 2000))
 
 
 def residual_loss_grad(
@@ -138,8 +137,8 @@ class PinnTrainer:
     ----------
     problem : str or Problem
         'european', or an object such as `European` or `LinearPde`.
-    widths : sequence of int
-        Neurons of the hidden layers.
+    widths : sequence of int, optional
+        Neurons of the hidden layers; by default what the problem's recipe says.
     activation : str
         As for `PinnModel.from_layers`.
     seed : int
@@ -164,7 +163,7 @@ class PinnTrainer:
     def __init__(
         self,
         problem: str | Problem,
-        widths: Sequence[int] = (20, 20, 20),
+        widths: Sequence[int] | None = None,
         *,
         activation: str = "tanh",
         seed: int = 0,
@@ -175,7 +174,8 @@ class PinnTrainer:
         self.problem = problem
         self.activation = choice("activation", activation, _core.PINN_ACTIVATIONS)
         self.seed = whole("seed", seed, 0, 2**31)
-        self.widths = [problem.inputs, *(whole("widths", w, 1, 4096) for w in widths), 1]
+        chosen = problem.RECIPE["widths"] if widths is None else widths
+        self.widths = [problem.inputs, *(whole("widths", w, 1, 4096) for w in chosen), 1]
         self._how = config._execution(num_threads)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         parts = []
@@ -190,9 +190,9 @@ class PinnTrainer:
 
     def fit(
         self,
-        phases: Sequence[tuple[str, int]] = _PHASES,
+        phases: Sequence[tuple[str, int]] | None = None,
         *,
-        points: int = 2048,
+        points: int | None = None,
         redraw_every: int = 0,
         redraw_share: float = 0.2,
         target: float = 0.0,
@@ -207,10 +207,11 @@ class PinnTrainer:
 
         Parameters
         ----------
-        phases : sequence of (str, int)
-            Minimiser and most steps of it: 'adam', 'ssbroyden' (dense, up to 5,000 parameters), 'lbfgs'.
-        points : int
-            Where the equation is to hold.
+        phases : sequence of (str, int), optional
+            Minimiser and most steps of it: 'adam', 'ssbroyden' (dense, up to 5,000 parameters), 'lbfgs'; by default
+            those of the problem's recipe.
+        points : int, optional
+            Where the equation is to hold; by default as many as the recipe says.
         redraw_every : int
             Steps after which a share of the points is drawn anew, where residuals are large; 0: never. A quasi-Newton
             phase keeps what it has learnt of the curvature.
@@ -246,8 +247,8 @@ class PinnTrainer:
         ImportError
             Without a package that was asked for.
         """
-        plan = self._plan(phases)
-        whole("points", points, 16)
+        plan = self._plan(self.problem.RECIPE["phases"] if phases is None else phases)
+        points = whole("points", self.problem.RECIPE["points"] if points is None else points, 16)
         for name, value in (("redraw_every", redraw_every), ("patience", patience)):
             whole(name, value, 0)
         for name, value in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
@@ -265,7 +266,8 @@ class PinnTrainer:
             run.load(checkpoint, key)
         started = time.perf_counter()
         since_written = 0
-        with _writer(log_dir) as write, _bar(progress, total) as show:
+        how = config.override(num_threads=self._how[0] or None, simd=self._how[1])  # of the optimizers
+        with how, _writer(log_dir) as write, _bar(progress, total) as show:
             try:
                 while run.more():
                     loss = run.step()
@@ -341,6 +343,36 @@ class PinnTrainer:
         self.model.save(path)
 
 
+def _loss(
+    net: Any, x: Array, c: Collocation, smoothing: float, how: tuple[int, str], *, slopes: bool = True
+) -> tuple[float, Any, Any]:
+    """Loss, its gradient (None without slopes), and, where it is at hand, the residuals.
+
+    Residuals of several points take two passes: the sums first; then, as their slopes in every point's part are known,
+    the gradient of those parts, each weighted with its slope. For that the core is given residuals that are 1/2.
+    """
+    if c.together == 1:
+        found: Any = net.loss(
+            x, c.features, c.coefficients, c.constants, c.weights, c.positive, c.obstacle, smoothing, slopes,
+            not slopes, *how,
+        )  # fmt: skip
+        return found[0], found[1], found[2]
+    count = c.features.shape[2]
+    zero, one = np.zeros(count), np.ones(count)
+    parts: Array = net.loss(
+        x, c.features, c.coefficients, zero, one, c.positive, None, 0.0, False, True, *how
+    )[2]  # fmt: skip
+    residuals = parts.reshape(c.together, -1).sum(axis=0) + c.constants
+    loss = float(np.sum(c.weights * residuals**2))
+    if not slopes:
+        return loss, None, residuals
+    slope = np.tile(2.0 * c.weights * residuals, c.together)
+    gradient = net.loss(
+        None, c.features, c.coefficients * slope, 0.5 - parts * slope, one, c.positive, None, 0.0, True, False, *how
+    )[1]
+    return loss, gradient, residuals
+
+
 class _Run:
     """Where a training stands."""
 
@@ -358,32 +390,25 @@ class _Run:
 
     def _method(self, x: Array) -> Method:
         name, steps = self.plan[self.phase]
-        if name == "adam":
-            return Adam(x, total=steps)
-        if name == "ssbroyden":
-            return SsBroyden(x, num_threads=self.trainer._how[0], simd=self.trainer._how[1])
-        return METHODS[name](x)
+        return Adam(x, total=steps) if name == "adam" else METHODS[name](x)
 
     def _function(self, x: Array) -> tuple[float, Array]:
-        c = self.collocation
-        made: Any = self.trainer._net.loss(
-            x, c.features, c.coefficients, c.constants, c.weights, False, None, 0.0, True, False, *self.trainer._how
-        )
-        return made[0], made[1]
+        loss, gradient, _ = _loss(self.trainer._net, x, self.collocation, self.smoothing, self.trainer._how)
+        return loss, gradient
+
+    @property
+    def smoothing(self) -> float:
+        """Of free boundaries: from the first quasi-Newton phase to the last one in equal ratios."""
+        first, last = self.trainer.problem.SMOOTHING
+        phases = [i for i, (name, _) in enumerate(self.plan) if name != "adam"]
+        done = sum(i < self.phase for i in phases) / max(len(phases) - 1, 1)
+        return float(first * (last / first) ** min(done, 1.0))
 
     def more(self) -> bool:
         return self.method.alive and self.method.steps < self.plan[self.phase][1]
 
     def step(self) -> float:
-        before = self.method.state()
-        self.method.torn = False
-        try:
-            self.loss = self.method.step(self._function)
-        except BaseException:
-            if not self.method.torn:
-                self.method.load(before)
-            raise
-        self.method.torn = False
+        self.loss = self.method.step(self._function)
         self.steps += 1
         if not math.isfinite(self.loss):
             name = self.plan[self.phase][0]
@@ -398,7 +423,11 @@ class _Run:
     def next_phase(self) -> None:
         if self.phase + 1 < len(self.plan):
             self.phase += 1
-            self.method = self._method(self.method.x)
+            if self.plan[self.phase][0] == self.plan[self.phase - 1][0] == "ssbroyden" and self.method.alive:
+                self.method.steps = 0  # what it knows of the curvature is of use still
+                self.method.redrawn()
+            else:
+                self.method = self._method(self.method.x)
             self.best, self.best_at = math.inf, self.steps
         else:
             self.method.alive = False
@@ -416,18 +445,16 @@ class _Run:
         fresh = int(share * count)
         problem, seed = self.trainer.problem, self.trainer.seed + 1000003 * self.round
         pool = problem.draw(4 * count, seed % 2**30)
-        c = problem.collocate(pool)
-        made: Any = self.trainer._net.loss(
-            self.method.x, c.features, c.coefficients, c.constants, c.weights, False, None, 0.0, False, True,
-            *self.trainer._how,
-        )  # fmt: skip
-        size = np.abs(made[2][: 4 * count])
+        found = _loss(
+            self.trainer._net, self.method.x, problem.collocate(pool), self.smoothing, self.trainer._how, slopes=False
+        )
+        size = np.abs(found[2][: 4 * count])
         weight = size / max(float(size.mean()), 1e-300) + 1.0
         rng = np.random.Generator(np.random.PCG64(seed))
         chosen = rng.choice(4 * count, fresh, replace=False, p=weight / weight.sum())
         self.coordinates[:, rng.choice(count, fresh, replace=False)] = pool[:, chosen]
         self._collocate()
-        self.method.restart()
+        self.method.redrawn()
         self.best = math.inf
 
     # ------------------------------------------------------------------------------------------ checkpoints
@@ -473,7 +500,7 @@ def _packed(value: Any, arrays: dict[str, Array]) -> Any:
         arrays[name] = value
         return {"array": name}
     if isinstance(value, dict):
-        return {"dict": {k: _packed(v, arrays) for k, v in value.items()}}
+        return {"dict": [[k, _packed(v, arrays)] for k, v in value.items()]}  # keys may be whole numbers
     if isinstance(value, (list, tuple)):
         return {"tuple" if isinstance(value, tuple) else "list": [_packed(v, arrays) for v in value]}
     return value
@@ -486,7 +513,7 @@ def _unpacked(value: Any, arrays: dict[str, Array]) -> Any:
     if kind == "array":
         return arrays[inside]
     if kind == "dict":
-        return {k: _unpacked(v, arrays) for k, v in inside.items()}
+        return {k: _unpacked(v, arrays) for k, v in inside}
     items = [_unpacked(v, arrays) for v in inside]
     return tuple(items) if kind == "tuple" else items
 

@@ -85,10 +85,6 @@ struct Kernels {
   /// weights as [out][in]. Null: not wanted.
   double (*loss)(const Net<double>&, const Collocation&, std::int64_t from, std::int64_t to, double* residuals,
                  double* gradient);
-  /// H = scale H + sum_k f[k] u[k] u[k]^T (up to 3 terms) for a symmetric n x n matrix, and then y = H g; rows
-  /// [from, to).
-  void (*update)(double* matrix, std::int64_t n, std::int64_t from, std::int64_t to, double scale, int terms,
-                 const double* factors, const double* const* vectors, const double* g, double* y);
   /// The operation on rows, of the first `points` rows of a tile.
   void (*prices)(const View&, const rows::Tile&, int points, bool in_f32, bool extrapolate);
 };

@@ -70,10 +70,6 @@ void differentiate(const Model& model, bool in_f32, Points points, const double*
 /// Loss of all points. The residuals and the gradient may be null. The same bits for any number of threads.
 double loss(const Model& model, const Collocation& job, double* residuals, double* gradient, const Execution& how);
 
-/// What `Kernels::update` says, for the whole matrix.
-void update(double* matrix, std::int64_t n, double scale, std::span<const double> factors,
-            std::span<const double* const> vectors, const double* g, double* y, const Execution& how);
-
 /// The operation on rows for one row of numbers, without what rows need; results as many as there are, NaN where not
 /// wanted.
 void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f32, bool extrapolate,

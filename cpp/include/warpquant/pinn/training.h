@@ -213,38 +213,4 @@ double loss(const Net<double>& net, const Collocation& job, std::int64_t from, s
   return total;
 }
 
-/// Rows of a symmetric matrix that takes a correction of low rank, and their products with a vector: one pass over its
-/// memory, which is what a dense quasi-Newton step costs.
-inline void update(double* matrix, std::int64_t n, std::int64_t from, std::int64_t to, double scale, int terms,
-                   const double* factors, const double* const* vectors, const double* g, double* y) {
-  using V = Pack<kLanes>;
-  constexpr int W = kLanes, kTerms = 3;
-  const double* u[kTerms];
-  for (int k = 0; k < kTerms; ++k) u[k] = vectors[k < terms ? k : 0];
-  for (std::int64_t i = from; i < to; ++i) {
-    double* const row = matrix + i * n;
-    double f[kTerms];
-    for (int k = 0; k < kTerms; ++k) f[k] = k < terms ? factors[k] * u[k][i] : 0.0;
-    V sums[2] = {V(0.0), V(0.0)};
-    std::int64_t j = 0;
-    const auto renewed = [&](std::int64_t at) {
-      V x = V::load(row + at) * V(scale);
-#pragma GCC unroll 4
-      for (int k = 0; k < kTerms; ++k) x = mul_add(V(f[k]), V::load(u[k] + at), x);
-      x.store(row + at);
-      return x;
-    };
-    for (; j + 2 * W <= n; j += 2 * W)
-      for (int k = 0; k < 2; ++k) sums[k] = mul_add(renewed(j + k * W), V::load(g + j + k * W), sums[k]);
-    double sum = sum_of(sums[0] + sums[1]);
-    for (; j < n; ++j) {
-      double x = row[j] * scale;
-      for (int k = 0; k < kTerms; ++k) x = mul_add(f[k], u[k][j], x);
-      row[j] = x;
-      sum = mul_add(x, g[j], sum);
-    }
-    y[i] = sum;
-  }
-}
-
 }  // namespace wq::pinn::inline WQ_LEVEL
