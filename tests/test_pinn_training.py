@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from warpquant.errors import ParameterError, StateError
-from warpquant.pinn import European, LinearPde, PinnModel, PinnTrainer, training
-from warpquant.pinn._minimize import Lbfgs, SsBroyden
+from warpquant.pinn import American, European, LinearPde, PinnModel, PinnTrainer, training
+from warpquant.pinn._minimize import Lbfgs, LevenbergMarquardt, SsBroyden, damped_least_squares
 
 SHORT = [("adam", 100), ("ssbroyden", 150)]
 
@@ -26,7 +26,7 @@ def rosenbrock(x):
 @pytest.mark.parametrize("method", [SsBroyden, Lbfgs])
 def test_minimisers(method):
     at = method(np.full(9, -1.2))
-    losses = [at.step(rosenbrock) for _ in range(200) if at.alive]
+    losses = [at.step(rosenbrock, None) for _ in range(200) if at.alive]
     assert losses[-1] < 1e-18
     assert all(b <= a for a, b in itertools.pairwise(losses))
     np.testing.assert_allclose(at.x, 1.0, atol=1e-8)
@@ -107,16 +107,16 @@ def test_curvature_outlives_a_redraw():
     function = {1: rosenbrock, 2: lambda x: tuple(1.01 * part for part in rosenbrock(x))}
     method = SsBroyden(np.full(5, -1.2))
     for _ in range(12):
-        method.step(function[1])
+        method.step(function[1], None)
     matrix = method.state()["optimizer"]["state"][0]["inverse_hessian"]
     method.redrawn()
     np.testing.assert_array_equal(method.state()["optimizer"]["state"][0]["inverse_hessian"], 0.5 * matrix)
     while method.alive and method.steps < 300:
-        method.step(function[2])
+        method.step(function[2], None)
     np.testing.assert_allclose(method.x, 1.0, atol=1e-8)
     lbfgs = Lbfgs(np.full(5, -1.2))
     for _ in range(5):
-        lbfgs.step(function[1])
+        lbfgs.step(function[1], None)
     lbfgs.redrawn()
     assert not lbfgs.state()["optimizer"]["state"]
 
@@ -126,8 +126,83 @@ def test_a_minimiser_that_is_stuck_stops():
     for cls in (SsBroyden, Lbfgs):
         method = cls(np.zeros(3))
         while method.alive and method.steps < 10:
-            method.step(lambda x: (float(x @ x), 2.0 * x))
+            method.step(lambda x: (float(x @ x), 2.0 * x), None)
         assert method.steps <= 3, cls
+
+
+def rosenbrock_rows(x):
+    """Residuals of it, and their gradients."""
+    n = len(x)
+    rows = np.zeros((2 * n - 2, n))
+    k = np.arange(n - 1)
+    rows[k, k], rows[k, k + 1], rows[n - 1 + k, k] = -20.0 * x[:-1], 10.0, -1.0
+    return np.concatenate([10.0 * (x[1:] - x[:-1] ** 2), 1.0 - x[:-1]]), rows
+
+
+@pytest.mark.parametrize("shape", [(30, 7), (7, 30)])
+@pytest.mark.parametrize("damping", [1e-12, 0.3])
+def test_damped_least_squares(shape, damping):
+    """Against the pseudo-inverse of the stacked matrix."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=shape), rng.normal(size=shape[0])
+    stacked = np.concatenate([a, np.sqrt(damping) * np.eye(shape[1])])
+    wanted = np.linalg.pinv(stacked) @ np.concatenate([b, np.zeros(shape[1])])
+    np.testing.assert_allclose(damped_least_squares(a, b, damping), wanted, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 9])
+def test_levenberg_marquardt(n):
+    method = LevenbergMarquardt(np.full(n, -1.2))
+    losses = []
+    while method.alive and method.steps < 200:
+        losses.append(method.step(rosenbrock, rosenbrock_rows))
+    assert losses[-1] < 1e-25
+    assert all(b <= a for a, b in itertools.pairwise(losses))
+    np.testing.assert_allclose(method.x, 1.0, atol=1e-10)
+
+
+def test_levenberg_marquardt_with_fewer_residuals_than_parameters():
+    """The shortest way to where all residuals are 0."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(4, 11)), rng.normal(size=4)
+    method = LevenbergMarquardt(np.zeros(11))
+    while method.alive and method.steps < 60:
+        method.step(lambda x: (float(np.sum((a @ x - b) ** 2)), None), lambda x: (a @ x - b, a))
+    np.testing.assert_allclose(method.x, np.linalg.pinv(a) @ b, atol=1e-6)
+
+
+def test_a_network_polished_by_levenberg_marquardt(tmp_path):
+    """Where steps of SSBroyden bring little, on few parameters; and a run that goes on has the same bits."""
+    plan = [("adam", 100), ("lm", 15)]
+    whole = PinnTrainer("european", (6, 6), seed=1).fit(plan, points=200)
+    by_adam = PinnTrainer("european", (6, 6), seed=1).fit([("adam", 115)], points=200)
+    assert whole.history[-1]["loss"] < 1e-2 * by_adam.history[-1]["loss"]
+    path, stop = tmp_path / "run.npz", 106
+
+    def interrupt(step, total, loss):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        PinnTrainer("european", (6, 6), seed=1).fit(plan, points=200, checkpoint=path, progress=interrupt)
+    again = PinnTrainer("european", (6, 6), seed=1).fit(plan, points=200, checkpoint=path)
+    assert again.weights.tobytes() == whole.weights.tobytes()
+    with pytest.raises(ParameterError, match="'lm' takes up to 4096 points"):
+        whole.fit([("lm", 1)], points=5000)
+
+
+def test_smoothing_falls_from_phase_to_phase():
+    problem = American()
+    problem.SMOOTHING = (1e-2, 1e-6)
+    trainer = PinnTrainer(problem, (4,))
+    run = training._Run(trainer, [("adam", 2), ("ssbroyden", 2), ("ssbroyden", 2), ("lbfgs", 2)], 64)
+    seen = []
+    while run.more():
+        run.step()
+        seen.append(run.smoothing)
+    assert seen[0] == pytest.approx(1e-2)
+    assert seen[-1] == pytest.approx(1e-6)
+    assert sorted(set(np.round(np.log10(seen), 6))) == pytest.approx([-6.0, -4.0, -2.0])
 
 
 def test_stopping():

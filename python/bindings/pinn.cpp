@@ -134,6 +134,23 @@ py::tuple loss(Model& model, const std::optional<Doubles>& parameters, const Dou
   return py::make_tuple(total, std::move(gradient), std::move(residuals));
 }
 
+/// Residuals without weights, and their gradients as rows.
+py::tuple jacobian(Model& model, const Doubles& parameters, const Doubles& features, const Doubles& coefficients,
+                   const Doubles& constants, bool positive, int num_threads, const std::string& simd) {
+  const pinn::Collocation job =
+      collocation(model, features, coefficients, constants, constants, positive, std::nullopt, 0);
+  model.set_parameters(span_of(parameters));
+  const Execution how = execution(num_threads, simd);
+  py::array_t<double> residuals(static_cast<py::ssize_t>(job.points));
+  py::array_t<double> rows({static_cast<py::ssize_t>(job.points), static_cast<py::ssize_t>(model.flops() / 2)});
+  double *const to_residuals = residuals.mutable_data(), *const to_rows = rows.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    pinn::jacobian(model, job, to_residuals, to_rows, how);
+  }
+  return py::make_tuple(std::move(residuals), std::move(rows));
+}
+
 /// Bits of results by their names.
 int bit_of(const std::string& name) {
   static const std::map<std::string, int>& places = [] -> const std::map<std::string, int>& {
@@ -234,7 +251,9 @@ void register_pinn(py::module_& m) {
            arg("simd"), "Streams of derivatives along directions.")
       .def("loss", loss, arg("parameters"), arg("features"), arg("coefficients"), arg("constants"), arg("weights"),
            arg("positive"), arg("obstacle"), arg("smoothing"), arg("with_gradient"), arg("with_residuals"),
-           arg("num_threads"), arg("simd"), "Loss of residuals, its gradient, the residuals.");
+           arg("num_threads"), arg("simd"), "Loss of residuals, its gradient, the residuals.")
+      .def("jacobian", jacobian, arg("parameters"), arg("features"), arg("coefficients"), arg("constants"),
+           arg("positive"), arg("num_threads"), arg("simd"), "Residuals, and their gradients as rows.");
   py::class_<Single>(m, "PinnSingle", "Results for one contract of plain numbers, or None.")
       .def(py::init<std::shared_ptr<const Model>, bool, const std::vector<std::string>&, const std::string&>(),
            arg("model"), arg("in_f32"), arg("names"), arg("simd"))

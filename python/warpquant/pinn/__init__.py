@@ -1,8 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that solve pricing equations: prices, Greeks, training (docs/pinn)."""
 
-from .model import Feature, PinnModel
+from .model import SHIPPED, Feature, PinnModel
 from .problems import European, LinearPde, Problem
+from .products import American, Barrier, Exchange, Heston, Merton, Product, ProductModel
 from .training import PinnTrainer, residual_loss_grad
 
-__all__ = ["European", "Feature", "LinearPde", "PinnModel", "PinnTrainer", "Problem", "residual_loss_grad"]
+__all__ = [
+    "SHIPPED",
+    "American",
+    "Barrier",
+    "European",
+    "Exchange",
+    "Feature",
+    "Heston",
+    "LinearPde",
+    "Merton",
+    "PinnModel",
+    "PinnTrainer",
+    "Problem",
+    "Product",
+    "ProductModel",
+    "residual_loss_grad",
+]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from warpquant import optim
 
-__all__ = ["METHODS", "Adam", "Lbfgs", "Method", "SsBroyden"]
+__all__ = ["METHODS", "Adam", "Lbfgs", "LevenbergMarquardt", "Method", "SsBroyden", "damped_least_squares"]
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 Function = Callable[[Vector], tuple[float, Vector]]
+Linearised = Callable[[Vector], tuple[Vector, Vector]]
 
 
 class Method:
@@ -32,13 +34,15 @@ class Method:
         #: Whether a step has changed more than x when it was interrupted, so that there is no state to go on from.
         self.torn = False
 
-    def step(self, function: Function) -> float:
+    def step(self, function: Function, linearise: Linearised) -> float:
         """One step.
 
         Parameters
         ----------
         function : callable
             Loss and gradient at a vector.
+        linearise : callable
+            Residuals there whose squares add up to the loss, and their gradients as rows.
         """
         raise NotImplementedError
 
@@ -76,7 +80,7 @@ class Adam(Method):
         self._optimizer = optim.Adam(self.x, lr=rate)
         self._schedule = optim.CosineAnnealingLR(self._optimizer, max(total, 1), rate / 100.0)
 
-    def step(self, function: Function) -> float:
+    def step(self, function: Function, linearise: Linearised) -> float:
         """One step; gives the loss before it."""
         loss, g = function(self.x)
         self.torn = True
@@ -106,7 +110,7 @@ class _QuasiNewton(Method):
     def _fresh(self) -> Any:
         raise NotImplementedError
 
-    def step(self, function: Function) -> float:
+    def step(self, function: Function, linearise: Linearised) -> float:
         """One iteration; gives the loss after it."""
 
         def closure() -> tuple[float, Vector]:
@@ -168,5 +172,63 @@ class Lbfgs(_QuasiNewton):
         self._optimizer = self._fresh()
 
 
+class LevenbergMarquardt(Method):
+    """Levenberg-Marquardt: steps are the least ``|J d + r|^2 + damping |d|^2``.
+
+    They are found by orthogonal transformations, in the space of residuals or of parameters, whichever is smaller:
+    never through ``J^T J``, whose condition is the square. The damping
+    follows the ratio of what a step brings to what the linear model promised (Nielsen 1999).
+    """
+
+    _TRIALS = 10
+
+    def __init__(self, x: Vector) -> None:
+        super().__init__(x)
+        self._damping, self._growth = math.nan, 2.0
+
+    def step(self, function: Function, linearise: Linearised) -> float:
+        """Of growing damping the first step that lowers the loss; the loss after it."""
+        residuals, rows = linearise(self.x)
+        loss = float(residuals @ residuals)
+        tall = len(rows) >= len(self.x)
+        q, r = np.linalg.qr(rows if tall else rows.T)
+        square, right = (r, q.T @ residuals) if tall else (r.T, residuals)
+        if math.isnan(self._damping):
+            self._damping = 1e-3 * float(np.sum(rows**2)) / len(self.x)
+        damping, growth = self._damping, self._growth
+        for _ in range(self._TRIALS):
+            z = damped_least_squares(square, -right, damping)
+            d = z if tall else q @ z
+            promised = loss - float(np.sum((rows @ d + residuals) ** 2))
+            trial = function(self.x + d)[0]
+            if trial < loss and promised > 0.0:
+                self.torn = True
+                ratio = (loss - trial) / promised
+                self.x += d
+                self._damping, self._growth = damping * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), 2.0
+                self.steps += 1
+                self.torn = False
+                return trial
+            damping, growth = damping * growth, 2.0 * growth
+        self.alive = False
+        return loss
+
+    def _inner(self) -> dict[str, Any]:
+        return {"damping": self._damping, "growth": self._growth}
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self._damping, self._growth = state["damping"], state["growth"]
+
+
+def damped_least_squares(matrix: Vector, right: Vector, damping: float) -> Vector:
+    """The z of the least ``|matrix z - right|^2 + damping |z|^2``."""
+    n = matrix.shape[1]
+    q, r = np.linalg.qr(np.concatenate([matrix, math.sqrt(damping) * np.eye(n)]))
+    found: Vector = np.linalg.solve(r, q[: len(matrix)].T @ right)
+    return found
+
+
 #: Minimisers by name.
-METHODS: dict[str, type[Method]] = {"adam": Adam, "ssbroyden": SsBroyden, "lbfgs": Lbfgs}
+METHODS: dict[str, type[Method]] = {
+    "adam": Adam, "ssbroyden": SsBroyden, "lbfgs": Lbfgs, "lm": LevenbergMarquardt,
+}  # fmt: skip

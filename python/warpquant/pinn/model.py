@@ -20,7 +20,7 @@ from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
 from . import _exchange, _file
 
-__all__ = ["Feature", "PinnModel"]
+__all__ = ["SHIPPED", "Feature", "PinnModel"]
 
 _OUTPUTS = _rows.Outputs("pinn_european", {"vomma": "volga"})
 _USUAL = ("price", "delta", "gamma", "theta", "vega", "rho")
@@ -47,7 +47,7 @@ class Feature:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        choice("source", self.source, _core.PINN_SOURCES)
+        choice("source", self.source, _sources())
         number("shift", self.shift)
         number("scale", self.scale)
 
@@ -95,6 +95,21 @@ def checked_range(name: str, value: Any) -> tuple[float, float]:
 def flat(layers: _file.Layers) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Weights and biases, layer by layer, as one vector."""
     return np.concatenate([part.ravel() for layer in layers for part in layer])
+
+
+@functools.cache
+def _sources() -> tuple[str, ...]:
+    """What features may be made of: of European options, and of the products."""
+    from .products import PRODUCTS
+
+    return tuple(dict.fromkeys((*_core.PINN_SOURCES, *(s for kind in PRODUCTS.values() for s in kind.SOURCES))))
+
+
+def _class_of(cls: type[PinnModel], ansatz: str) -> type[PinnModel]:
+    """Models of products have a class of their own."""
+    from .products import PRODUCTS, ProductModel
+
+    return ProductModel if ansatz in PRODUCTS else cls
 
 
 class PinnModel:
@@ -194,11 +209,12 @@ class PinnModel:
             Between the layers; 'gelu' is the exact one.
         features : sequence of Feature, optional
             What the inputs are made of, for a model of European prices.
-        ansatz : {'normal', 'none'}
+        ansatz : {'normal', 'none', 'american', 'barrier', 'exchange', 'heston', 'merton'}
             With features: the forward price over the strike is ``c = c0 + v N`` of the network N, c0 being the price
-            under a normal distribution of the same variance; or ``c = N``.
+            under a normal distribution of the same variance; or ``c = N``; or the ansatz of a product, which makes a
+            `ProductModel`.
         domain : mapping, optional
-            With features: ranges of ``k`` and ``v`` that the network was trained on.
+            With features: ranges of ``k`` and ``v``, or of the product's coordinates, that the network was trained on.
         metadata : mapping, optional
             What else to store with the model: 'problem', 'norms', 'training', each of what JSON can hold.
         dtype : {'float64', 'float32'}
@@ -219,7 +235,7 @@ class PinnModel:
         >>> model.evaluate(np.array([[0.0, 0.5, -0.5]])).tolist()
         [0.0]
         """
-        return cls(
+        return _class_of(cls, ansatz)(
             layers, activation=activation, features=features, ansatz=ansatz, domain=domain,
             metadata=metadata or {}, dtype=dtype, on_out_of_domain=on_out_of_domain,
         )  # fmt: skip
@@ -285,7 +301,7 @@ class PinnModel:
         Parameters
         ----------
         path : path
-            A file that `save` wrote; or 'european'.
+            A file that `save` wrote; or a name of `SHIPPED`, such as 'european'.
         dtype, on_out_of_domain
             As for `from_layers`.
 
@@ -297,14 +313,14 @@ class PinnModel:
             If it cannot be read.
         """
         name = os.fspath(path)
-        if name in _SHIPPED:
+        if name in SHIPPED:
             path = os.path.join(os.path.dirname(__file__), "models", f"{name}.safetensors")
         layers, metadata = _file.read(path)
         try:
             described = {key: json.loads(metadata[key]) for key in _JSON if key in metadata}
             features = described.pop("features", None)
             domain = described.pop("domain", None)
-            return cls(
+            return _class_of(cls, metadata.get("ansatz", ""))(
                 layers,
                 activation=metadata.get("activation", ""),
                 features=None if features is None else [Feature(**f) for f in features],
@@ -651,7 +667,7 @@ class PinnModel:
             "activation": self.activation, "features": self.features, "ansatz": self.ansatz, "domain": self.domain,
             "metadata": self._metadata, "dtype": self.dtype, "on_out_of_domain": self.on_out_of_domain,
         }  # fmt: skip
-        return functools.partial(PinnModel, **how), (self._layers,)
+        return functools.partial(type(self), **how), (self._layers,)
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.info()["widths"]))
@@ -659,4 +675,5 @@ class PinnModel:
 
 
 _JSON = ("features", "domain", "problem", "norms", "training")
-_SHIPPED = ("european",)
+#: Models that come with the package.
+SHIPPED = ("european", "american", "barrier", "exchange", "heston", "merton")

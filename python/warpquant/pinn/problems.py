@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from warpquant.errors import ParameterError, ShapeError
 from ._file import Layers
 from .model import Feature, PinnModel
 
-__all__ = ["PROBLEMS", "Collocation", "European", "LinearPde", "Problem"]
+__all__ = ["Collocation", "European", "LinearPde", "Problem"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -60,9 +60,9 @@ class Problem:
     inputs: int
     name: str
     #: How smooth a free boundary is made, in the first quasi-Newton phase and in the last one.
-    SMOOTHING: tuple[float, float] = (1e-6, 1e-6)
+    SMOOTHING: ClassVar[tuple[float, float]] = (1e-6, 1e-6)
     #: What `PinnTrainer` and its `fit` take where nothing is said: widths, phases, points.
-    RECIPE: Mapping[str, Any] = {
+    RECIPE: ClassVar[Mapping[str, Any]] = {
         "widths": (20, 20, 20), "phases": (("adam", 500), ("ssbroyden", 2000)), "points": 2048,
     }  # fmt: skip
 
@@ -87,7 +87,8 @@ class Problem:
         return {"name": self.name}
 
 
-def _uniforms(points: int, dims: int, seed: int) -> Array:
+def uniforms(points: int, dims: int, seed: int) -> Array:
+    """Sobol points of the unit cube, shape (dims, points)."""
     from warpquant.options import random
 
     drawn: Array = random.uniforms(points, dims, seed=seed, sampling="sobol").T
@@ -140,7 +141,7 @@ class European(Problem):
         from warpquant.options import random
 
         half = points // 2
-        wide, narrow = _uniforms(half, 2, 2 * seed), _uniforms(points - half, 2, 2 * seed + 1)
+        wide, narrow = uniforms(half, 2, 2 * seed), uniforms(points - half, 2, 2 * seed + 1)
         v = self.v * np.maximum(np.concatenate([wide[1], narrow[1]]), 1e-3) ** 2
         low, high = self._edges(v)
         layer = 1.5 * np.sqrt(v[half:]) * random.inverse_normal_cdf(narrow[0])
@@ -272,7 +273,7 @@ class LinearPde(Problem):
     def draw(self, points: int, seed: int) -> Array:
         """Sobol points of the box."""
         low, high = self.box[:, :1], self.box[:, 1:]
-        return low + (high - low) * _uniforms(points, self.inputs, seed)
+        return low + (high - low) * uniforms(points, self.inputs, seed)
 
     def scaled(self, coordinates: Array) -> Array:
         """Inputs of the network: coordinates from -1 to 1."""
@@ -336,7 +337,3 @@ class LinearPde(Problem):
     def describe(self) -> dict[str, Any]:
         """The box; coefficients are code, which is not stored."""
         return {"name": self.name, "box": self.box.tolist()}
-
-
-#: Problems by name.
-PROBLEMS: dict[str, Callable[[], Problem]] = {"european": European}

@@ -22,11 +22,13 @@ from warpquant.errors import ParameterError, ShapeError, StateError
 from ._file import Layers
 from ._minimize import METHODS, Adam, Method
 from .model import PinnModel
-from .problems import PROBLEMS, Array, Collocation, Problem
+from .problems import Array, Collocation, Problem
+from .products import PROBLEMS
 
 __all__ = ["PinnTrainer", "residual_loss_grad"]
 
 _MOST_DENSE = 5000  # parameters of a dense inverse Hessian: 200 MB
+_MOST_RESIDUALS = 4096  # whose gradients are kept as rows
 
 
 def residual_loss_grad(
@@ -136,7 +138,7 @@ class PinnTrainer:
     Parameters
     ----------
     problem : str or Problem
-        'european', or an object such as `European` or `LinearPde`.
+        One of 'european', 'american', 'barrier', 'exchange', 'heston', 'merton'; or an object such as `European`.
     widths : sequence of int, optional
         Neurons of the hidden layers; by default what the problem's recipe says.
     activation : str
@@ -193,7 +195,7 @@ class PinnTrainer:
         phases: Sequence[tuple[str, int]] | None = None,
         *,
         points: int | None = None,
-        redraw_every: int = 0,
+        redraw_every: int | None = None,
         redraw_share: float = 0.2,
         target: float = 0.0,
         patience: int = 0,
@@ -208,13 +210,13 @@ class PinnTrainer:
         Parameters
         ----------
         phases : sequence of (str, int), optional
-            Minimiser and most steps of it: 'adam', 'ssbroyden' (dense, up to 5,000 parameters), 'lbfgs'; by default
-            those of the problem's recipe.
+            Minimiser and most steps of it: 'adam', 'ssbroyden' (dense, up to 5,000 parameters), 'lbfgs', 'lm'
+            (Levenberg-Marquardt, up to 4,096 points, with LAPACK's threads); by default those of the problem's recipe.
         points : int, optional
             Where the equation is to hold; by default as many as the recipe says.
-        redraw_every : int
-            Steps after which a share of the points is drawn anew, where residuals are large; 0: never. A quasi-Newton
-            phase keeps what it has learnt of the curvature.
+        redraw_every : int, optional
+            Steps after which a share of the points is drawn anew, where residuals are large; 0: never; by default as
+            the recipe says. SSBroyden keeps half of what it has learnt of the curvature.
         redraw_share : float
             That share.
         target : float
@@ -247,8 +249,9 @@ class PinnTrainer:
         ImportError
             Without a package that was asked for.
         """
-        plan = self._plan(self.problem.RECIPE["phases"] if phases is None else phases)
         points = whole("points", self.problem.RECIPE["points"] if points is None else points, 16)
+        redraw_every = self.problem.RECIPE.get("redraw_every", 0) if redraw_every is None else redraw_every
+        plan = self._plan(self.problem.RECIPE["phases"] if phases is None else phases, points)
         for name, value in (("redraw_every", redraw_every), ("patience", patience)):
             whole(name, value, 0)
         for name, value in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
@@ -295,7 +298,7 @@ class PinnTrainer:
         self._trained = {**{k: v for k, v in key.items() if k != "problem"}, "steps": run.steps, "loss": run.loss}
         return self
 
-    def _plan(self, phases: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    def _plan(self, phases: Sequence[tuple[str, int]], points: int) -> list[tuple[str, int]]:
         plan = []
         for phase in phases:
             if not isinstance(phase, (tuple, list)) or len(phase) != 2:
@@ -306,6 +309,8 @@ class PinnTrainer:
                     f"phases: 'ssbroyden' takes up to {_MOST_DENSE} parameters, the network has {len(self.weights)}; "
                     "use 'lbfgs'"
                 )
+            if name == "lm" and points > _MOST_RESIDUALS:
+                raise ParameterError(f"phases: 'lm' takes up to {_MOST_RESIDUALS} points, not {points}")
             plan.append((name, whole("phases", phase[1], 0)))
         if not plan:
             raise ParameterError("phases: there are none")
@@ -396,6 +401,36 @@ class _Run:
         loss, gradient, _ = _loss(self.trainer._net, x, self.collocation, self.smoothing, self.trainer._how)
         return loss, gradient
 
+    def _linearise(self, x: Array) -> tuple[Array, Array]:
+        """Residuals with the roots of their weights, and their gradients as rows."""
+        net: Any = self.trainer._net
+        c, how = self.collocation, self.trainer._how
+        coefficients, constants = c.coefficients, c.constants
+        if c.obstacle is not None:
+            zero = np.zeros_like(constants)
+            value = np.zeros_like(coefficients)
+            value[0] = 1.0
+
+            def part(a: Array, b: Array) -> Array:
+                made: Array = net.loss(x, c.features, a, b, zero, c.positive, None, 0.0, False, True, *how)[2]
+                return made
+
+            p, q = part(coefficients, constants), c.obstacle[0] * part(value, zero) + c.obstacle[1]
+            root = np.sqrt(p * p + q * q + self.smoothing**2)
+            coefficients = (1.0 - p / root) * coefficients
+            coefficients[0] += (1.0 - q / root) * c.obstacle[0]
+            residuals, constants = p + q - root, zero
+        if c.together > 1:
+            constants = np.zeros(c.features.shape[2])
+        values, rows = net.jacobian(x, c.features, coefficients, constants, c.positive, *how)
+        if c.together > 1:
+            residuals = values.reshape(c.together, -1).sum(axis=0) + c.constants
+            rows = rows.reshape(c.together, -1, len(x)).sum(axis=0)
+        elif c.obstacle is None:
+            residuals = values
+        root = np.sqrt(c.weights)
+        return residuals * root, rows * root[:, None]
+
     @property
     def smoothing(self) -> float:
         """Of free boundaries: from the first quasi-Newton phase to the last one in equal ratios."""
@@ -408,7 +443,7 @@ class _Run:
         return self.method.alive and self.method.steps < self.plan[self.phase][1]
 
     def step(self) -> float:
-        self.loss = self.method.step(self._function)
+        self.loss = self.method.step(self._function, self._linearise)
         self.steps += 1
         if not math.isfinite(self.loss):
             name = self.plan[self.phase][0]

@@ -70,6 +70,10 @@ void differentiate(const Model& model, bool in_f32, Points points, const double*
 /// Loss of all points. The residuals and the gradient may be null. The same bits for any number of threads.
 double loss(const Model& model, const Collocation& job, double* residuals, double* gradient, const Execution& how);
 
+/// Of each point the gradient of its residual, a row of `rows`. The residuals have to be linear in the streams: no
+/// obstacle; weights do not matter. The same bits for any number of threads.
+void jacobian(const Model& model, const Collocation& job, double* residuals, double* rows, const Execution& how);
+
 /// The operation on rows for one row of numbers, without what rows need; results as many as there are, NaN where not
 /// wanted.
 void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f32, bool extrapolate,
