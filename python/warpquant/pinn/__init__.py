@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that solve pricing equations: prices, Greeks, training (docs/pinn)."""
 
+from .calibration import Calibration, calibrate, compare, sensitivity
 from .model import SHIPPED, Feature, PinnModel
 from .problems import European, LinearPde, Problem
 from .products import American, Barrier, Exchange, Heston, Merton, Product, ProductModel
@@ -10,6 +11,7 @@ __all__ = [
     "SHIPPED",
     "American",
     "Barrier",
+    "Calibration",
     "European",
     "Exchange",
     "Feature",
@@ -21,5 +23,8 @@ __all__ = [
     "Problem",
     "Product",
     "ProductModel",
+    "calibrate",
+    "compare",
     "residual_loss_grad",
+    "sensitivity",
 ]
