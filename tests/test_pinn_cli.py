@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from command_line import Code, call, plain  # noqa: F401
+from command_line import Code, call, plain
 from warpquant.pinn import PinnModel
 
 
@@ -23,6 +23,30 @@ def test_price():
     assert found == PinnModel.load("european").greeks(100.0, 105.0, 0.5, 0.25, 0.03, is_call=False)
     outside = ("pinn", "price", "european", "--spot", 1, "--strike", 105, "--expiry", 0.5, "--vol", 0.25)
     assert "outside the domain" in call(*outside, code=Code.USAGE).stderr
+
+
+def test_products():
+    """Arguments of a product by name, or by the options that are short for the common ones."""
+    by_name = ("S=100", "K=105", "tau=0.5", "sigma=0.25", "r=0.03", "barrier=90")
+    found = json.loads(call("pinn", "price", "barrier", *by_name, "--format", "json").stdout)
+    model = PinnModel.load("barrier")
+    wanted = model.greeks(100.0, 105.0, 0.5, 0.25, 0.03, 90.0, which=[n for n in model.outputs if n != "status"])
+    assert {name: found[name] for name in wanted} == wanted
+    by_option = ("--spot", 100, "--strike", 105, "--expiry", 0.5, "--vol", 0.25, "--rate", 0.03, "barrier=90")
+    again = json.loads(call("pinn", "price", "barrier", *by_option, "--format", "json").stdout)
+    assert again == found
+    assert "barrier is missing" in call("pinn", "price", "barrier", *by_name[:-1], code=Code.USAGE).stderr
+    assert "level is unknown" in call("pinn", "price", "barrier", *by_name, "level=1", code=Code.USAGE).stderr
+    assert "is not NAME=NUMBER" in call("pinn", "price", "barrier", "S:100", code=Code.USAGE).stderr
+
+
+def test_validate_all():
+    found = json.loads(call("pinn", "validate", "european", "barrier", "--format", "json").stdout)["models"]
+    assert set(found) == {"european", "barrier"}
+    assert found["barrier"]["max_error"] == PinnModel.load("barrier").diagnose()["max_error"]
+    shown = plain(call("pinn", "validate", "barrier").stdout)
+    assert "barrier, in units of the strike" in shown
+    assert "gamma_error" in shown
 
 
 def test_train_validate_export(tmp_path):

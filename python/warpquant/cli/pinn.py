@@ -14,7 +14,7 @@ from ._input import NumThreads
 pinn_app = typer.Typer(no_args_is_help=True, help="Networks that price: train, validate, export, price.")
 app.add_typer(pinn_app, name="pinn")
 
-Model = Annotated[str, typer.Argument(help="A model file, or 'european', which comes with the package.")]
+Model = Annotated[str, typer.Argument(help="A model file, or the name of a product, whose model the package has.")]
 _SCHEMA = "warpquant.pinn/1"
 
 
@@ -34,15 +34,19 @@ def _shown(form: Report, no_color: bool, title: str, numbers: dict[str, float]) 
 @pinn_app.command(epilog="Example: warpquant pinn train european -o european.safetensors --seed 1")
 @exit_codes
 def train(
-    problem: Annotated[str, typer.Argument(help="What to solve: european.")],
+    problem: Annotated[str, typer.Argument(help="european, american, barrier, exchange, heston or merton.")],
     output: Annotated[pathlib.Path, typer.Option("--output", "-o", dir_okay=False, help="Where the model goes.")],
     width: Annotated[list[int] | None, typer.Option(min=1, help="Neurons of a layer. Again for more layers.")] = None,
     activation: Annotated[str, typer.Option(help="tanh, sin, silu, softplus or gelu.")] = "tanh",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and points.")] = 0,
-    points: Annotated[int, typer.Option(min=16, help="Where the equation is to hold.")] = 2048,
-    adam: Annotated[int, typer.Option(min=0, help="Steps of Adam.")] = 500,
-    ssbroyden: Annotated[int, typer.Option(min=0, help="Steps of SSBroyden.")] = 2000,
-    lbfgs: Annotated[int, typer.Option(min=0, help="Steps of L-BFGS.")] = 0,
+    points: Annotated[int | None, typer.Option(min=16, help="Where the equation is to hold.")] = None,
+    adam: Annotated[int | None, typer.Option(min=0, help="Steps of Adam.")] = None,
+    ssbroyden: Annotated[int | None, typer.Option(min=0, help="Steps of SSBroyden.")] = None,
+    lbfgs: Annotated[int | None, typer.Option(min=0, help="Steps of L-BFGS.")] = None,
+    lm: Annotated[int | None, typer.Option(min=0, help="Steps of Levenberg-Marquardt.")] = None,
+    redraw_every: Annotated[
+        int | None, typer.Option(min=0, help="Steps after which some points are drawn anew; 0: never.")
+    ] = None,
     checkpoint: Annotated[
         pathlib.Path | None, typer.Option(dir_okay=False, help="State of the run; goes on from it if it is there.")
     ] = None,
@@ -52,15 +56,21 @@ def train(
     form: As = Report.TABLE,
     no_color: NoColor = False,
 ) -> None:
-    """Train a network, and show its errors on the fixed grid."""
+    """Train a network, and show its errors on the fixed grid.
+
+    Layers, points and steps that are not given are those of the problem's recipe; with steps of one minimiser given,
+    the others have none.
+    """
     from warpquant.pinn import PinnTrainer
 
-    trainer = PinnTrainer(problem, width or (20, 20, 20), activation=activation, seed=seed, num_threads=num_threads)
-    phases = [(name, steps) for name, steps in (("adam", adam), ("ssbroyden", ssbroyden), ("lbfgs", lbfgs)) if steps]
+    trainer = PinnTrainer(problem, width, activation=activation, seed=seed, num_threads=num_threads)
+    given = (("adam", adam), ("ssbroyden", ssbroyden), ("lbfgs", lbfgs), ("lm", lm))
+    phases = [(name, steps) for name, steps in given if steps] or None
     with progress_bar(console_of(no_color, stderr=True), quiet, "training") as show:
         trainer.fit(
-            phases, points=points, checkpoint=checkpoint, log_dir=log_dir, progress=lambda k, total, _: show(k, total)
-        )
+            phases, points=points, redraw_every=redraw_every, checkpoint=checkpoint, log_dir=log_dir,
+            progress=lambda k, total, _: show(k, total),
+        )  # fmt: skip
     model = trainer.model
     model.save(output)
     if not quiet:
@@ -68,11 +78,27 @@ def train(
     _shown(form, no_color, "Errors, in units of the strike", model.info()["norms"])
 
 
-@pinn_app.command(epilog="Example: warpquant pinn validate european --format json")
+@pinn_app.command(epilog="Example: warpquant pinn validate heston --format json")
 @exit_codes
-def validate(model: Model, form: As = Report.TABLE, no_color: NoColor = False) -> None:
-    """Errors of a model against the closed form on the fixed grid, and violations of what every price obeys."""
-    _shown(form, no_color, "In units of the strike", _load(model).diagnose())
+def validate(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Files or names; all that the package has by default.")
+    ] = None,
+    form: As = Report.TABLE,
+    no_color: NoColor = False,
+) -> None:
+    """Errors of models against the reference of their problem, on its fixed grid.
+
+    Of European options also violations of what every price obeys.
+    """
+    from warpquant.pinn import SHIPPED
+
+    found = {name: _load(name).diagnose() for name in models or SHIPPED}
+    if form is Report.JSON:
+        print_json({"schema": _SCHEMA, **(next(iter(found.values())) if len(found) == 1 else {"models": found})})
+        return
+    for name, numbers in found.items():
+        _shown(form, no_color, f"{name}, in units of the strike", numbers)
 
 
 @pinn_app.command(epilog="Example: warpquant pinn export european net.onnx")
@@ -87,22 +113,54 @@ def export(
     say(f"written to {output}")
 
 
-@pinn_app.command(epilog="Example: warpquant pinn price european --spot 100 --strike 105 --expiry 0.5 --vol 0.25")
+@pinn_app.command(
+    epilog="Example: warpquant pinn price european --spot 100 --strike 105 --expiry 0.5 --vol 0.25\n\n"
+    "Example: warpquant pinn price barrier S=100 K=105 tau=0.5 sigma=0.25 r=0.03 barrier=90"
+)
 @exit_codes
 def price(
     model: Model,
-    spot: Annotated[float, typer.Option(help="Price of the underlying.")],
-    strike: Annotated[float, typer.Option(help="In the same units.")],
-    expiry: Annotated[float, typer.Option(help="Years.")],
-    vol: Annotated[float, typer.Option(help="Volatility per year.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="NAME=NUMBER of a product's arguments.", metavar="[NAME=NUMBER]...")
+    ] = None,
+    spot: Annotated[float | None, typer.Option(help="Price of the underlying.")] = None,
+    strike: Annotated[float | None, typer.Option(help="In the same units.")] = None,
+    expiry: Annotated[float | None, typer.Option(help="Years.")] = None,
+    vol: Annotated[float | None, typer.Option(help="Volatility per year.")] = None,
     rate: Annotated[float, typer.Option(help="Continuously compounded, per year.")] = 0.0,
     dividend: Annotated[float, typer.Option(help="Yield of the underlying.")] = 0.0,
     put: Annotated[bool, typer.Option("--put", help="A put, not a call.")] = False,
     form: As = Report.TABLE,
     no_color: NoColor = False,
 ) -> None:
-    """Price and Greeks of one option; an error outside of what the model was trained on."""
+    """Price and Greeks of one option; an error outside of what the model was trained on.
+
+    Options are short for the arguments that most products have: S, K, tau, sigma, r, q.
+    """
+    from warpquant.pinn import ProductModel
+
     loaded = _load(model, on_out_of_domain="raise")
-    _shown(
-        form, no_color, "Price and Greeks", loaded.greeks(spot, strike, expiry, vol, rate, dividend, is_call=not put)
-    )
+    given: dict[str, Any] = {}
+    for text in arguments or []:
+        name, found, value = text.partition("=")
+        try:
+            given[name] = float(value)
+        except ValueError:
+            found = ""
+        if not found:
+            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER")
+    accepted: tuple[str, ...] = ("S", "K", "tau", "sigma", "r", "q")
+    which: tuple[str, ...] = ("price", "delta", "gamma", "theta", "vega", "rho")
+    if isinstance(loaded, ProductModel):
+        accepted, which = loaded.arguments, tuple(name for name in loaded.outputs if name != "status")
+    options = {"S": spot, "K": strike, "tau": expiry, "sigma": vol, "r": rate, "q": dividend}
+    given = {name: v for name, v in options.items() if v is not None and name in accepted} | given
+    missing = [name for name in accepted if name not in given and not name.startswith("q")]
+    if missing or not set(given) <= set(accepted):
+        wrong = missing[0] if missing else sorted(set(given) - set(accepted))[0]
+        raise typer.BadParameter(
+            f"{wrong} is {'missing' if missing else 'unknown'}; {model} takes {', '.join(accepted)}"
+        )
+    if put:
+        given["is_call"] = False
+    _shown(form, no_color, "Price and Greeks", loaded.greeks(**given, which=which))
