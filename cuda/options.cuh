@@ -53,7 +53,7 @@ inline Fault launch_on(const rows::Job& job, cuda::Queue queue) {
   case rows::GroupId::numerical:
     return cuda::launch_row<Numerical>(job, queue);
   case rows::GroupId::pinn:
-    break;  // on the CPU alone
+    break;  // has an entry of its own
   }
   return Fault::invalid;
 }

@@ -316,13 +316,6 @@ def test_what_is_refused(european):
         PinnModel.load("european", dtype="float16")
 
 
-def test_emulated_devices_are_refused(device, european):
-    if device == "cpu":
-        pytest.skip("networks run there")
-    with pytest.raises(ParameterError, match="is computed on the CPU"):
-        european.price(np.full(3, 100.0), 100.0, 0.5, 0.2, 0.02, device=device)
-
-
 # ---------------------------------------------------------------------------------------------- files
 
 

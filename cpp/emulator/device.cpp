@@ -26,6 +26,7 @@
 #include "optim.cuh"
 #include "options.cuh"
 #include "paths.cuh"
+#include "pinn.cuh"
 #include "scenario.cuh"
 #include "signals.cuh"
 
@@ -596,6 +597,8 @@ const BackendTable table = {
                    Handle stream) { return options::scenario::launch_on(launch, {device, stream}); },
     .optim = [](int device, const optim::Launch& launch,
                 Handle stream) { return optim::launch_on(launch, {device, stream}); },
+    .pinn = [](int device, const pinn::Launch& launch,
+               Handle stream) { return pinn::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

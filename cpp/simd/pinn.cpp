@@ -32,7 +32,7 @@ void jets_of(const Net<T>& net, Streams s, const T* x, int points, T* y) {
   });
 }
 
-double loss_of(const Net<double>& net, const Collocation& job, std::int64_t from, std::int64_t to, double* residuals,
+double loss_of(const Net<double>& net, const Collocation<double>& job, std::int64_t from, std::int64_t to, double* residuals,
                double* gradient) {
   double total = 0;
   with_activation(net.activation, [&]<class A>(A) {

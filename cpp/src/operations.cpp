@@ -3,6 +3,7 @@
 
 #include "warpquant/core/error.h"
 #include "warpquant/core/row_calls.h"
+#include "warpquant/pinn/pinn.h"
 
 /// Where the operations on options and surfaces are.
 namespace wq {
@@ -58,31 +59,35 @@ std::vector<std::string> words(const char* text) {
   return list;
 }
 
+Put plain(const Device& device, const Job& job, Luggage&) {
+  return [device, job](Handle stream) { return device.table->rows(device.index, job, stream); };
+}
+
 }  // namespace
 
 const std::vector<Op>& operations() {
   static const std::vector<Op>& all = [] -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
-    const auto add = [&](GroupId id, const Group* (*group)(Level), bool on_devices = true) {
+    const auto add = [&](GroupId id, const Group* (*group)(Level), auto on_device) {
       for (int i = 0; i < group(Level::baseline)->count; ++i) {
         const Info info = group(Level::baseline)->info(i);
-        ops->push_back({group, id, i, info, words(info.inputs), words(info.outputs), on_devices});
+        ops->push_back({group, id, i, info, words(info.inputs), words(info.outputs), on_device});
       }
     };
-    add(GroupId::vanilla, options::vanilla_at);
-    add(GroupId::implied, options::implied_at);
-    add(GroupId::american, options::american_at);
-    add(GroupId::numerical, options::numerical_at);
-    add(GroupId::digitals, options::digitals_at);
-    add(GroupId::barriers, options::barriers_at);
-    add(GroupId::lookback, options::lookback_at);
-    add(GroupId::asians, options::asians_at);
-    add(GroupId::multi, options::multi_at);
-    add(GroupId::jumps, options::jumps_at);
-    add(GroupId::fourier, options::fourier_at);
-    add(GroupId::slices, surface::slices_at);
-    add(GroupId::sabrs, surface::sabrs_at);
-    add(GroupId::pinn, pinn::european_at, /*on_devices=*/false);
+    add(GroupId::vanilla, options::vanilla_at, plain);
+    add(GroupId::implied, options::implied_at, plain);
+    add(GroupId::american, options::american_at, plain);
+    add(GroupId::numerical, options::numerical_at, plain);
+    add(GroupId::digitals, options::digitals_at, plain);
+    add(GroupId::barriers, options::barriers_at, plain);
+    add(GroupId::lookback, options::lookback_at, plain);
+    add(GroupId::asians, options::asians_at, plain);
+    add(GroupId::multi, options::multi_at, plain);
+    add(GroupId::jumps, options::jumps_at, plain);
+    add(GroupId::fourier, options::fourier_at, plain);
+    add(GroupId::slices, surface::slices_at, plain);
+    add(GroupId::sabrs, surface::sabrs_at, plain);
+    add(GroupId::pinn, pinn::european_at, pinn::prices_on);
     return *ops;
   }();
   return all;

@@ -90,14 +90,16 @@ void differentiate_in(const Model& model, Points points, const double* direction
 
 }  // namespace
 
-/// For the kernels of operations on rows.
-const View& view_of(double number) {
+const Model& model_of(double number) {
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
   const auto found = all.models.find(number);
   WQ_EXPECT(found != all.models.end(), InternalError, "model: there is none of that number");
-  return found->second->view();
+  return *found->second;
 }
+
+/// For the kernels of operations on rows.
+const View& view_of(double number) { return model_of(number).view(); }
 
 std::int64_t parameters_of(std::span<const int> widths) {
   std::int64_t count = 0;
@@ -192,7 +194,8 @@ void differentiate(const Model& model, bool in_f32, Points points, const double*
          : differentiate_in<double>(model, points, directions, streams, y, how);
 }
 
-double loss(const Model& model, const Collocation& job, double* residuals, double* gradient, const Execution& how) {
+double loss(const Model& model, const Collocation<double>& job, double* residuals, double* gradient,
+            const Execution& how) {
   // Parts whose sums are added in their order: their number depends on that of the points alone.
   constexpr std::int64_t kPart = 512, kMostParts = 64;
   const std::int64_t part = std::max(kPart, blocks((job.points + kMostParts - 1) / kMostParts, kPoints));

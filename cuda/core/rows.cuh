@@ -10,18 +10,32 @@
 namespace wq::cuda {
 namespace {
 
+__device__ inline double read_row(const rows::Column& column, const rows::Frame& frame, std::int64_t row) {
+  if (column.data == nullptr) return column.value;
+  const std::byte* const p = column.at(frame, row);
+  return column.type == DType::f64   ? load_value<double>(p)
+         : column.type == DType::f32 ? load_value<float>(p)
+                                     : load_value<std::int8_t>(p);
+}
+
+__device__ inline void write_row(const rows::Column& column, const rows::Frame& frame, std::int64_t row, double value) {
+  if (column.data == nullptr) return;
+  std::byte* const p = column.at(frame, row);
+  if (column.type == DType::f64)
+    store_value<double>(p, value);
+  else if (column.type == DType::f32)
+    store_value<float>(p, value);
+  else
+    store_value<std::int8_t>(p, value);
+}
+
 struct ThreadRow {
   const rows::Job& job;
   std::int64_t row, thread;
 
   template <class V>
   __device__ V in(int k) const {
-    const rows::Column& column = job.in[k];
-    if (column.data == nullptr) return column.value;
-    const std::byte* const p = column.at(job.frame, row);
-    return column.type == DType::f64   ? load_value<double>(p)
-           : column.type == DType::f32 ? load_value<float>(p)
-                                       : load_value<std::int8_t>(p);
+    return read_row(job.in[k], job.frame, row);
   }
   __device__ double parameter(int k) const { return job.parameters[k]; }
   template <class V>
@@ -29,17 +43,7 @@ struct ThreadRow {
     return {job.memory + thread, job.side_by_side};
   }
   __device__ bool wants(int k) const { return job.out[k].data != nullptr; }
-  __device__ void put(int k, double value) const {
-    const rows::Column& column = job.out[k];
-    if (column.data == nullptr) return;
-    std::byte* const p = column.at(job.frame, row);
-    if (column.type == DType::f64)
-      store_value<double>(p, value);
-    else if (column.type == DType::f32)
-      store_value<float>(p, value);
-    else
-      store_value<std::int8_t>(p, value);
-  }
+  __device__ void put(int k, double value) const { write_row(job.out[k], job.frame, row, value); }
 };
 
 template <class Op>

@@ -4,8 +4,10 @@
 #include <pybind11/stl.h>
 
 #include "arrays.h"
+#include "device_array.h"
 #include "register.h"
 #include "warpquant/core/error.h"
+#include "warpquant/core/memory.h"
 
 namespace wq {
 namespace {
@@ -79,12 +81,12 @@ Doubles differentiate(const Model& model, const Doubles& x, const Doubles& direc
   return y;
 }
 
-pinn::Collocation collocation(const Model& model, const Doubles& features, const Doubles& coefficients,
-                              const Doubles& constants, const Doubles& weights, bool positive,
-                              const std::optional<Doubles>& obstacle, double smoothing) {
+pinn::Collocation<double> collocation(const Model& model, const Doubles& features, const Doubles& coefficients,
+                                      const Doubles& constants, const Doubles& weights, bool positive,
+                                      const std::optional<Doubles>& obstacle, double smoothing) {
   WQ_EXPECT(features.ndim() == 3 && coefficients.ndim() == 2 && constants.ndim() == 1 && weights.ndim() == 1,
             InternalError, "collocation: wrong numbers of dimensions");
-  pinn::Collocation job{};
+  pinn::Collocation<double> job{};
   job.points = features.shape(2);
   job.directions = static_cast<int>(features.shape(1)) - 2;
   WQ_EXPECT(features.shape(0) == model.inputs() && job.directions >= 1 && job.directions <= pinn::kMostDirections &&
@@ -110,7 +112,7 @@ py::tuple loss(Model& model, const std::optional<Doubles>& parameters, const Dou
                const Doubles& coefficients, const Doubles& constants, const Doubles& weights, bool positive,
                const std::optional<Doubles>& obstacle, double smoothing, bool with_gradient, bool with_residuals,
                int num_threads, const std::string& simd) {
-  const pinn::Collocation job =
+  const pinn::Collocation<double> job =
       collocation(model, features, coefficients, constants, weights, positive, obstacle, smoothing);
   if (parameters) model.set_parameters(span_of(*parameters));
   const Execution how = execution(num_threads, simd);
@@ -149,6 +151,209 @@ py::tuple jacobian(Model& model, const Doubles& parameters, const Doubles& featu
     pinn::jacobian(model, job, to_residuals, to_rows, how);
   }
   return py::make_tuple(std::move(residuals), std::move(rows));
+}
+
+// ------------------------------------------------------------------------------------------------ devices
+
+/// How products are made, by name; "full" on the CPU.
+constexpr const char* kProductNames[] = {"full", "tf32x3", "bf16x6", "tf32", "bf16"};
+
+bool is_compact(const Borrowed& a) {
+  std::int64_t step = a.item_bytes();
+  for (std::size_t d = a.shape.size(); d-- > 0;) {
+    if (a.shape[d] > 1 && a.strides[d] != step) return false;
+    step *= a.shape[d];
+  }
+  return true;
+}
+
+/// Arguments of a call on arrays of one device: all float64 or float32, in the stream that the first one says.
+class There {
+ public:
+  There(py::handle first, const std::string& name, const DeviceChoice& device) : rule_(device), device_(device) {
+    arrays_.reserve(16);
+    const Borrowed& a = take(first, name);
+    WQ_EXPECT(a.device, InternalError, name + ": is not on a device");
+    stream_ = rule_.choose(*a.device, a.stream, a.names_stream && !py::isinstance<DeviceArray>(first));
+  }
+  const Borrowed& take(py::handle object, const std::string& name) {
+    arrays_.push_back(Borrowed::input(object, name, true, rule_));
+    return together(name);
+  }
+  const Borrowed& take_output(py::handle object, const std::string& name, DType type,
+                              const std::vector<std::int64_t>& shape) {
+    arrays_.push_back(Borrowed::output(object, name, type, rule_));
+    const Borrowed& a = arrays_.back();
+    Borrowed wanted;
+    wanted.shape = shape;
+    WQ_EXPECT(a.shape == shape, ShapeError,
+              name + ": has shape " + a.shape_text() + ", but the result has " + wanted.shape_text());
+    for (std::size_t k = 0; k + 1 < arrays_.size(); ++k)
+      WQ_EXPECT(!overlap(arrays_[k], a), LayoutError, name + ": shares memory with an argument");
+    return together(name);
+  }
+  /// One of a compact array, of the type and shape.
+  const void* numbers(py::handle object, const std::string& name, DType type, std::vector<std::int64_t> shape) {
+    const Borrowed& a = take(object, name);
+    Borrowed wanted;
+    wanted.shape = std::move(shape);
+    WQ_EXPECT(a.type == type, DTypeError,
+              name + ": is not of " + (type == DType::f64 ? "float64" : "float32") + ", as the weights are");
+    WQ_EXPECT(a.shape == wanted.shape, ShapeError,
+              name + ": has shape " + a.shape_text() + "; accepted is " + wanted.shape_text());
+    WQ_EXPECT(is_compact(a), LayoutError, name + ": has gaps, or another order; accepted is a compact array");
+    return a.data;
+  }
+  py::object make(DType type, const std::vector<std::int64_t>& shape) {
+    DeviceArray array(*arrays_.front().device, stream_, type, shape);
+    arrays_.push_back(array.borrow());
+    return py::cast(std::move(array));
+  }
+  const Borrowed& last() const { return arrays_.back(); }
+
+  /// put(device, luggage) gives the work.
+  template <class Make>
+  void run(int num_threads, const std::string& simd, Make make) {
+    const Execution how = execution(&arrays_.front(), stream_, rule_, num_threads, simd, device_);
+    std::vector<const Borrowed*> used;
+    for (const Borrowed& a : arrays_) used.push_back(&a);
+    Streams streams(how, std::move(used));
+    carry_out(how, [&](const Execution& where) {
+      Luggage own(*where.device, where.stream);
+      const rows::Put work = make(*where.device, where.prepared != nullptr ? where.prepared->luggage() : own);
+      const auto put = [device = *where.device, work](Handle stream) {
+        device.check(work(stream), "starting a kernel");
+      };
+      if (where.prepared != nullptr)
+        where.prepared->add(put);
+      else
+        put(where.stream);
+      streams.finish();
+    });
+  }
+
+ private:
+  const Borrowed& together(const std::string& name) const {
+    const Borrowed& a = arrays_.back();
+    WQ_EXPECT(a.type != DType::i8, DTypeError, name + ": holds integers; accepted are float64 and float32");
+    const Borrowed& first = arrays_.front();
+    check_same_memory(a.device ? &a : nullptr, name, first.device ? &first : nullptr, "the first argument");
+    return a;
+  }
+
+  StreamRule rule_;
+  const DeviceChoice& device_;
+  Handle stream_ = nullptr;
+  std::vector<Borrowed> arrays_;
+};
+
+/// Parameters on a device from now on: `kept` is an array with them, which the caller keeps.
+void place(Model& model, const py::object& kept, const std::string& products) {
+  const Borrowed a = Borrowed::input(kept, "parameters", true);
+  WQ_EXPECT(a.device && is_compact(a) && a.ndim() == 1 && a.shape[0] == model.flops() / 2, InternalError,
+            "parameters: of another form");
+  model.place(*a.device, model.placed(a.data, a.type == DType::f32,
+                                      static_cast<pinn::Products>(place_of(products, kProductNames))));
+}
+
+/// Derivatives for an array x (points, inputs) on a device, by name: what `out` has of them is written there.
+py::dict differentiate_there(const Model& model, const py::object& kept, const py::object& x, const Doubles& directions,
+                             int order, const py::dict& out, int num_threads, const std::string& simd,
+                             const DeviceChoice& device) {
+  const MemorySite site("pinn");
+  There there(x, "X", device);
+  const Borrowed points = there.last();
+  WQ_EXPECT(points.ndim() == 2 && points.shape[1] == model.inputs() && directions.ndim() == 2 &&
+                directions.shape(1) == model.inputs() && order >= 0 && order <= 3,
+            InternalError, "X, directions: wrong shapes");
+  const auto m = static_cast<std::int64_t>(directions.shape(0));
+  WQ_EXPECT(m <= pinn::kMostAtOnce || order == 0, ParameterError,
+            "directions: are " + std::to_string(m) + "; accepted on a device are up to " +
+                std::to_string(pinn::kMostAtOnce));
+  pinn::JetLaunch job{};
+  const Borrowed& parameters = there.take(kept, "parameters");
+  job.net = model.place_on(*points.device);
+  WQ_EXPECT(job.net.parameters == parameters.data, InternalError, "parameters: are not where they were placed");
+  job.streams = {static_cast<int>(m), order};
+  job.points = points.shape[0];
+  const DType type = points.type == DType::f32 ? DType::f32 : DType::f64;
+  const bool in_f32 = type == DType::f32;
+  job.x = {const_cast<std::byte*>(points.data), {points.strides[0], points.strides[1]}, in_f32};
+  py::dict results;
+  const auto result = [&](const char* name, std::vector<std::int64_t> shape, pinn::Values& to) {
+    if (out.contains(name)) {
+      const py::object given = out[name];
+      there.take_output(given, std::string("out[") + name + "]", type, shape);
+      results[name] = given;
+    } else {
+      results[name] = there.make(type, shape);
+    }
+    const Borrowed& a = there.last();
+    // Second derivatives of a point count as one row.
+    WQ_EXPECT(a.ndim() < 3 || a.shape[1] < 2 || a.strides[1] == a.strides[2] * a.shape[2], LayoutError,
+              std::string("out[") + name + "]: has gaps between rows of a point");
+    to = {const_cast<std::byte*>(a.data), {a.strides[0], a.ndim() > 1 ? a.strides.back() : 0}, in_f32};
+  };
+  result("value", {job.points}, job.value);
+  if (order >= 1) result("gradient", {job.points, m}, job.gradient);
+  if (order >= 2) result("hessian", {job.points, m, m}, job.hessian);
+  if (order >= 3) result("third", {job.points, m}, job.third);
+  if (job.points == 0) return results;
+  if (order == 0) job.streams.directions = 0;
+  const std::vector<double> along(directions.data(), directions.data() + directions.size());
+  there.run(num_threads, simd, [&](const Device& where, Luggage& luggage) {
+    job.directions = along.empty() ? nullptr : luggage.send(along);
+    return pinn::jets_on(where, job, luggage);
+  });
+  return results;
+}
+
+/// As `loss`, of arrays on a device: arrays there.
+py::tuple loss_there(const Model& model, const py::object& parameters, const py::object& features,
+                     const py::object& coefficients, const py::object& constants, const py::object& weights,
+                     bool positive, const py::object& obstacle, double smoothing, bool with_residuals, int num_threads,
+                     const std::string& simd, const DeviceChoice& device) {
+  const MemorySite site("pinn");
+  There there(parameters, "weights", device);
+  pinn::LossLaunch job{};
+  job.parameters = model.flops() / 2;
+  const Borrowed first = there.last();
+  const DType type = first.type;
+  const bool in_f32 = type == DType::f32;
+  WQ_EXPECT(first.ndim() == 1 && first.shape[0] == job.parameters && is_compact(first), LayoutError,
+            "weights: has shape " + first.shape_text() + "; accepted is a compact array of " +
+                std::to_string(job.parameters));
+  job.net = model.placed(first.data, in_f32, pinn::Products::full);
+  const Borrowed f = there.take(features, "features");
+  WQ_EXPECT(f.ndim() == 3 && f.shape[0] == model.inputs() && f.shape[1] >= 3 && f.shape[1] <= 5, ShapeError,
+            "features: has shape " + f.shape_text() + "; accepted is (" + std::to_string(model.inputs()) +
+                ", 3 to 5, points)");
+  const std::int64_t streams = f.shape[1], points = f.shape[2];
+  const auto fill = [&]<class T>(pinn::Collocation<T>& c) {
+    const auto numbers = [&](const py::object& object, const char* name, std::vector<std::int64_t> shape) {
+      return static_cast<const T*>(there.numbers(object, name, type, std::move(shape)));
+    };
+    c.directions = static_cast<int>(streams) - 2;
+    c.points = points;
+    c.features = numbers(features, "features", {model.inputs(), streams, points});
+    c.coefficients = numbers(coefficients, "coefficients", {streams, points});
+    c.constants = numbers(constants, "constants", {points});
+    c.loss_weights = numbers(weights, "loss_weights", {points});
+    c.positive = positive;
+    c.smoothing = smoothing;
+    if (!obstacle.is_none()) c.obstacle = numbers(obstacle, "obstacle", {2, points});
+  };
+  in_f32 ? fill(job.job_f32) : fill(job.job);
+  const auto made = [&](const std::vector<std::int64_t>& shape, void*& place) {
+    py::object array = there.make(type, shape);
+    place = const_cast<std::byte*>(there.last().data);
+    return array;
+  };
+  const py::object loss = made({}, job.loss), gradient = made({job.parameters}, job.gradient);
+  const py::object residuals = with_residuals ? made({points}, job.residuals) : py::none();
+  there.run(num_threads, simd,
+            [&](const Device& where, Luggage& luggage) { return pinn::loss_on(where, job, luggage); });
+  return py::make_tuple(loss, gradient, residuals);
 }
 
 /// Bits of results by their names.
@@ -253,7 +458,14 @@ void register_pinn(py::module_& m) {
            arg("positive"), arg("obstacle"), arg("smoothing"), arg("with_gradient"), arg("with_residuals"),
            arg("num_threads"), arg("simd"), "Loss of residuals, its gradient, the residuals.")
       .def("jacobian", jacobian, arg("parameters"), arg("features"), arg("coefficients"), arg("constants"),
-           arg("positive"), arg("num_threads"), arg("simd"), "Residuals, and their gradients as rows.");
+           arg("positive"), arg("num_threads"), arg("simd"), "Residuals, and their gradients as rows.")
+      .def("place", place, arg("parameters"), arg("products"), "Where the network is on a device.")
+      .def("differentiate_there", differentiate_there, arg("parameters"), arg("x"), arg("directions"), arg("order"),
+           arg("out"), arg("num_threads"), arg("simd"), arg("device"),
+           "As `differentiate`, of arrays on a device, by name.")
+      .def("loss_there", loss_there, arg("parameters"), arg("features"), arg("coefficients"), arg("constants"),
+           arg("weights"), arg("positive"), arg("obstacle"), arg("smoothing"), arg("with_residuals"),
+           arg("num_threads"), arg("simd"), arg("device"), "As `loss`, of arrays on a device.");
   py::class_<Single>(m, "PinnSingle", "Results for one contract of plain numbers, or None.")
       .def(py::init<std::shared_ptr<const Model>, bool, const std::vector<std::string>&, const std::string&>(),
            arg("model"), arg("in_f32"), arg("names"), arg("simd"))

@@ -140,7 +140,8 @@ py::dict call_numbers(const rows::Op& op, rows::Job& job, const py::tuple& input
 /// None if there are arguments other than numbers and NumPy's arrays, unless `unpacked`: the caller is to unpack them.
 py::object call(const std::string& name, const Tuple<py::object>& inputs, const Tuple<py::str>& names,
                 const Tuple<py::int_>& places, const std::vector<double>& parameters, const py::object& out,
-                int num_threads, const std::string& simd, const DeviceChoice& device, bool unpacked) {
+                int num_threads, const std::string& simd, const DeviceChoice& device, bool unpacked,
+                const py::object& kept) {
   const rows::Op& op = rows::operation(name);
   rows::Job job{};
   job.inputs = static_cast<int>(inputs.size());
@@ -261,6 +262,8 @@ py::object call(const std::string& name, const Tuple<py::object>& inputs, const 
       if (a.array && a.array->device) used.push_back(&*a.array);
     for (const Borrowed& t : targets)
       if (t.device) used.push_back(&t);
+    std::optional<Borrowed> own;
+    if (!kept.is_none() && how.resident) used.push_back(&own.emplace(Borrowed::input(kept, "kept", true, rule)));
     Streams streams(how, std::move(used));
     carry_out(how, [&](const Execution& where) {
       rows::run(op, job, where);
@@ -284,8 +287,9 @@ void register_rows(py::module_& m) {
       },
       "Names of the operations on rows, with those of their arguments and results.");
   m.def("row_call", call, arg("name"), arg("inputs"), arg("names"), arg("places"), arg("parameters"), arg("out"),
-        arg("num_threads"), arg("simd"), arg("device"), arg("unpacked"),
-        "Results of an operation on rows, by name: those of its results that `places` count.");
+        arg("num_threads"), arg("simd"), arg("device"), arg("unpacked"), arg("kept") = py::none(),
+        "Results of an operation on rows, by name: those of its results that `places` count. `kept`: an array on the "
+        "device that the operation uses besides.");
 }
 
 }  // namespace wq

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import _core, config
 from ._containers import Unpacked, same_index, unpack
-from ._devices import resolve
+from ._devices import Choice, resolve
 from .errors import DTypeError, ParameterError, ShapeError
 
 __all__ = ["Outputs", "call", "chosen_names", "flags"]
@@ -177,6 +177,7 @@ def call(
     num_threads: int | None = None,
     device: str | None = None,
     stream: Any = None,
+    kept: Callable[[Choice], Any] | None = None,
 ) -> dict[str, Any]:
     """Results of an operation by name.
 
@@ -198,6 +199,8 @@ def call(
         CPU threads.
     device, stream
         Where to compute, as for every function of the package.
+    kept : callable, optional
+        Gives an array on the device that is chosen, which the operation uses besides its arguments.
 
     Returns
     -------
@@ -216,7 +219,8 @@ def call(
     values, others = _unpacked(_OPERATIONS[operation][0], arguments)
     lives_on = next((one.device for one in others if one.device is not None), None)
     place = resolve(device, lives_on, _OPERATIONS[operation][0][0], None, num_threads, stream)
-    made = _core.row_call(operation, values, names, places, parameters, targets, threads, simd, place, True)
+    own = None if place is None or kept is None else kept(place)
+    made = _core.row_call(operation, values, names, places, parameters, targets, threads, simd, place, True, own)
     assert made is not None
     made = _with_codes(made, out)
     if not others:

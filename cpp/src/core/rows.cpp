@@ -46,7 +46,7 @@ std::int64_t side_by_side(const Job& job, const Device& device, std::int64_t row
 }
 
 /// From memory of the host, in batches of rows.
-void run_shipped(const Job& job, const Execution& execution) {
+void run_shipped(const Op& op, const Job& job, const Execution& execution) {
   const Device device = *execution.device;
   // As many in every batch, for a device that is shared by more than this call.
   const std::int64_t most = job.scratch > 0 ? side_by_side(job, device, job.frame.rows) : 0;
@@ -83,7 +83,8 @@ void run_shipped(const Job& job, const Execution& execution) {
     };
     for (int k = 0; k < job.inputs; ++k) place(there.in[k], c.device_up, l.in[k]);
     for (int k = 0; k < job.outputs; ++k) place(there.out[k], c.device_down, l.out[k]);
-    device.check(device.table->rows(device.index, there, c.stream), "starting a kernel");
+    Luggage luggage(device, c.stream);
+    device.check(op.on_device(device, there, luggage)(c.stream), "starting a kernel");
   };
   freight.unpack = [&](const Cargo& c) {
     const Layout l = layout_of(job, c.to - c.from);
@@ -100,23 +101,23 @@ void run_shipped(const Job& job, const Execution& execution) {
   ship(device, execution.pipeline, freight);
 }
 
-void run_resident(const Job& job, const Execution& execution) {
+void run_resident(const Op& op, const Job& job, const Execution& execution) {
   const Device device = *execution.device;
-  const auto put = [device](const Job& there, Handle stream) {
-    device.check(device.table->rows(device.index, there, stream), "starting a kernel");
-  };
   Luggage own(device, execution.stream);
+  Luggage& luggage = execution.prepared != nullptr ? execution.prepared->luggage() : own;
   Job there = job;
   if (job.scratch > 0) {
-    Luggage& luggage = execution.prepared != nullptr ? execution.prepared->luggage() : own;
     there.side_by_side = side_by_side(job, device, job.frame.rows);
     const auto bytes = static_cast<std::size_t>(there.side_by_side * job.scratch) * sizeof(double);
     there.memory = reinterpret_cast<double*>(luggage.scratch(bytes));
   }
+  const auto put = [device, work = op.on_device(device, there, luggage)](Handle stream) {
+    device.check(work(stream), "starting a kernel");
+  };
   if (execution.prepared != nullptr)
-    execution.prepared->add([put, there](Handle stream) { put(there, stream); });
+    execution.prepared->add(put);
   else
-    put(there, execution.stream);
+    put(execution.stream);
 }
 
 }  // namespace
@@ -125,10 +126,8 @@ void run(const Op& op, Job& job, const Execution& execution) {
   if (job.frame.rows == 0) return;
   job.group = op.id;
   job.index = op.index;
-  if (execution.device && !op.on_devices)
-    throw ParameterError("device: " + std::string(op.info.name) + " is computed on the CPU");
   job.scratch = op.group(execution.level)->scratch(op.index, job.parameters);
-  if (execution.device) return execution.resident ? run_resident(job, execution) : run_shipped(job, execution);
+  if (execution.device) return execution.resident ? run_resident(op, job, execution) : run_shipped(op, job, execution);
   const TileKernel kernel = op.group(execution.level)->kernel(op.index, job.wanted());
   const Kernels& kernels = kernels_at(execution.level);
   // A thread is worth waking for this much, and a task is about as long.

@@ -8,15 +8,17 @@ import functools
 import json
 import math
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from warpquant import _core, _rows, config
-from warpquant._checks import choice, number
-from warpquant._containers import unpack
-from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
+from warpquant._checks import choice, flag, number
+from warpquant._containers import Unpacked, unpack
+from warpquant._devices import Choice, resolve
+from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, StateError
 
 from . import _exchange, _file
 
@@ -26,6 +28,12 @@ _OUTPUTS = _rows.Outputs("pinn_european", {"vomma": "volga"})
 _USUAL = ("price", "delta", "gamma", "theta", "vega", "rho")
 _DTYPES = ("float64", "float32")
 _OUTSIDE = ("nan", "raise", "extrapolate")
+#: Of a precision the type of numbers, and how devices make products of them.
+_PRECISIONS = {
+    "f64": ("float64", "full"), "f32": ("float32", "full"), "tf32x3": ("float32", "tf32x3"),
+    "bf16x6": ("float32", "bf16x6"), "tf32": ("float32", "tf32"), "bf16": ("float32", "bf16"),
+}  # fmt: skip
+_LOW = ("tf32", "bf16")
 _MOST_WIDTH, _MOST_FEATURES = 4096, 8
 
 
@@ -92,6 +100,24 @@ def checked_range(name: str, value: Any) -> tuple[float, float]:
     return low, high
 
 
+def _numbers(dtype: str | None, precision: str | None, allow_low_precision: bool) -> tuple[str, str]:
+    """Type of numbers and precision, of which either or none may be given."""
+    if dtype is not None:
+        choice("dtype", dtype, _DTYPES)
+    if precision is None:
+        return dtype or "float64", "f32" if dtype == "float32" else "f64"
+    choice("precision", precision, tuple(_PRECISIONS))
+    own = _PRECISIONS[precision][0]
+    if dtype not in (None, own):
+        raise ParameterError(f"dtype: {dtype!r} does not go with precision={precision!r}, which is of {own!r}")
+    if precision in _LOW and flag("allow_low_precision", allow_low_precision) is False:
+        raise ParameterError(
+            f"precision: {precision!r} rounds every operand to {11 if precision == 'tf32' else 8} bits; it takes "
+            "allow_low_precision=True"
+        )
+    return own, precision
+
+
 def flat(layers: _file.Layers) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Weights and biases, layer by layer, as one vector."""
     return np.concatenate([part.ravel() for layer in layers for part in layer])
@@ -139,11 +165,15 @@ class PinnModel:
         ansatz: str,
         domain: Mapping[str, Any] | None,
         metadata: Mapping[str, Any],
-        dtype: str,
+        dtype: str | None,
         on_out_of_domain: str,
+        precision: str | None = None,
+        allow_low_precision: bool = False,
+        device: str | None = None,
     ) -> None:
         choice("activation", activation, _core.PINN_ACTIVATIONS)
-        choice("dtype", dtype, _DTYPES)
+        dtype, self.precision = _numbers(dtype, precision, allow_low_precision)
+        self.device = None if device is None else config._device("device", device)
         choice("on_out_of_domain", on_out_of_domain, _OUTSIDE)
         choice("ansatz", ansatz, _core.PINN_ANSATZES)
         self._layers = _checked_layers(layers)
@@ -167,6 +197,8 @@ class PinnModel:
             surface = (described, ansatz, list(self.domain["k"]), list(self.domain["v"]))
         widths = [self.inputs, *(len(bias) for _, bias in self._layers)]
         self._f32 = dtype == "float32"
+        self._placed: dict[str, Any] = {}
+        self._placing = threading.Lock()
         self._net = _core.PinnNet(widths, activation, flat(self._layers), surface, self._f32)
         if surface is not None:
             simd = config.get("simd")
@@ -195,8 +227,11 @@ class PinnModel:
         ansatz: str = "normal",
         domain: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        dtype: str = "float64",
+        dtype: str | None = None,
         on_out_of_domain: str = "nan",
+        precision: str | None = None,
+        allow_low_precision: bool = False,
+        device: str | None = None,
     ) -> PinnModel:
         """A model of weights and biases.
 
@@ -217,10 +252,19 @@ class PinnModel:
             With features: ranges of ``k`` and ``v``, or of the product's coordinates, that the network was trained on.
         metadata : mapping, optional
             What else to store with the model: 'problem', 'norms', 'training', each of what JSON can hold.
-        dtype : {'float64', 'float32'}
-            What the network computes in. Features and ansatz are float64 either way.
+        dtype : {'float64', 'float32'}, optional
+            What the network computes in; float64 unless `precision` says otherwise. Features and ansatz are float64
+            either way.
         on_out_of_domain : {'nan', 'raise', 'extrapolate'}
             What becomes of prices outside of the domain.
+        precision : {'f64', 'f32', 'tf32x3', 'bf16x6', 'tf32', 'bf16'}, optional
+            How devices make products of numbers of the dtype: as they are; of float32 from parts that tensor cores
+            take, with about the error of float32; or from rounded operands. The CPU has no such units, and makes those
+            of float32 as they are.
+        allow_low_precision : bool
+            Whether 'tf32' and 'bf16' may be asked for, whose prices are wrong in the third digit after the point.
+        device : str, optional
+            Where calls on arrays in host memory go if they do not say, such as 'cuda'.
 
         Raises
         ------
@@ -238,6 +282,7 @@ class PinnModel:
         return _class_of(cls, ansatz)(
             layers, activation=activation, features=features, ansatz=ansatz, domain=domain,
             metadata=metadata or {}, dtype=dtype, on_out_of_domain=on_out_of_domain,
+            precision=precision, allow_low_precision=allow_low_precision, device=device,
         )  # fmt: skip
 
     @classmethod
@@ -295,23 +340,38 @@ class PinnModel:
         _exchange.write_onnx(path, self._layers, self.activation, self.dtype)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, dtype: str = "float64", on_out_of_domain: str = "nan") -> PinnModel:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        dtype: str | None = None,
+        on_out_of_domain: str = "nan",
+        precision: str | None = None,
+        allow_low_precision: bool = False,
+        device: str | None = None,
+    ) -> PinnModel:
         """Read a model file, or one of the models that come with the package.
 
         Parameters
         ----------
         path : path
             A file that `save` wrote; or a name of `SHIPPED`, such as 'european'.
-        dtype, on_out_of_domain
+        dtype, on_out_of_domain, precision, allow_low_precision, device
             As for `from_layers`.
 
         Raises
         ------
+        ParameterError
+            If one of these is not accepted.
         StateError
             If the file is anything but a complete model; nothing in it is executed.
         OSError
             If it cannot be read.
         """
+        _numbers(dtype, precision, allow_low_precision)
+        choice("on_out_of_domain", on_out_of_domain, _OUTSIDE)
+        if device is not None:
+            config._device("device", device)
         name = os.fspath(path)
         if name in SHIPPED:
             path = os.path.join(os.path.dirname(__file__), "models", f"{name}.safetensors")
@@ -326,10 +386,9 @@ class PinnModel:
                 features=None if features is None else [Feature(**f) for f in features],
                 ansatz=metadata.get("ansatz", ""),
                 domain=domain, metadata=described, dtype=dtype, on_out_of_domain=on_out_of_domain,
+                precision=precision, allow_low_precision=allow_low_precision, device=device,
             )  # fmt: skip
         except (ValueError, TypeError, RecursionError) as error:
-            if dtype not in _DTYPES or on_out_of_domain not in _OUTSIDE:
-                raise
             raise StateError(f"{name}: is no model file: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -386,7 +445,8 @@ class PinnModel:
         num_threads : int, optional
             CPU threads; they change no bit.
         device, stream
-            As for every function of the package; networks run on the CPU.
+            As for every function of the package. With ``on_out_of_domain='raise'`` a call on arrays of a device waits
+            for it.
 
         Returns
         -------
@@ -399,7 +459,8 @@ class PinnModel:
         ParameterError
             With ``on_out_of_domain='raise'``, if a row is outside the model's domain; or if the model has no features.
         """
-        if out is None and num_threads is None and device is None and stream is None and self.features is not None:
+        plain = out is None and num_threads is None and device is self.device is None and stream is None
+        if plain and self.features is not None:
             one = self._one_price(S, K, tau, sigma, r, q, 1 if is_call is True else -1 if is_call is False else None)
             if one is not None:
                 return one
@@ -458,7 +519,7 @@ class PinnModel:
         >>> {name: round(value, 4) for name, value in g.items()}
         {'delta': 0.4591, 'gamma': 0.0224}
         """
-        plain = out is None and num_threads is None and device is None and stream is None
+        plain = out is None and num_threads is None and device is self.device is None and stream is None
         if which is _USUAL and plain and self.features is not None:
             one = self._one_set(S, K, tau, sigma, r, q, 1 if is_call is True else -1 if is_call is False else None)
             if one is not None:
@@ -483,10 +544,10 @@ class PinnModel:
         made = _rows.call(
             "pinn_european", (*arguments[:-1], _rows.flags(arguments[-1])), _OUTPUTS, asked,
             parameters=(self._net.number, float(self._f32), float(self.on_out_of_domain == "extrapolate")),
-            out=out, num_threads=num_threads, device=device, stream=stream,
+            out=out, num_threads=num_threads, device=self._device(device, arguments), stream=stream, kept=self._kept,
         )  # fmt: skip
         if guarded:
-            status = np.asarray(made["status"])
+            status = _on_host(made["status"])
             outside = int(np.count_nonzero(status == 1))
             if outside:
                 raise ParameterError(
@@ -499,10 +560,33 @@ class PinnModel:
 
     # ------------------------------------------------------------------------------------------ the network
 
-    def _points(self, X: Any, name: str) -> tuple[np.ndarray[Any, Any], Any]:
+    def _device(self, device: str | None, arguments: tuple[Any, ...]) -> str | None:
+        """The model's device, unless the call says one, or arrays say it."""
+        if device is not None or self.device is None or any(_device_of(a) for a in arguments):
+            return device
+        return self.device
+
+    def _kept(self, place: Choice) -> Any:
+        """Parameters on a device, where they stay."""
+        with self._placing:
+            name = f"{place.backend}:{place.number}"
+            kept = self._placed.get(name)
+            if kept is None:
+                values = flat(self._layers).astype(self.dtype)
+                kept = _core.to_device(values, place.backend, place.number, None)
+                kept.wait()
+                self._net.place(kept, _PRECISIONS[self.precision][1])
+                self._placed[name] = kept
+            return kept
+
+    def _points(self, X: Any, name: str) -> tuple[Any, Unpacked]:
+        """Points in host memory as float64, or as they are on a device."""
         taken = unpack(X, name)
         if taken.device is not None:
-            raise ParameterError(f"{name}: is on {taken.device}; networks run on the CPU")
+            shape = tuple(taken.data.shape)
+            if len(shape) != 2 or shape[1] != self.inputs:
+                raise ShapeError(f"{name}: has shape {shape}; accepted is (n, {self.inputs})")
+            return taken.data, taken
         if taken.labels is not None:
             points = np.column_stack([np.asarray(c, np.float64) for c in taken.data])
         else:
@@ -514,50 +598,122 @@ class PinnModel:
             raise ShapeError(f"{name}: has shape {points.shape}; accepted is (n, {self.inputs})")
         return points, taken
 
-    def evaluate(self, X: Any, *, num_threads: int | None = None) -> np.ndarray[Any, Any]:
+    def _derivatives(
+        self,
+        X: Any,
+        directions: Any,
+        order: int,
+        out: Mapping[str, Any] | None,
+        num_threads: int | None,
+        device: str | None,
+        stream: Any,
+    ) -> dict[str, Any]:
+        points, taken = self._points(X, "X")
+        along = np.eye(self.inputs) if directions is None else self._points(directions, "directions")[0]
+        if not isinstance(along, np.ndarray):
+            raise LayoutError("directions: are on a device; accepted are arrays in host memory")
+        names = ("value", "gradient", "hessian", "third")[: order + 1]
+        given = dict(out or {})
+        for name in given:
+            if name not in names:
+                raise ParameterError(f"out: {name!r} is not among the results; those are {', '.join(names)}")
+        how = config._execution(num_threads)
+        place = resolve(self._device(device, (X,)), taken.device, "X", None, num_threads, stream)
+        single = _is_single(taken)
+        if place is not None:
+            kept = self._kept(place)
+            there = points if taken.device is not None else _core.to_device(
+                np.ascontiguousarray(points, np.float32 if single else None), place.backend, place.number, None
+            )  # fmt: skip
+            targets = given if taken.device is not None else {}
+            made = self._net.differentiate_there(kept, there, along, order, targets, *how, place)
+            if taken.device is not None:
+                return {n: given[n] if n in given else taken.wrap_last(y) for n, y in made.items()}
+            made = {name: y.to_numpy() for name, y in made.items()}
+        elif order == 0:
+            made = {"value": self._net.evaluate(points, self._f32, *how)}
+        else:
+            if len(along) > 64:
+                raise ShapeError(f"directions: are {len(along)}; accepted are up to 64")
+            made = _named(self._net.differentiate(points, along, order, self._f32, *how), len(along), order)
+        if single:
+            made = {name: y.astype(np.float32) for name, y in made.items()}
+        results = {}
+        for name, y in made.items():
+            if name in given:
+                _write(given[name], y, f"out[{name}]")
+            results[name] = given[name] if name in given else _wrapped(X, taken, y, name)
+        return results
+
+    def evaluate(
+        self, X: Any, *, out: Any = None, num_threads: int | None = None, device: str | None = None, stream: Any = None
+    ) -> Any:
         """The network's output.
 
         Parameters
         ----------
         X : array, shape (n, inputs)
-            Values of its inputs: features, scaled.
+            Values of its inputs: features, scaled. Of any array kind.
+        out : array, shape (n,), optional
+            Takes the result.
         num_threads : int, optional
             CPU threads.
+        device, stream
+            As for every function of the package.
 
         Returns
         -------
-        numpy.ndarray, shape (n,)
-            In float64; of a model in float32, rounded to it.
+        array, shape (n,)
+            Of the kind of `X`: of frames a series with their index. float64, or float32 if `X` is.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ParameterError
+            If an argument is not accepted.
         """
-        points, _ = self._points(X, "X")
-        y: np.ndarray[Any, Any] = self._net.evaluate(points, self._f32, *config._execution(num_threads))
-        return y
+        made = self._derivatives(
+            X, np.empty((0, self.inputs)), 0, None if out is None else {"value": out}, num_threads, device, stream
+        )
+        return made["value"]
 
     def jets(
-        self, X: Any, directions: Any = None, order: int = 2, *, num_threads: int | None = None
-    ) -> dict[str, np.ndarray[Any, Any]]:
+        self,
+        X: Any,
+        directions: Any = None,
+        order: int = 2,
+        *,
+        out: Mapping[str, Any] | None = None,
+        num_threads: int | None = None,
+        device: str | None = None,
+        stream: Any = None,
+    ) -> dict[str, Any]:
         """Derivatives of the network along directions, forwards and exact.
 
         Parameters
         ----------
         X : array, shape (n, inputs)
-            Values of its inputs.
+            Values of its inputs. Of any array kind.
         directions : array, shape (m, inputs), optional
-            By default the inputs themselves.
+            By default the inputs themselves. In host memory; up to 64, on a device up to 5.
         order : int
             0 to 3.
+        out : mapping, optional
+            Name of a result to the array that takes it.
         num_threads : int, optional
             CPU threads.
+        device, stream
+            As for every function of the package.
 
         Returns
         -------
         dict
             ``value``, shape (n,); from order 1 ``gradient``, shape (n, m); from order 2 ``hessian``, shape (n, m, m);
-            from order 3 ``third``, shape (n, m), the third derivatives along each direction alone.
+            from order 3 ``third``, shape (n, m), the third derivatives along each direction alone. Arrays of the kind
+            of `X`; of frames the value is a series, and the others are NumPy's.
 
         Raises
         ------
-        ShapeError, ParameterError
+        ShapeError, DTypeError, LayoutError, ParameterError
             If an argument is not accepted.
 
         Examples
@@ -570,24 +726,9 @@ class PinnModel:
         """
         if isinstance(order, bool) or order not in (0, 1, 2, 3):
             raise ParameterError(f"order: {order!r} is out of range; accepted are 0, 1, 2 and 3")
-        points, _ = self._points(X, "X")
-        along = np.eye(self.inputs) if directions is None else self._points(directions, "directions")[0]
-        m, n = len(along), len(points)
-        if m > 64:
-            raise ShapeError(f"directions: are {m}; accepted are up to 64")
-        streams = self._net.differentiate(points, along, order, self._f32, *config._execution(num_threads))
-        made = {"value": streams[0]}
-        if order >= 1:
-            made["gradient"] = np.ascontiguousarray(streams[1 : 1 + m].T)
-        if order >= 2:
-            rows, columns = np.triu_indices(m)
-            second = streams[1 + m : 1 + m + len(rows)].T
-            made["hessian"] = np.empty((n, m, m))
-            made["hessian"][:, rows, columns] = second
-            made["hessian"][:, columns, rows] = second
-        if order >= 3:
-            made["third"] = np.ascontiguousarray(streams[-m:].T) if m else np.empty((n, 0))
-        return made
+        if out is not None and not isinstance(out, Mapping):
+            raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
+        return self._derivatives(X, directions, order, out, num_threads, device, stream)
 
     # ------------------------------------------------------------------------------------------ what it is worth
 
@@ -655,6 +796,7 @@ class PinnModel:
             "parameters": int(flat(self._layers).size),
             "activation": self.activation,
             "dtype": self.dtype,
+            "precision": self.precision,
             "features": None if self.features is None else [dataclasses.asdict(f) for f in self.features],
             "ansatz": None if self.features is None else self.ansatz,
             "domain": self.domain,
@@ -666,12 +808,74 @@ class PinnModel:
         how: dict[str, Any] = {
             "activation": self.activation, "features": self.features, "ansatz": self.ansatz, "domain": self.domain,
             "metadata": self._metadata, "dtype": self.dtype, "on_out_of_domain": self.on_out_of_domain,
+            "precision": self.precision, "allow_low_precision": True, "device": self.device,
         }  # fmt: skip
         return functools.partial(type(self), **how), (self._layers,)
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.info()["widths"]))
         return f"<PinnModel {shape} {self.activation} {self.dtype}>"
+
+
+def _device_of(x: Any) -> str | None:
+    """Where an array is, if on a device."""
+    if isinstance(x, (int, float, np.ndarray)) or x is None:
+        return None
+    return unpack(x, "argument").device if not isinstance(x, (list, tuple, str)) else None
+
+
+def _on_host(x: Any) -> np.ndarray[Any, Any]:
+    """A copy in host memory of an array of any kind."""
+    if hasattr(x, "to_numpy"):
+        x = x.to_numpy()
+    elif hasattr(x, "cpu"):
+        x = x.cpu()
+    elif type(x).__module__.partition(".")[0] == "cupy":
+        x = x.get()
+    return np.asarray(x)
+
+
+def _is_single(taken: Unpacked) -> bool:
+    """Whether numbers are float32, and nothing wider."""
+    columns = taken.data if taken.labels is not None else [taken.data]
+    return bool(columns) and all(str(getattr(c, "dtype", "")).endswith("float32") for c in columns)
+
+
+def _named(streams: np.ndarray[Any, Any], m: int, order: int) -> dict[str, Any]:
+    """Streams of derivatives by their names."""
+    made: dict[str, Any] = {"value": streams[0], "gradient": np.ascontiguousarray(streams[1 : 1 + m].T)}
+    if order >= 2:
+        rows, columns = np.triu_indices(m)
+        second = streams[1 + m : 1 + m + len(rows)].T
+        made["hessian"] = np.empty((streams.shape[1], m, m))
+        made["hessian"][:, rows, columns] = second
+        made["hessian"][:, columns, rows] = second
+    if order >= 3:
+        made["third"] = np.ascontiguousarray(streams[-m:].T) if m else np.empty((streams.shape[1], 0))
+    return made
+
+
+def _write(target: Any, values: np.ndarray[Any, Any], name: str) -> None:
+    """Copy to an array of the caller's."""
+    to = np.asarray(target)
+    if to.dtype != values.dtype or to.shape != values.shape:
+        raise ShapeError(
+            f"{name}: has shape {to.shape} and dtype {to.dtype}; accepted are {values.shape}, {values.dtype}"
+        )
+    if not to.flags.writeable or (to.size and not np.shares_memory(to, np.asarray(target))):
+        raise LayoutError(f"{name}: cannot be written to")
+    np.copyto(to, values)
+
+
+def _wrapped(X: Any, taken: Unpacked, values: np.ndarray[Any, Any], name: str) -> Any:
+    """A result as an array of the caller's kind; of frames what has one number for each row."""
+    root = type(X).__module__.partition(".")[0]
+    if root not in ("pandas", "polars", "pyarrow", "xarray"):
+        return values if isinstance(X, (list, tuple)) else taken.wrap_last(values)
+    if values.ndim > 1 or root == "xarray" or not taken.names:
+        return values
+    column = X.iloc[:, 0] if root == "pandas" else X.get_columns()[0] if root == "polars" else X.column(0)
+    return unpack(column, "X").wrap_named(values, name)
 
 
 _JSON = ("features", "domain", "problem", "norms", "training")

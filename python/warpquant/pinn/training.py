@@ -19,6 +19,7 @@ from warpquant import _core, _statefile, config
 from warpquant._checks import choice, flag, number, whole
 from warpquant.errors import ParameterError, ShapeError, StateError
 
+from . import _device_loss
 from ._file import Layers
 from ._minimize import METHODS, Adam, Method
 from .model import PinnModel
@@ -45,6 +46,8 @@ def residual_loss_grad(
     smoothing: float = 1e-6,
     with_residuals: bool = False,
     num_threads: int | None = None,
+    device: str | None = None,
+    stream: Any = None,
 ) -> tuple[Any, ...]:
     """Loss of residuals that are linear in derivatives of a network, and its gradient in the weights.
 
@@ -79,13 +82,17 @@ def residual_loss_grad(
         Whether to return r, too.
     num_threads : int, optional
         CPU threads; they change no bit.
+    device, stream
+        As for every function of the package. Arrays on a device are compact and all on it, of float64, or of float32,
+        in which it then computes; nobody waits, so that the call may be prepared and captured. Sums of a device are in
+        an order of their own, which is the same for every run.
 
     Returns
     -------
     loss : float
     gradient : numpy.ndarray, shape (p,)
     residuals : numpy.ndarray, shape (n,)
-        If they were asked for.
+        If they were asked for. Of arrays on a device all are arrays there, of the kind of `weights`.
 
     Raises
     ------
@@ -104,6 +111,15 @@ def residual_loss_grad(
     if len(sizes) < 2 or sizes[-1] != 1:
         raise ParameterError(f"widths: {tuple(widths)!r} does not end with one output")
     choice("activation", activation, _core.PINN_ACTIVATIONS)
+    if device is not None or stream is not None or _device_loss.on_device(weights):
+        place, there = _device_loss.arguments(
+            (weights, features, coefficients, constants, loss_weights, obstacle), device, stream, num_threads
+        )
+        if place is not None:
+            return _device_loss.loss_grad(
+                there, sizes, activation, flag("positive", positive), number("smoothing", smoothing, 1e-150),
+                with_residuals, num_threads, place,
+            )  # fmt: skip
     arrays = [np.asarray(x, dtype=np.float64) for x in (weights, features, coefficients, constants)]
     x, f, a, b = arrays
     if f.ndim != 3 or f.shape[0] != sizes[0] or not 3 <= f.shape[1] <= 5:

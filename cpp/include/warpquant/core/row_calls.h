@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,9 @@
 /// Operations on rows by name, for the bindings.
 namespace wq::rows {
 
+/// Puts the kernel of a call into a stream, as often as wanted.
+using Put = std::function<Fault(Handle)>;
+
 /// An operation, wherever it comes from.
 struct Op {
   const Group* (*group)(Level);
@@ -18,7 +22,8 @@ struct Op {
   int index;
   Info info;
   std::vector<std::string> inputs, outputs;
-  bool on_devices;  // or on the CPU alone
+  /// Of a call whose columns are on the device; work memory comes from `luggage`.
+  Put (*on_device)(const Device& device, const Job& job, Luggage& luggage);
 };
 
 /// Every operation there is.

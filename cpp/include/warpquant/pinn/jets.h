@@ -7,7 +7,7 @@
 /// accessors of streams by number, z(j) and h(j, value).
 namespace wq::pinn::inline WQ_LEVEL {
 
-/// Derivatives forwards. The third ones are pure.
+/// Derivatives forwards, up to the order of the streams, which is kOrder or less. The third ones are pure.
 template <class A, int kOrder, class V, class In, class Out>
 WQ_HD void push_jets(const Streams& s, In z, Out put) {
   const Curve<V> y = A::template at<kOrder>(V(z(0)));
@@ -18,10 +18,26 @@ WQ_HD void push_jets(const Streams& s, In z, Out put) {
       put(s.third(p), mul_add(y.f1, z(s.third(p)), first * mul_add(y.f3 * first, first, V(3.0) * y.f2 * second)));
     }
   if constexpr (kOrder >= 2)
-    for (int p = 0; p < m; ++p)
+    for (int p = 0; p < (s.order >= 2 ? m : 0); ++p)
       for (int q = p; q < m; ++q) put(s.second(p, q), mul_add(y.f1, z(s.second(p, q)), y.f2 * z(1 + p) * z(1 + q)));
   if constexpr (kOrder >= 1)
     for (int p = 0; p < m; ++p) put(1 + p, y.f1 * z(1 + p));
+  put(0, y.f);
+}
+
+/// The same for derivatives of a surface, as `Wanted` orders them.
+template <class A, class V, class In, class Out>
+WQ_HD void push_wanted(const Wanted& wanted, In z, Out put) {
+  if (!wanted.greeks) return put(0, A::template at<0>(V(z(0))).f);
+  const Curve<V> y = A::template at<3>(V(z(0)));
+  const V k = z(1), v = z(2), kk = z(3);
+  if (wanted.speed)
+    put(wanted.at_kkk(), mul_add(y.f1, z(wanted.at_kkk()), k * mul_add(y.f3 * k, k, V(3.0) * y.f2 * kk)));
+  if (wanted.volga) put(wanted.at_vv(), mul_add(y.f1, z(wanted.at_vv()), y.f2 * v * v));
+  if (wanted.cross) put(wanted.at_kv(), mul_add(y.f1, z(wanted.at_kv()), y.f2 * k * v));
+  put(3, mul_add(y.f1, kk, y.f2 * k * k));
+  put(2, y.f1 * v);
+  put(1, y.f1 * k);
   put(0, y.f);
 }
 

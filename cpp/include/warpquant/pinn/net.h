@@ -49,21 +49,32 @@ struct Streams {
   WQ_HD int third(int p) const { return 1 + directions + seconds() + p; }
 };
 
+/// Derivatives in k and v that prices need: value; with Greeks k, v, kk; and those of kv, vv, kkk that are wanted.
+struct Wanted {
+  bool greeks = false, cross = false, volga = false, speed = false;
+
+  WQ_HD int count() const { return greeks ? 4 + (cross ? 1 : 0) + (volga ? 1 : 0) + (speed ? 1 : 0) : 1; }
+  WQ_HD int at_kv() const { return 4; }
+  WQ_HD int at_vv() const { return cross ? 5 : 4; }
+  WQ_HD int at_kkk() const { return count() - 1; }
+};
+
 inline constexpr int kMostDirections = 3;
 
 /// Residuals r_i = sum_j a[j][i] n[j][i] + b[i] of the streams n = (value, derivatives along d directions, one linear
 /// second-order operator), and the loss sum_i w[i] r_i^2.
+template <class T>
 struct Collocation {
-  int directions;              // d; there are d + 2 streams
-  std::int64_t points;         // rows of numbers of points are this long
-  const double* features;      // [inputs][d + 2][points]
-  const double* coefficients;  // [d + 2][points]
-  const double* constants;     // [points]
-  const double* loss_weights;  // [points]
-  bool positive = false;       // n is that of ln(1 + e^N) in the place of the network N
+  int directions;         // d; there are d + 2 streams
+  std::int64_t points;    // rows of numbers of points are this long
+  const T* features;      // [inputs][d + 2][points]
+  const T* coefficients;  // [d + 2][points]
+  const T* constants;     // [points]
+  const T* loss_weights;  // [points]
+  bool positive = false;  // n is that of ln(1 + e^N) in the place of the network N
   /// Two rows, c and e, or null: of a free boundary, r = p + q - sqrt(p^2 + q^2 + smoothing^2) with p as above and
   /// q = c n_0 + e (Fischer and Burmeister).
-  const double* obstacle = nullptr;
+  const T* obstacle = nullptr;
   double smoothing = 0;
 };
 
@@ -83,7 +94,7 @@ struct Kernels {
   void (*jets_f32)(const Net<float>&, Streams, const float* x, int points, float* y);
   /// Of points [from, to): the loss; residuals; the gradient, which is added to, in weights and biases layer by layer,
   /// weights as [out][in]. Null: not wanted.
-  double (*loss)(const Net<double>&, const Collocation&, std::int64_t from, std::int64_t to, double* residuals,
+  double (*loss)(const Net<double>&, const Collocation<double>&, std::int64_t from, std::int64_t to, double* residuals,
                  double* gradient);
   /// The operation on rows, of the first `points` rows of a tile.
   void (*prices)(const View&, const rows::Tile&, int points, bool in_f32, bool extrapolate);

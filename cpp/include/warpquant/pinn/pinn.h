@@ -6,9 +6,10 @@
 #include <vector>
 
 #include "warpquant/core/execution.h"
-#include "warpquant/pinn/surface.h"
+#include "warpquant/core/row_calls.h"
+#include "warpquant/pinn/launch.h"
 
-/// Networks of prices on the CPU.
+/// Networks of prices: on the CPU, and what devices are handed.
 namespace wq::pinn {
 
 /// Numbers of weights and biases of a network with these widths, the inputs first.
@@ -28,6 +29,13 @@ class Model {
   void set_parameters(std::span<const double> parameters);
 
   const View& view() const { return view_; }
+  std::span<const int> widths() const { return widths_; }
+  /// The network as a device sees it, with parameters in its memory; ParameterError if it is too deep for one.
+  Placed placed(const void* parameters, bool in_f32, Products products) const;
+  /// Where operations on rows find it on a device from now on; nobody may have such a call under way.
+  void place(const Device& device, const Placed& placed);
+  /// Throws InternalError where it has not been placed.
+  const Placed& place_on(const Device& device) const;
   int inputs() const { return widths_.front(); }
   /// How operations on rows know it; it is theirs while it lives.
   double number() const { return number_; }
@@ -50,6 +58,7 @@ class Model {
   Packed<double> packed_;
   Packed<float> packed_f32_;
   View view_{};
+  std::vector<std::pair<Device, Placed>> places_;
   double number_;
   std::int64_t flops_ = 0;
 };
@@ -68,7 +77,8 @@ void differentiate(const Model& model, bool in_f32, Points points, const double*
                    const Execution& how);
 
 /// Loss of all points. The residuals and the gradient may be null. The same bits for any number of threads.
-double loss(const Model& model, const Collocation& job, double* residuals, double* gradient, const Execution& how);
+double loss(const Model& model, const Collocation<double>& job, double* residuals, double* gradient,
+            const Execution& how);
 
 /// Of each point the gradient of its residual, a row of `rows`. The residuals have to be linear in the streams: no
 /// obstacle; weights do not matter. The same bits for any number of threads.
@@ -78,5 +88,14 @@ void jacobian(const Model& model, const Collocation& job, double* residuals, dou
 /// wanted.
 void price_one(const Model& model, const double (&arguments)[kInputs], bool in_f32, bool extrapolate,
                std::uint32_t wanted, double (&results)[kOutputs], Level level);
+
+// ------------------------------------------------------------------------------------------------ devices
+
+/// The operation on rows.
+rows::Put prices_on(const Device& device, const rows::Job& job, Luggage& luggage);
+
+/// `job` but for its `blocks` and memory.
+rows::Put jets_on(const Device& device, JetLaunch job, Luggage& luggage);
+rows::Put loss_on(const Device& device, LossLaunch job, Luggage& luggage);
 
 }  // namespace wq::pinn

@@ -134,11 +134,6 @@ WQ_HD Local<V> normal_price(V forward, V k, const Spread<V>& s) {
   return c;
 }
 
-/// Whether derivatives in v beyond the first, and the third in k, are wanted.
-struct Wanted {
-  bool greeks, volga, speed;
-};
-
 /// c from the network's n, which is c itself, or what v multiplies.
 template <class V>
 WQ_HD Local<V> with_ansatz(Ansatz ansatz, V forward, V k, const Spread<V>& s, const Local<V>& n) {

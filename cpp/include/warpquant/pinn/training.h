@@ -2,6 +2,7 @@
 #pragma once
 
 #include "warpquant/pinn/passes.h"
+#include "warpquant/pinn/residual.h"
 
 /// The loss of residuals and its gradient in the weights: derivatives forwards, reverse mode over them.
 namespace wq::pinn::inline WQ_LEVEL {
@@ -77,32 +78,6 @@ WQ_HD void store_collapsed(double* p, std::int64_t step, const Collapsed<Pack<kL
   c.whole.store(p + (1 + D) * step);
 }
 
-/// Residual of a point, its share of the loss, and the slopes of that in the streams.
-template <int D, class V, class At>
-WQ_HD V residual(const Collocation& job, const Collapsed<V, D>& n, At at, V& share, Collapsed<V, D>& slopes) {
-  const std::int64_t rows = job.points;
-  V r = at(job.constants);
-  r = mul_add(at(job.coefficients), n.value, r);
-  for (int m = 0; m < D; ++m) r = mul_add(at(job.coefficients + (1 + m) * rows), n.along[m], r);
-  r = mul_add(at(job.coefficients + (1 + D) * rows), n.whole, r);
-  const V w = at(job.loss_weights);
-  V of_equation(1.0), of_obstacle(0.0), scale(0.0);
-  if (job.obstacle != nullptr) {
-    scale = at(job.obstacle);
-    const V q = mul_add(scale, n.value, at(job.obstacle + rows));
-    const V root = sqrt(mul_add(r, r, mul_add(q, q, V(job.smoothing * job.smoothing))));
-    of_equation = V(1.0) - r / root;
-    of_obstacle = V(1.0) - q / root;
-    r = r + q - root;
-  }
-  share = w * r * r;
-  const V slope = V(2.0) * w * r, by_equation = slope * of_equation;
-  slopes.value = mul_add(by_equation, at(job.coefficients), slope * of_obstacle * scale);
-  for (int m = 0; m < D; ++m) slopes.along[m] = by_equation * at(job.coefficients + (1 + m) * rows);
-  slopes.whole = by_equation * at(job.coefficients + (1 + D) * rows);
-  return r;
-}
-
 /// Packs of points in a tile: as many as keep its numbers in the second-level cache, for any number of threads.
 inline int packs_of(const Net<double>& net, int streams) {
   const std::int64_t neuron = (3 * streams + 3) * kLanes * 8;
@@ -111,8 +86,8 @@ inline int packs_of(const Net<double>& net, int streams) {
 }
 
 template <class A, int D>
-double loss(const Net<double>& net, const Collocation& job, std::int64_t from, std::int64_t to, double* residuals,
-            double* gradient) {
+double loss(const Net<double>& net, const Collocation<double>& job, std::int64_t from, std::int64_t to,
+            double* residuals, double* gradient) {
   using V = Pack<kLanes>;
   constexpr int W = kLanes, kStreams = D + 2;
   const int packs = packs_of(net, kStreams), columns = kStreams * packs, layers = net.layers;
