@@ -1,24 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <utility>
+
 #include "warpquant/pinn/passes.h"
 #include "warpquant/pinn/residual.h"
 
 /// The loss of residuals and its gradient in the weights: derivatives forwards, reverse mode over them.
 namespace wq::pinn::inline WQ_LEVEL {
 
-/// Lane k is the sum of the lanes of m[k].
-template <int W>
-WQ_HD Pack<W> sums_of(const Pack<W> (&m)[W]) {
-  Pack<W> turned[W];
-#pragma GCC unroll 8
-  for (int k = 0; k < W; ++k) turned[k] = m[k];
-  transpose(turned);
-#pragma GCC unroll 4
-  for (int half = W / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int k = 0; k < half; ++k) turned[k] = turned[k] + turned[k + half];
-  return turned[0];
+/// Sums of neighbouring blocks of `kStep` lanes, those of a and of b in turn.
+template <int kStep, int W, int... kLane>
+WQ_HD Pack<W> fold_lanes(Pack<W> a, Pack<W> b, std::integer_sequence<int, kLane...>) {
+  const auto even =
+      __builtin_shufflevector(a.v, b.v, (kLane / (2 * kStep) * 2 * kStep + kLane % kStep + kLane / kStep % 2 * W)...);
+  const auto odd = __builtin_shufflevector(
+      a.v, b.v, (kLane / (2 * kStep) * 2 * kStep + kStep + kLane % kStep + kLane / kStep % 2 * W)...);
+  return even + odd;
+}
+
+/// Lane k is the sum of the lanes of m[k], for `kCount` of them; with fewer than there are lanes, blocks of so many
+/// lanes have parts of the sums.
+template <int kCount, int W>
+WQ_HD Pack<W> sums_of(const Pack<W>* m) {
+  if constexpr (kCount == 1)
+    return m[0];
+  else
+    return fold_lanes<kCount / 2>(sums_of<kCount / 2>(m), sums_of<kCount / 2>(m + kCount / 2),
+                                  std::make_integer_sequence<int, W>{});
 }
 
 WQ_HD double sum_of(Pack<kLanes> x) {
@@ -32,35 +41,43 @@ inline void add_products(const double* g, const double* h, int outputs, int inpu
   using V = Pack<kLanes>;
   constexpr int W = kLanes, I = W < 4 ? W : 4, O = W == 8 ? 4 : 2;  // O x I registers
   constexpr int kRows = W / I;                                      // neurons whose sums fit a pack
+  constexpr int kPanel = 16;  // rows of h that stay in the first-level cache, while those of g pass
   const std::int64_t step = static_cast<std::int64_t>(columns) * W;
-  for (int o = 0; o < outputs; o += O)
-    for (int i = 0; i < inputs; i += I) {
-      V sums[O * I];
+  const auto block = [&](int o, int i) __attribute__((always_inline)) {
+    V sums[O * I];
 #pragma GCC unroll 16
-      for (int k = 0; k < O * I; ++k) sums[k] = V(0.0);
-      for (int c = 0; c < columns; ++c) {
-        V x[I];
+    for (int k = 0; k < O * I; ++k) sums[k] = V(0.0);
+    for (int c = 0; c < columns; ++c) {
+      V x[I];
 #pragma GCC unroll 4
-        for (int k = 0; k < I; ++k) x[k] = V::load(h + (i + k) * step + c * W);
+      for (int k = 0; k < I; ++k) x[k] = V::load(h + (i + k) * step + c * W);
 #pragma GCC unroll 4
-        for (int r = 0; r < O; ++r) {
-          const V w = V::load(g + (o + r) * step + c * W);
+      for (int r = 0; r < O; ++r) {
+        const V w = V::load(g + (o + r) * step + c * W);
 #pragma GCC unroll 4
-          for (int k = 0; k < I; ++k) sums[r * I + k] = mul_add(w, x[k], sums[r * I + k]);
-        }
-      }
-#pragma GCC unroll 4
-      for (int group = 0; group < O / kRows; ++group) {
-        V some[W];
-#pragma GCC unroll 8
-        for (int k = 0; k < W; ++k) some[k] = sums[group * W + k];
-        const V total = sums_of(some);
-        for (int r = 0; r < kRows; ++r)
-          for (int k = 0; k < I; ++k)
-            if (o + group * kRows + r < outputs && i + k < inputs)
-              gradient[static_cast<std::int64_t>(o + group * kRows + r) * inputs + i + k] += lane(total, r * I + k);
+        for (int k = 0; k < I; ++k) sums[r * I + k] = mul_add(w, x[k], sums[r * I + k]);
       }
     }
+    const bool whole = o + O <= outputs && i + I <= inputs;
+#pragma GCC unroll 4
+    for (int group = 0; group < O / kRows; ++group) {
+      double total[W];
+      sums_of<W>(sums + group * W).store(total);
+      double* const at = gradient + static_cast<std::int64_t>(o + group * kRows) * inputs + i;
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        if (whole) {
+#pragma GCC unroll 4
+          for (int k = 0; k < I; ++k) at[r * inputs + k] += total[r * I + k];
+        } else if (o + group * kRows + r < outputs) {
+          for (int k = 0; k < I && i + k < inputs; ++k) at[r * inputs + k] += total[r * I + k];
+        }
+      }
+    }
+  };
+  for (int panel = 0; panel < inputs; panel += kPanel)
+    for (int o = 0; o < outputs; o += O)
+      for (int i = panel; i < panel + kPanel && i < inputs; i += I) block(o, i);
 }
 
 template <int D>
@@ -81,7 +98,7 @@ WQ_HD void store_collapsed(double* p, std::int64_t step, const Collapsed<Pack<kL
 /// Packs of points in a tile: as many as keep its numbers in the second-level cache, for any number of threads.
 inline int packs_of(const Net<double>& net, int streams) {
   const std::int64_t neuron = (3 * streams + 3) * kLanes * 8;
-  std::int64_t packs = (std::int64_t{384} << 10) / (neuron * (hidden(net) + net.widest));
+  std::int64_t packs = (std::int64_t{1024} << 10) / (neuron * (hidden(net) + net.widest));
   return static_cast<int>(packs < 1 ? 1 : packs > 8 ? 8 : packs);
 }
 
