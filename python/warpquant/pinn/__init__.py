@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that solve pricing equations: prices, Greeks, training (docs/pinn)."""
 
+from ._frameworks import jax_loss, torch_loss
 from .calibration import Calibration, calibrate, compare, sensitivity
 from .model import SHIPPED, Feature, PinnModel
 from .problems import European, LinearPde, Problem
@@ -25,6 +26,8 @@ __all__ = [
     "ProductModel",
     "calibrate",
     "compare",
+    "jax_loss",
     "residual_loss_grad",
     "sensitivity",
+    "torch_loss",
 ]
