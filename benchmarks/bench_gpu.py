@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA: averages, equity, ATC, options; arrays on the device and from the host, against a copy and other libraries."""
+"""CUDA: averages, equity, ATC, options, networks; on the device and from the host, against a copy and other code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import gpu_options
+import gpu_pinn
 import warpquant
 from common import Benchmark, best_peer
 from peers import devices
@@ -136,6 +137,37 @@ def resident_options(run: Benchmark) -> None:
     )
 
 
+def resident_networks(run: Benchmark) -> None:
+    cupy = devices.cupy
+
+    def wait() -> None:
+        cupy.cuda.get_current_stream().synchronize()
+
+    @functools.cache
+    def rate(precision: str) -> float:
+        """Of products in the type; splitting into parts is work of the kernel, so the floor is that of float32."""
+        n = 256 if run.smoke else 8192
+        a = cupy.ones((n, n), "float64" if precision == "f64" else "float32")
+        ns = run.measure(n, {"product": waiting(lambda: a @ a)}, case=f"matrix product, {precision}")
+        return float(2 * n**3 / (ns["product"] * n * 1e-9))
+
+    def captured(prepared: Any) -> Callable[[], Any]:
+        stream = cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.Device().synchronize()
+        with stream:
+            stream.begin_capture()
+            prepared(stream)
+            graph = stream.end_capture()
+
+        def replay() -> None:
+            graph.launch(stream)
+            stream.synchronize()
+
+        return replay
+
+    gpu_pinn.measure(run, cupy.asarray, wait, rate, captured)
+
+
 def main() -> None:
     run = Benchmark("gpu", __doc__)
     reason = warpquant.doctor()["cuda"]["reason"] or ("" if devices.cupy else "CuPy is not installed")
@@ -155,6 +187,7 @@ def main() -> None:
     one_call(run, prices)
     from_the_host(run)
     resident_options(run)
+    resident_networks(run)
     run.finish()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from common import Benchmark, compared
+from warpquant.errors import DeviceUnavailableError
 from warpquant.pinn import PinnModel, PinnTrainer, residual_loss_grad
 
 try:
@@ -227,9 +228,31 @@ def training(run: Benchmark) -> None:
               f"{norms['gamma_error']:.1e} in {seconds:.1f} s ({cpu:.1f} s of the processor)", flush=True)  # fmt: skip
 
 
+def precisions(run: Benchmark) -> None:
+    """Errors of the shipped model's prices, next to float64, on the first device that answers."""
+    rng = np.random.default_rng(3)
+    points = 16 if run.smoke else 1_000
+    at = (rng.uniform(30, 290, points), 100.0, rng.uniform(0.01, 1.0, points), rng.uniform(0.05, 0.5, points), 0.0)
+    exact = PinnModel.load("european").price(*at, device="cpu")
+    for device in ("cuda", "emulator"):
+        try:
+            PinnModel.load("european").price(*at, device=device)
+        except DeviceUnavailableError:
+            continue
+        print(f"\nlargest difference of {points} prices from float64 on the CPU, in units of the strike, on {device!r}")
+        for precision in ("f64", "f32", "tf32x3", "bf16x6", "tf32", "bf16"):
+            model = PinnModel.load("european", precision=precision, allow_low_precision=True)
+            error = float(np.nanmax(np.abs(model.price(*at, device=device) - exact))) / 100.0
+            run.note(case="precision", precision=precision, device=device, error=error)
+            print(f"{precision:8}{error:10.1e}", flush=True)
+        return
+    print("\nprecisions: no device answers")
+
+
 def main() -> None:
     run = Benchmark("pinn", __doc__)
     inference(run)
+    precisions(run)
     losses(run)
     training(run)
     run.finish()
