@@ -242,7 +242,8 @@ def test_times():
     ms = {**table, "ts": [36_000_000 + 60_000 * i for i in range(6)]}
     chain = read_chain(ms, as_of="2024-03-15", at="10:02", rate=0.0, dividend=0.0)
     assert (len(chain), str(chain.as_of)) == (1, "2024-03-15T10:02:00.000")
-    days = read_chain({**table, "ts": [20240315] * 6}, rate=0.0, dividend=0.0)
+    once = {k: [v[i] for i in (0, 3, 5)] for k, v in table.items()}  # each contract
+    days = read_chain({**once, "ts": [20240315] * 3}, rate=0.0, dividend=0.0)
     assert days.years[0] * 365 == pytest.approx(31)
     with pytest.raises(ParameterError, match="as_of: column 'ts' has times of day"):
         read_chain(ms)
@@ -250,7 +251,7 @@ def test_times():
         read_chain(table, close="25:00")
     with pytest.raises(ParameterError, match="at: no quote"):
         read_chain(table, at="09:00")
-    without = {k: v for k, v in table.items() if k != "ts"}
+    without = {k: v for k, v in once.items() if k != "ts"}
     with pytest.raises(ParameterError, match="as_of: is needed"):
         read_chain(without)
     with pytest.raises(ParameterError, match="at: the source has no times"):
@@ -382,3 +383,31 @@ def test_volatilities_are_those_of_the_exchange(shared):
     told = (status == 0) & (vega > 500) & (chain.years > 0.05)
     assert told.sum() > 100
     assert np.median(np.abs(100 * vol[told] - theirs[told])) < 0.2
+
+
+def test_rows_of_the_source():
+    frame = {"strike": [110.0, 90.0, 100.0], "right": ["c", "p", "c"], "bid": [1.0, 1.1, 4.0], "ask": [1.2, 1.3, 4.2],
+             "years": [0.5, 0.5, 0.25], "tag": ["a", "b", "c"]}  # fmt: skip
+    chain = read_chain(frame, spot=100.0, rate=0.02, dividend=0.0)
+    assert chain.row.tolist() == [2, 1, 0]
+    assert np.array_equal(np.array(frame["bid"])[chain.row], chain.bid)
+    part = read_chain(frame, spot=100.0, rate=0.02, dividend=0.0, where={"right": "c"})
+    assert part.row.tolist() == [2, 0]
+    wide = read_chain(
+        {"strike": [100.0, 90.0], "years": [0.5, 0.5], "call_bid": [4.0, 9.0], "put_bid": [3.0, 1.0],
+         "call_ask": [4.2, 9.3], "put_ask": [3.2, 1.2]}, spot=100.0, rate=0.02, dividend=0.0,
+    )  # fmt: skip
+    assert wide.row.tolist() == [1, 1, 0, 0]
+
+
+def test_one_underlying_and_one_quote_of_a_contract():
+    frame = {"strike": [100.0, 100.0], "right": ["c", "c"], "bid": [1.0, 2.0], "ask": [1.2, 2.2], "years": [0.5, 0.5],
+             "underlying": ["AAPL", "TWX"]}  # fmt: skip
+    with pytest.raises(ParameterError, match=r"underlying.* 2 underlyings \(AAPL, TWX\)"):
+        read_chain(frame, spot=100.0)
+    assert read_chain(frame, spot=100.0, where={"underlying": "TWX"}).bid.tolist() == [2.0]
+    del frame["underlying"]
+    with pytest.raises(ParameterError, match="rows 0 and 1 are both of 0.5 100 c"):
+        read_chain(frame, spot=100.0)
+    frame["quote_datetime"] = np.array(["2024-03-15T10:00", "2024-03-15T10:01"], dtype="datetime64[s]")
+    assert read_chain(frame, spot=100.0).bid.tolist() == [2.0]

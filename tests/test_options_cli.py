@@ -145,3 +145,9 @@ def test_a_real_file_from_the_shell(shared, tmp_path):
     assert len(good) > 7000
     assert all(0 <= abs(float(r["delta"])) <= 1 for r in good)
     assert {"no_bid", "no_quote", "ok"} <= {r["status"] for r in rows}
+
+
+def test_suffixes_that_are_no_format(tmp_path):
+    path = tmp_path / "v.xlsx"
+    assert "is no format that can be written" in " ".join(call("iv", *DEMO, "-o", path, code=2).stderr.split())
+    assert not path.exists()

@@ -364,14 +364,14 @@ def every_product(**where):
     strikes = np.linspace(80.0, 120.0, 70)
     common, points = dict(outputs="all", seed=21, **where), dict(sampling="sobol")
     european = (100.0, strikes, 1.0, 0.05, 0.0, 0.2, True)
-    barrier = (100.0, 100.0, 90.0, 1.0, 0.05, 0.0, 0.2, True)
+    barrier = (100.0, 100.0, 1.0, 0.05, 0.0, 0.2, True, 90.0)
     basket = ([90.0, 100.0, 110.0], 100.0, 1.0, 0.05, 0.0, 0.2, CORRELATION, True)
     return [
         options.asian_mc(*european, fixings=5, paths=1003, **common),
         options.asian_mc(*european, fixings=5, paths=1024, **points, **common),
         options.barrier_mc(*barrier, rebate=2.0, paths=1003, **common),
-        options.barrier_mc(*barrier, kind="down-in", paths=512, **points, **common),
-        options.digital_mc(*european, kind="asset", paths=300, **common),
+        options.barrier_mc(*barrier, "down-in", paths=512, **points, **common),
+        options.digital_mc(*european, payoff="asset", paths=300, **common),
         options.european_mc(*european, paths=300, **{**common, "outputs": "price"}),
         options.basket_mc(*basket, paths=1003, weights=[0.5, 0.25, 0.25], **common),
         options.basket_mc(*basket, paths=512, payoff="worst_of", **points, **common),
@@ -592,7 +592,18 @@ def test_digitals_agree_with_the_closed_form(kind, sampling):
         return spot * math.exp(-dividend * expiry) * 0.5 * math.erfc(d1 / math.sqrt(2))
 
     made = options.digital_mc(
-        spot, strike, expiry, rate, dividend, vol, False, kind=kind, cash=10.0, outputs="all", sampling=sampling, seed=7
+        spot,
+        strike,
+        expiry,
+        rate,
+        dividend,
+        vol,
+        False,
+        payoff=kind,
+        cash=10.0,
+        outputs="all",
+        sampling=sampling,
+        seed=7,
     )
     close(made, exact())
     slope = options.differentiate
@@ -612,7 +623,7 @@ def test_digitals_of_haug(shared):
         number = {k: float(row[k]) for k in ("spot", "strike", "t", "r", "q", "vol", "value", "tol")}
         made = options.digital_mc(
             number["spot"], number["strike"], number["t"], number["r"], number["q"], number["vol"], row["type"],
-            kind=kind, cash=float(row["cash"] or 1), sampling="sobol", paths=1 << 17,
+            payoff=kind, cash=float(row["cash"] or 1), sampling="sobol", paths=1 << 17,
         )  # fmt: skip
         close(made, number["value"], slack=number["tol"])
 
@@ -640,8 +651,8 @@ def test_barriers_are_those_of_the_paths(kind):
     else:
         paid = np.where(hit, vanilla, rebate * math.exp(-rate * expiry))
     made = options.barrier_mc(
-        spot, strike, level, expiry, rate, dividend, vol, True, kind=kind, rebate=rebate, monitoring=6, paths=paths,
-        seed=4, control_variate=False,
+        spot, strike, expiry, rate, dividend, vol, True, level, kind, rebate=rebate, monitoring=6, paths=paths, seed=4,
+        control_variate=False,
     )  # fmt: skip
     assert made["price"] == pytest.approx(paid.mean(), rel=1e-12)
     assert made["price_error"] == pytest.approx(paid.std(ddof=1) / math.sqrt(paths), rel=1e-10)
@@ -665,7 +676,9 @@ def test_barrier_greeks_are_the_differences():
     up, middle, down = (options.barrier_mc(**{**base, "spot": 100.0 + s}, **common)["price"] for s in (h, 0.0, -h))
     assert made["gamma"] == pytest.approx((up - 2 * middle + down) / h**2, abs=4 * made["gamma_error"] + 2e-3)
     common["rebate"] = 0.0
-    out, knocked_in = (options.barrier_mc(**base, **common, outputs="all", kind=k) for k in ("down-out", "down-in"))
+    out, knocked_in = (
+        options.barrier_mc(**base, **common, outputs="all", barrier_type=k) for k in ("down-out", "down-in")
+    )
     vanilla = options.greeks(*(v for k, v in base.items() if k != "barrier"))
     for name in ("delta", "gamma", "vega", "theta", "rho"):
         assert out[name] + knocked_in[name] == pytest.approx(vanilla[name], rel=1e-9)
@@ -1011,8 +1024,8 @@ def test_what_is_refused(changed, error, words):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: options.barrier_mc(1, 1, 1, 1, 0, 0, 1, 1, kind="side"), ParameterError, "kind"),
-        (lambda: options.barrier_mc(1, 1, 1, 1, 0, 0, 1, 1, monitoring=[0.5]), ParameterError, "monitoring"),
+        (lambda: options.barrier_mc(1, 1, 1, 0, 0, 1, 1, 1, "side"), ParameterError, "barrier_type"),
+        (lambda: options.barrier_mc(1, 1, 1, 0, 0, 1, 1, 1, monitoring=[0.5]), ParameterError, "monitoring"),
         (lambda: options.digital_mc(1, 1, 1, 0, 0, 1, 1, outputs="dual_delta"), ParameterError, "outputs"),
         (lambda: options.basket_mc(1, 1, 1, 0, 0, 1, [[1]], 1), ShapeError, "spot"),
         (lambda: options.basket_mc([1, 1], 1, 1, 0, 0, 1, [[1]], 1), ShapeError, "correlation"),

@@ -149,6 +149,8 @@ def test_clean_of_american_options():
         np.nanmax(abs(q.vol - smile_of(q.chain))[~q.chain.is_call & (q.chain.strike < 100)]) for q in (right, wrong)
     ]
     assert error[0] < 0.2 * error[1]
+    with_rate = surface.clean(market, exercise="american", rate=RATE)
+    assert all(terms.rate == RATE for terms in with_rate.chain.terms.values())
     alone = surface.clean(market, exercise="american")
     for terms in alone.chain.terms.values():
         assert terms.forward == pytest.approx(SPOT * np.exp((RATE - DIVIDEND) * terms.years), rel=2e-3)

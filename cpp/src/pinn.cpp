@@ -218,13 +218,14 @@ double loss(const Model& model, const Collocation<double>& job, double* residual
   return total;
 }
 
-void jacobian(const Model& model, const Collocation& job, double* residuals, double* rows, const Execution& how) {
+void jacobian(const Model& model, const Collocation<double>& job, double* residuals, double* rows,
+              const Execution& how) {
   const Kernels& kernels = kernels_at(how.level);
   const std::int64_t numbers = model.flops() / 2, n = job.points;
   const int threads = wakes_threads(model, n * kPoints / 4, 3 * (job.directions + 2)) ? how.threads : 1;
   const std::vector<double> ones(static_cast<std::size_t>(n), 1.0);
   std::vector<double> constants(static_cast<std::size_t>(n));
-  Collocation part = job;
+  Collocation<double> part = job;
   part.loss_weights = ones.data();
   constexpr std::int64_t kPart = 32;
   parallel_for(threads, (n + kPart - 1) / kPart, [&](std::int64_t k, int) {
@@ -232,7 +233,7 @@ void jacobian(const Model& model, const Collocation& job, double* residuals, dou
     kernels.loss(model.view().net, part, from, to, residuals, nullptr);
     // The loss of a residual that is 1/2 has its gradient.
     for (std::int64_t i = from; i < to; ++i) constants[i] = job.constants[i] + (0.5 - residuals[i]);
-    Collocation half = part;
+    Collocation<double> half = part;
     half.constants = constants.data();
     std::fill_n(rows + from * numbers, (to - from) * numbers, 0.0);
     for (std::int64_t i = from; i < to; ++i)

@@ -139,7 +139,7 @@ py::tuple loss(Model& model, const std::optional<Doubles>& parameters, const Dou
 /// Residuals without weights, and their gradients as rows.
 py::tuple jacobian(Model& model, const Doubles& parameters, const Doubles& features, const Doubles& coefficients,
                    const Doubles& constants, bool positive, int num_threads, const std::string& simd) {
-  const pinn::Collocation job =
+  const pinn::Collocation<double> job =
       collocation(model, features, coefficients, constants, constants, positive, std::nullopt, 0);
   model.set_parameters(span_of(parameters));
   const Execution how = execution(num_threads, simd);

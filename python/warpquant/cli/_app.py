@@ -70,8 +70,14 @@ As = Annotated[Report, typer.Option("--format", "-f", help="How to write it.")]
 def format_of(form: Format | None, output: pathlib.Path | None) -> Format:
     """What was asked for, or what the file's suffix says."""
     if form is None:
-        suffixes = {f".{f.value}": f for f in Format}
-        form = suffixes.get(output.suffix.lower(), Format.TABLE) if output else Format.TABLE
+        suffixes = {f".{f.value}": f for f in Format} | {"": Format.TABLE, ".txt": Format.TABLE}
+        suffix = output.suffix.lower() if output else ""
+        if suffix not in suffixes:
+            raise typer.BadParameter(
+                f"{suffix!r} is no format that can be written; name one by --format, or use .csv, .json, .parquet, .txt",
+                param_hint="--output",
+            )
+        form = suffixes[suffix]
     if form is Format.PARQUET and output is None:
         raise typer.BadParameter("--format parquet needs --output")
     return form

@@ -211,6 +211,10 @@ class Chain:
         A price that is neither, such as a settlement, where the source has no bids and asks; else NaN.
     is_call : ndarray of bool, shape (quotes,)
         Calls.
+    row : ndarray of intp, shape (quotes,)
+        Which row of the source a quote comes from: the chain has an order of its own.
+    rate, dividend : ndarray of float64, shape (quotes,)
+        What was given; NaN where `terms` has it from the quotes.
     quote : ndarray of int8, shape (quotes,)
         What the quote itself says, as an index into `STATUSES`.
     terms : dict of str to Terms
@@ -224,17 +228,20 @@ class Chain:
     def __init__(
         self, *, expiry: npt.NDArray[np.str_], years: Floats, strike: Floats, is_call: npt.NDArray[np.bool_],
         bid: Floats, ask: Floats, price: Floats, spot: Floats, model: str, as_of: np.datetime64 | None, rate: Any,
-        dividend: Any,
+        dividend: Any, row: npt.NDArray[np.intp] | None = None,
     ) -> None:  # fmt: skip
         order = np.lexsort((~is_call, strike, expiry, years))
+        self.row = order if row is None else row[order]
         self.expiry = expiry[order]
         self.years, self.strike, self.spot = years[order], strike[order], spot[order]
         self.is_call = is_call[order]
         positive = [np.where(values > 0, values, np.nan) for values in (bid[order], ask[order], price[order])]
         self.bid, self.ask, self.price = positive
         self.model, self.as_of = model, as_of
+        self.rate = np.array(np.broadcast_to(rate, len(order))[order], dtype=np.float64)
+        self.dividend = np.array(np.broadcast_to(dividend, len(order))[order], dtype=np.float64)
         self.quote = self._quotes()
-        self.terms = self._terms(np.broadcast_to(rate, len(order))[order], np.broadcast_to(dividend, len(order))[order])
+        self.terms = self._terms(self.rate, self.dividend)
 
     def __len__(self) -> int:
         return len(self.strike)
@@ -541,12 +548,13 @@ def read_chain(
     Returns
     -------
     Chain
-        Sorted by expiry, strike, and call before put.
+        Sorted by expiry, strike, and call before put; `Chain.row` says where each quote was.
 
     Raises
     ------
     ParameterError
-        If a part is missing or cannot be read.
+        If a part is missing or cannot be read, or quotes are of several underlyings, or two are of the same contract
+        and none is later.
 
     Examples
     --------
@@ -557,11 +565,13 @@ def read_chain(
     Chain(2,192 quotes, 657 of them two-sided, 12 expiries, bsm)
     """
     table = _table(source)
+    origin = np.arange(table.rows)
     if where:
-        table = _only(table, where)
+        table, origin = _only(table, where)
+    _one_underlying(table)
     wide = _wide(table)
     if wide is not None:
-        table = wide
+        table, origin = wide, np.tile(origin, 2)
     if years is not None:
         table = Frame({**{name: table.array(name) for name in table.names}, "years": np.full(table.rows, float(years))})
         columns = {**(columns or {}), "expiry": "years"}
@@ -598,7 +608,7 @@ def read_chain(
         "expiry": labels, "years": until, "strike": part("strike"), "is_call": calls, "bid": bid, "ask": ask,
         "price": quoted, "spot": spots, "rate": part("rate", rate), "dividend": part("dividend", dividend),
     }  # fmt: skip
-    kept: dict[str, Any] = {name: values[keep] for name, values in chosen.items()}
+    kept: dict[str, Any] = {name: values[keep] for name, values in (*chosen.items(), ("row", origin))}
     return Chain(**kept, model=model, as_of=moment)
 
 
@@ -611,14 +621,30 @@ def _table(source: Any) -> Frame:
         raise WarpquantError(f"{source}: {error}") from error
 
 
-def _only(table: Frame, where: Mapping[str, str]) -> Frame:
+#: Columns that say which underlying a quote is of.
+_UNDERLYINGS = ("underlying", "underlying_symbol", "underlying_ticker", "act_symbol")
+
+
+def _one_underlying(table: Frame) -> None:
+    name = table.find(_UNDERLYINGS)
+    there = [] if name is None else sorted(set(table.texts(name)))
+    if len(there) > 1:
+        some = ", ".join(there[:5]) + (", ..." if len(there) > 5 else "")
+        raise ParameterError(
+            f"source: column {name!r} has {len(there)} underlyings ({some}); "
+            f"choose one: where={{{name!r}: {there[0]!r}}}"
+        )
+
+
+def _only(table: Frame, where: Mapping[str, str]) -> tuple[Frame, npt.NDArray[np.intp]]:
+    """Rows that have these texts, and which ones those are."""
     keep = np.ones(table.rows, bool)
     for name, value in where.items():
         keep &= np.array([text == str(value) for text in table.texts(name)], bool)
     if not keep.any():
         said = " and ".join(f"{name} = {value}" for name, value in where.items())
         raise ParameterError(f"where: no row has {said}")
-    return Frame({name: table.array(name)[keep] for name in table.names}, "source")
+    return Frame({name: table.array(name)[keep] for name in table.names}, "source"), np.nonzero(keep)[0]
 
 
 def _wide(table: Frame) -> Frame | None:
@@ -670,7 +696,7 @@ def _snapshot(
     if "time" not in roles.columns:
         if at is not None:
             raise ParameterError(f"at: the source has no times; columns are {', '.join(table.names)}")
-        rows = np.arange(table.rows)
+        rows, times = np.arange(table.rows), None
     else:
         times, of_day = _times(table.array(roles.columns["time"]), roles.columns["time"], moment)
         known = times[~np.isnat(times)]
@@ -681,7 +707,16 @@ def _snapshot(
             moment = cut
         (rows,) = np.nonzero((times <= cut) & (times.astype("datetime64[D]") == cut.astype("datetime64[D]")))
         rows = rows[np.argsort(times[rows], kind="stable")]
-    last = {keys[row]: row for row in rows.tolist()}
+    last: dict[Any, int] = {}
+    for row in rows.tolist():
+        other = last.setdefault(keys[row], row)
+        if other != row and (times is None or times[other] == times[row]):
+            expiry, strike, right = keys[row]
+            raise ParameterError(
+                f"source: rows {other} and {row} are both of {expiry} {strike:g} {right}, and neither is later; "
+                "choose one by a column that tells them apart: where={...}"
+            )
+        last[keys[row]] = row
     if not last:
         raise ParameterError(f"at: no quote at or before {moment} on that day")
     return moment, np.array(sorted(last.values()), dtype=np.intp)

@@ -395,14 +395,14 @@ def european_mc(
 def barrier_mc(
     spot: Any,
     strike: Any,
-    barrier: Any,
     expiry: Any,
     rate: Any,
     dividend: Any,
     vol: Any,
     is_call: Any,
+    barrier: Any,
+    barrier_type: str = "down-out",
     *,
-    kind: str = "down-out",
     rebate: Any = 0.0,
     monitoring: Any = 12,
     control_variate: bool = True,
@@ -422,13 +422,11 @@ def barrier_mc(
 
     Parameters
     ----------
-    spot, strike : float or array_like
+    spot, strike, expiry, rate, dividend, vol, is_call
         Arguments as of `warpquant.options.price`.
     barrier : float or array_like
         Level that knocks out, or in, if the price on a date is at or beyond it.
-    expiry, rate, dividend, vol, is_call
-        Arguments as of `warpquant.options.price`.
-    kind : {'down-out', 'up-out', 'down-in', 'up-in'}
+    barrier_type : {'down-out', 'up-out', 'down-in', 'up-in'}
         What the barrier does.
     rebate : float or array_like
         Paid at once when knocked out, or at expiry if never knocked in.
@@ -460,14 +458,14 @@ def barrier_mc(
 
     Examples
     --------
-    >>> out = warpquant.options.barrier_mc(100, 100, 90, 1, 0.05, 0.0, 0.2, True)
-    >>> knocked_in = warpquant.options.barrier_mc(100, 100, 90, 1, 0.05, 0.0, 0.2, True, kind="down-in")
+    >>> out = warpquant.options.barrier_mc(100, 100, 1, 0.05, 0.0, 0.2, True, 90)
+    >>> knocked_in = warpquant.options.barrier_mc(100, 100, 1, 0.05, 0.0, 0.2, True, 90, "down-in")
     >>> exact = warpquant.options.price(100, 100, 1, 0.05, 0.0, 0.2, True)["price"]
     >>> abs(out["price"] + knocked_in["price"] - exact) < 1e-9
     True
     """
     names = _chosen(outputs, _GREEKS)
-    choice("kind", kind, _BARRIERS)
+    choice("barrier_type", barrier_type, _BARRIERS)
     rows = _options(spot, strike, expiry, rate, dividend, vol, is_call, barrier=barrier, rebate=rebate)
     times = _dates(monitoring, "monitoring")
     if times[0] <= 0.0 or times[-1] != 1.0:
@@ -476,7 +474,7 @@ def barrier_mc(
         paths, seed, len(times), sampling=sampling, scramble=scramble, replicates=replicates, bridge=bridge,
         offset=offset, num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
-    pair = _core.mc_barrier(plan.pack(), times, "vanilla", kind, rows.columns, bool(control_variate))
+    pair = _core.mc_barrier(plan.pack(), times, "vanilla", barrier_type, rows.columns, bool(control_variate))
     return rows.named(names, _GREEKS, pair)
 
 
@@ -489,7 +487,7 @@ def digital_mc(
     vol: Any,
     is_call: Any,
     *,
-    kind: str = "cash",
+    payoff: str = "cash",
     cash: Any = 1.0,
     outputs: str | Iterable[str] = ("price",),
     paths: int = _PATHS,
@@ -508,7 +506,7 @@ def digital_mc(
     ----------
     spot, strike, expiry, rate, dividend, vol, is_call
         Arguments as of `warpquant.options.price`.
-    kind : {'cash', 'asset'}
+    payoff : {'cash', 'asset'}
         What is paid.
     cash : float or array_like
         How much.
@@ -538,14 +536,14 @@ def digital_mc(
     (0.5, 0.019)
     """
     names = _chosen(outputs, _DIGITAL_GREEKS)
-    choice("kind", kind, ("cash", "asset"))
+    choice("payoff", payoff, ("cash", "asset"))
     rows = _options(spot, strike, expiry, rate, dividend, vol, is_call, cash=cash)
     plan = Plan.of(
         paths, seed, 1, sampling=sampling, scramble=scramble, replicates=replicates, offset=offset,
         num_threads=num_threads, device=device, stream=stream,
     )  # fmt: skip
-    values, errors = _core.mc_barrier(plan.pack(), [1.0], kind, "none", rows.columns[:7].copy(), False)
-    if kind == "cash":
+    values, errors = _core.mc_barrier(plan.pack(), [1.0], payoff, "none", rows.columns[:7].copy(), False)
+    if payoff == "cash":
         values, errors = values * rows.columns[7], errors * abs(rows.columns[7])
     return rows.named(names, _GREEKS, (values, errors))
 

@@ -361,7 +361,6 @@ def _as_european(chain: Chain, num_threads: int | None) -> Chain:
     """The same chain with the prices of European options: less the premium for early exercise."""
     if chain.model != "bsm":
         raise ParameterError("exercise: American options need the spot, of which the chain has none")
-    given = np.array([chain.terms[name].source == "given" for name in chain.expiry.tolist()], bool)
     now = chain
     for _ in range(2):
         rate, dividend, mid = now.of("rate"), now.of("dividend"), chain.mid()
@@ -374,8 +373,7 @@ def _as_european(chain: Chain, num_threads: int | None) -> Chain:
         now = Chain(
             expiry=chain.expiry, years=chain.years, strike=chain.strike, is_call=chain.is_call,
             bid=chain.bid - premium, ask=chain.ask - premium, price=chain.price - premium, spot=chain.spot,
-            model=chain.model, as_of=chain.as_of, rate=np.where(given, chain.of("rate"), np.nan),
-            dividend=np.where(given, chain.of("dividend"), np.nan),
+            model=chain.model, as_of=chain.as_of, rate=chain.rate, dividend=chain.dividend, row=chain.row,
         )  # fmt: skip
     return now
 

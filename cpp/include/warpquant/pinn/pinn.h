@@ -82,7 +82,8 @@ double loss(const Model& model, const Collocation<double>& job, double* residual
 
 /// Of each point the gradient of its residual, a row of `rows`. The residuals have to be linear in the streams: no
 /// obstacle; weights do not matter. The same bits for any number of threads.
-void jacobian(const Model& model, const Collocation& job, double* residuals, double* rows, const Execution& how);
+void jacobian(const Model& model, const Collocation<double>& job, double* residuals, double* rows,
+              const Execution& how);
 
 /// The operation on rows for one row of numbers, without what rows need; results as many as there are, NaN where not
 /// wanted.
