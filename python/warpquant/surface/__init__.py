@@ -18,10 +18,11 @@ from .fits import (
     svi_crossings,
     vega_weights,
 )
+from .history import History
 from .kriging import Kriging, krige
 from .mixture import MIXTURE_STATUS, Mixture, MixtureFit, fit_mixture
 from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
-from .objects import Check, History, Surface
+from .objects import Check, Surface
 from .quotes import REASONS, Quotes, clean
 from .repair import ARBITRAGES, Repair, repair
 from .splines import KINDS, Curve, PriceSmile, Slice, Smile, interpolate, rbf, smile, smooth_prices

@@ -19,7 +19,7 @@ from .essvi import balanced, essvi_to_svi, fit_essvi
 from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
 from .quotes import REASONS, Quotes, clean
 
-__all__ = ["Check", "History", "Surface"]
+__all__ = ["Check", "Surface"]
 
 _VERSION = 1
 _MODELS = ("essvi", "svi", "mixture")
@@ -521,95 +521,6 @@ class Surface:
             None if as_of is None else np.datetime64(as_of),
             slices=mixture.from_lists(made["slices"], len(made["expiries"])) if "slices" in made else (),
         )  # fmt: skip
-
-
-class History:
-    """Surfaces in the order of their moments; the oldest make room for new ones.
-
-    Parameters
-    ----------
-    size : int, default 10000
-        How many are kept.
-
-    Examples
-    --------
-    >>> from warpquant import data, surface
-    >>> history = surface.History()
-    >>> history.append(surface.Surface.fit(data.goog_options(), exercise="american"))
-    >>> len(history), history.asof("2015-12-25").model
-    (1, 'essvi')
-    """
-
-    def __init__(self, size: int = 10_000) -> None:
-        self.size = _checks.whole("size", size, 1)
-        self._surfaces: list[Surface] = []
-
-    def __len__(self) -> int:
-        return len(self._surfaces)
-
-    def __iter__(self) -> Any:
-        return iter(self._surfaces)
-
-    def append(self, surface: Surface) -> None:
-        """Keep one.
-
-        Raises
-        ------
-        ParameterError
-            If it has no moment, or one before the last.
-        """
-        if surface.as_of is None:
-            raise ParameterError("surface: has no moment (as_of)")
-        last = self._surfaces[-1].as_of if self._surfaces else None
-        if last is not None and surface.as_of < last:
-            raise ParameterError(f"surface: is of {surface.as_of}, before the last one of {last}")
-        self._surfaces.append(surface)
-        del self._surfaces[: -self.size]
-
-    def asof(self, moment: Any) -> Surface:
-        """The last surface at or before a moment: none that was made of later quotes.
-
-        Raises
-        ------
-        ParameterError
-            If there is none so early.
-        """
-        when = np.datetime64(moment)
-        moments = np.array([s.as_of for s in self._surfaces], dtype="datetime64[ns]")
-        place = int(np.searchsorted(moments, when, side="right"))
-        if place == 0:
-            raise ParameterError(f"moment: there is no surface at or before {when}")
-        return self._surfaces[place - 1]
-
-    def to_columns(self) -> dict[str, Any]:
-        """One row for each slice: moment, expiry, years, forward, rate, raw SVI parameters and rmse."""
-        columns: dict[str, list[Any]] = {
-            name: [] for name in ("as_of", "expiry", "years", "forward", "rate", "a", "b", "rho", "m", "sigma", "rmse")
-        }
-        for s in self._surfaces:
-            raw = s.raw()
-            for i, name in enumerate(s.expiries):
-                rmse = float("nan") if s.rmse is None else float(s.rmse[i])
-                row = (s.as_of, name, s.years[i], s.forward[i], s.rate[i], *raw[i], rmse)
-                for column, value in zip(columns.values(), row, strict=True):
-                    column.append(value)
-        return {name: np.array(values, dtype="datetime64[ms]") if name == "as_of" else np.array(values)
-                for name, values in columns.items()}  # fmt: skip
-
-    def to_parquet(self, path: Any) -> None:
-        """Write `to_columns` to a file.
-
-        Raises
-        ------
-        ImportError
-            If PyArrow is not installed: it comes with ``warpquant[data]``.
-        """
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise ImportError("Parquet files need PyArrow: pip install 'warpquant[data]'") from error
-        pyarrow.parquet.write_table(pyarrow.table(self.to_columns()), path)
 
 
 def _plain(values: Any) -> Any:
