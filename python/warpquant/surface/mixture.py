@@ -335,8 +335,8 @@ def _slice(
             tolerance=1e-8,
         )  # fmt: skip
         if len(k):
-            errors = (table @ ratio - aim) * unit / np.maximum(half, 1e-300)
-            weight = 1.0 / np.maximum(np.abs(errors) / _HUBER, 1.0)
+            errors = (table @ ratio - aim) * unit / half
+            weight = 1.0 / np.maximum(np.abs(table @ ratio - aim) * np.sqrt(len(k)) / _HUBER, 1.0)
     made = Mixture(x, np.maximum(ratio, 0.0) * prior, variance)
     status = 0
     if not _is_law(made) or (before is not None and _margin(before, made)[0] < -1e-13):

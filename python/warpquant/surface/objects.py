@@ -23,6 +23,8 @@ __all__ = ["Check", "Surface"]
 
 _VERSION = 1
 _MODELS = ("essvi", "svi", "mixture")
+#: Weights of one-sided quotes that a fit is beyond, beside the median of their expiry's, one fit after the other.
+_PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 #: What a difference of total variances may be below 0: what rounding leaves.
 _ROUNDING = 1e-12
 
@@ -187,6 +189,21 @@ class Surface:
             used = quotes
         else:
             used = clean(quotes, num_threads=num_threads, **cleaning)
+        made = cls._fit(used, model, previous, no_arbitrage, num_threads)
+        # One-sided quotes that it is beyond are taken in, with more weight each time.
+        beyond = np.zeros(0, np.intp)
+        for factor in _PENALTIES:
+            new = used.broken(made._vol_of(used))
+            if len(new) == 0:
+                break
+            beyond = np.union1d(beyond, new)
+            made = cls._fit(used.with_bounds(beyond, factor), model, previous, no_arbitrage, num_threads)
+        return made if len(beyond) == 0 else dataclasses.replace(made, quotes=used)
+
+    @classmethod
+    def _fit(
+        cls, used: Quotes, model: str, previous: Surface | None, no_arbitrage: bool, num_threads: int | None
+    ) -> Surface:
         k, w, weight, offsets, names = used.smiles()
         if not names:
             said = ", ".join(f"{n} {reason}" for reason, n in used.counts().items())
@@ -424,6 +441,14 @@ class Surface:
             return Check(*mixture.certify(self.slices), self.expiries)
         raw = self.raw()
         return Check(certify_svi(*raw.T), svi_crossings(raw[:-1], raw[1:]), self.expiries)
+
+    def _vol_of(self, used: Quotes) -> Floats:
+        """Volatilities of quotes; NaN of those that are neither kept nor bounds."""
+        vol = np.full(len(used.reason), np.nan)
+        rows = used.kept if used.bound is None else used.kept | (used.bound != 0)
+        years = used.chain.years[rows]
+        vol[rows] = np.sqrt(self.total_variance(used.k[rows], years) / years)
+        return vol
 
     def coverage(self) -> dict[str, float]:
         """Of each expiry, the share of its quotes whose bid and ask enclose the surface; of all of them 'all'.

@@ -21,7 +21,7 @@ __all__ = ["REASONS", "Quotes", "clean"]
 #: Why a quote is not used, by code. The first is 'kept'; those up to 'no_terms' are said by the chain.
 REASONS = (
     "kept", "no_bid", "no_ask", "no_quote", "crossed", "expired", "invalid", "no_terms", "too_short", "stale",
-    "below_intrinsic", "above_bound", "no_time_value", "in_the_money", "outlier", "cliff", "too_few",
+    "below_intrinsic", "above_bound", "no_time_value", "in_the_money", "outlier", "cliff", "too_few", "bound",
 )  # fmt: skip
 _CODE = {name: code for code, name in enumerate(REASONS)}
 _HOURS = 365.0 * 24.0
@@ -49,6 +49,9 @@ class Quotes:
         Of squared errors in total variance; 0 for quotes that are not kept.
     forward, rate : ndarray of float64, shape (quotes,)
         Of the quote's expiry.
+    bound : ndarray of int8, shape (quotes,), or None
+        1 for a quote that is an upper bound (it has an ask alone), -1 for a lower one, else 0; None where one-sided
+        quotes are not used.
     """
 
     chain: Chain
@@ -60,6 +63,7 @@ class Quotes:
     weight: Floats
     forward: Floats
     rate: Floats
+    bound: npt.NDArray[np.int8] | None = None
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -92,6 +96,29 @@ class Quotes:
         kept = np.nonzero(self.kept)[0]  # the chain is sorted by expiry
         return kept[np.lexsort((self.k[kept], self.chain.years[kept]))]
 
+    def broken(self, vol: Floats) -> npt.NDArray[np.intp]:
+        """Rows of bounds that volatilities, one a quote, are beyond, by more than 1e-9."""
+        if self.bound is None:
+            return np.zeros(0, np.intp)
+        with np.errstate(invalid="ignore"):
+            over = (self.bound > 0) & (vol > self.ask_vol + 1e-9)
+            under = (self.bound < 0) & (vol < self.bid_vol - 1e-9)
+        return np.nonzero(over | under)[0]
+
+    def with_bounds(self, rows: npt.NDArray[np.intp], factor: float) -> Quotes:
+        """The same, with some bounds as quotes, whose weight is a multiple of the median of their expiry's."""
+        assert self.bound is not None
+        reason, vol, weight = self.reason.copy(), self.vol.copy(), self.weight.copy()
+        bid_vol, ask_vol = self.bid_vol.copy(), self.ask_vol.copy()
+        for row in rows.tolist():
+            vol[row] = self.ask_vol[row] if self.bound[row] > 0 else self.bid_vol[row]
+            weight[row] = factor * float(
+                np.median(self.weight[self.kept & (self.chain.expiry == self.chain.expiry[row])])
+            )
+            reason[row] = 0
+            bid_vol[row], ask_vol[row] = (vol[row] * (1.0 + side * 0.01 / factor) for side in (-1, 1))
+        return dataclasses.replace(self, reason=reason, vol=vol, weight=weight, bid_vol=bid_vol, ask_vol=ask_vol)
+
     def to_dict(self) -> dict[str, Any]:
         """The quotes as columns, such as for a data frame."""
         made = self.chain.to_dict()
@@ -108,8 +135,8 @@ class Quotes:
 
 def clean(
     quotes: Any, *, exercise: str = "european", min_tick: float = 0.0, min_hours: float = 1.0, age: Any = None,
-    max_age: float | None = None, outliers: bool = True, cliffs: bool = True, num_threads: int | None = None,
-    **read: Any,
+    max_age: float | None = None, keep_zero_bid: bool = False, one_sided: str = "drop", outliers: bool = True,
+    cliffs: bool = True, num_threads: int | None = None, **read: Any,
 ) -> Quotes:  # fmt: skip
     """Forwards, discount factors and implied volatilities of a chain, and which of its quotes can be believed.
 
@@ -130,6 +157,9 @@ def clean(
     - 'cliff': beyond a jump in a wing, by more than three times what the slope before it says and more than spreads.
     - 'too_few': fewer than three strikes are left of the expiry.
 
+    With ``one_sided="bound"`` quotes with a bid or an ask alone, out of the money, at expiries that are kept, have the
+    reason 'bound': they are no quotes that a fit is near to, but it stays on their side.
+
     Parameters
     ----------
     quotes : Chain, path, data frame, or mapping of str to array
@@ -140,10 +170,15 @@ def clean(
         Least time value, in units of price.
     min_hours : float, default 1
         Least time to expiry.
-    age : array of float, shape (quotes,), optional
-        Seconds since each quote changed, in the chain's order.
+    age : array of float, timedelta64 or datetime64, shape (quotes,), optional
+        Seconds or time since each quote changed, or when it did (NaT for never), in the chain's order. Moments are
+        measured from the chain's own.
     max_age : float, optional
         Seconds.
+    keep_zero_bid : bool, default False
+        Take an ask without a bid as a quote whose bid is 0, and whose middle is half the ask.
+    one_sided : {'drop', 'bound'}
+        What becomes of quotes with one side.
     outliers, cliffs : bool, default True
         Whether these rules are asked.
     num_threads : int, optional
@@ -170,6 +205,8 @@ def clean(
     True
     """
     _checks.choice("exercise", exercise, ("european", "american"))
+    _checks.choice("one_sided", one_sided, ("drop", "bound"))
+    _checks.flag("keep_zero_bid", keep_zero_bid)
     if isinstance(quotes, Chain):
         if read:
             raise ParameterError(f"{next(iter(read))}: is for sources that are yet to be read; pass it to read_chain")
@@ -182,6 +219,11 @@ def clean(
         chain = _as_european(chain, num_threads)
     reason: npt.NDArray[np.int8] = np.array([_CODE.get(name, 0) for name in STATUSES], np.int8)[chain.quote]
 
+    mid = chain.mid()
+    one = np.isin(chain.quote, (_CODE["no_bid"], _CODE["no_ask"]))
+    zero = (chain.quote == _CODE["no_bid"]) & keep_zero_bid
+    mid, reason[zero] = np.where(zero, 0.5 * chain.ask, mid), 0
+
     def mark(name: str, rows: npt.NDArray[np.bool_]) -> None:
         reason[rows & (reason == 0)] = _CODE[name]
 
@@ -189,14 +231,14 @@ def clean(
     mark("no_terms", ~(np.isfinite(forward + rate) & (forward > 0)))
     mark("too_short", ~(chain.years * _HOURS >= min_hours))
     if age is not None:
-        seconds = floats(age, "age").reshape(-1)
+        seconds = _seconds(age, chain)
         if len(seconds) != len(chain):
             raise ShapeError(f"age: has {len(seconds)} entries, but the chain has {len(chain)} quotes")
         if max_age is None:
             raise ParameterError("max_age: is needed with age")
         mark("stale", ~(seconds <= max_age))
-    mid = chain.mid()
     vol, bid_vol, ask_vol, said = _vols(chain, forward, rate, mid, num_threads)
+    bid_vol = np.where(zero, 0.0, bid_vol)
     for code, name in (
         (1, "below_intrinsic"),
         (2, "above_bound"),
@@ -221,10 +263,40 @@ def clean(
         rows = (chain.expiry == name) & (reason == 0)
         if len(np.unique(chain.strike[rows])) < _LEAST:
             mark("too_few", rows)
+    bound = None
+    if one_sided == "bound":
+        bound = _bounds(chain, reason, one & (reason != 0), k, bid_vol, ask_vol)
+        reason[bound != 0] = _CODE["bound"]
     weight = np.zeros(len(chain))
     for rows in _expiries(chain, reason == 0):
         weight[rows] = _weights(k[rows], np.square(vol[rows]) * chain.years[rows], chain.years[rows], width[rows])
-    return Quotes(chain, reason, k, vol, bid_vol, ask_vol, weight, forward, rate)
+    return Quotes(chain, reason, k, vol, bid_vol, ask_vol, weight, forward, rate, bound)
+
+
+def _seconds(age: Any, chain: Chain) -> Floats:
+    """Ages in seconds: of moments those at the chain's own."""
+    given = np.asarray(age).reshape(-1)
+    if given.dtype.kind == "M":
+        if chain.as_of is None:
+            raise ParameterError("age: are moments, but the chain has none of its own; pass as_of to read_chain")
+        given = chain.as_of - given
+    if given.dtype.kind == "m":
+        return np.asarray(np.where(np.isnat(given), np.nan, given / np.timedelta64(1, "s")), dtype=np.float64)
+    return floats(age, "age").reshape(-1)
+
+
+def _bounds(
+    chain: Chain, reason: npt.NDArray[np.int8], one: npt.NDArray[np.bool_], k: Floats, bid_vol: Floats, ask_vol: Floats
+) -> npt.NDArray[np.int8]:
+    """Of one-sided quotes which side they bound: out of the money, with a volatility, where an expiry is kept."""
+    kept = np.isin(chain.expiry, np.unique(chain.expiry[reason == 0]))
+    said = np.isin(reason, (_CODE["no_bid"], _CODE["no_ask"]))
+    outside = np.where(chain.is_call, k >= 0, k < 0)
+    with np.errstate(invalid="ignore"):
+        upper = np.isfinite(ask_vol) & (ask_vol > 0) & (chain.quote == _CODE["no_bid"])
+        lower = np.isfinite(bid_vol) & (bid_vol > 0) & (chain.quote == _CODE["no_ask"])
+    good = one & kept & said & outside
+    return np.where(good & upper, 1, np.where(good & lower, -1, 0)).astype(np.int8)
 
 
 def _expiries(chain: Chain, kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
@@ -364,6 +436,9 @@ def _as_european(chain: Chain, num_threads: int | None) -> Chain:
     now = chain
     for _ in range(2):
         rate, dividend, mid = now.of("rate"), now.of("dividend"), chain.mid()
+        # Of one-sided quotes the side that there is.
+        one = np.isin(chain.quote, (_CODE["no_bid"], _CODE["no_ask"]))
+        mid = np.where(one, np.where(np.isnan(chain.ask), chain.bid, chain.ask), mid)
         good = np.isfinite(rate + dividend + mid + chain.spot) & (chain.years > 0)
         premium = np.zeros(len(chain))
         premium[good] = _premium(
