@@ -472,7 +472,7 @@ def _premium(
         )  # fmt: skip
         american[rows] = made["price"]
         miss = price[rows] - made["price"]
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             step = np.where(made["vega"] > 1e-8 * spot[rows], miss / made["vega"], 0.0)
         step = np.clip(np.nan_to_num(step), -0.5 * vol[rows], 0.5)
         vol[rows] = np.clip(vol[rows] + step, 1e-3, 5.0)
