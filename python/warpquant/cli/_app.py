@@ -74,7 +74,7 @@ def format_of(form: Format | None, output: pathlib.Path | None) -> Format:
         suffix = output.suffix.lower() if output else ""
         if suffix not in suffixes:
             raise typer.BadParameter(
-                f"{suffix!r} is no format that can be written; name one by --format, or use .csv, .json, .parquet, .txt",
+                f"{suffix!r} is no format that can be written; use --format, or .csv, .json, .parquet, .txt",
                 param_hint="--output",
             )
         form = suffixes[suffix]
