@@ -310,8 +310,10 @@ def test_what_is_refused(european):
         PinnModel.from_layers(layers_of((2, 3, 1)), features=[Feature("k"), Feature("v")])
     with pytest.raises(ShapeError, match="features: are 1"):
         PinnModel.from_layers(layers_of((2, 3, 1)), features=[Feature("k")], domain={"k": (-1, 1), "v": (0, 1)})
-    with pytest.raises(ParameterError, match="source: 'x'"):
-        Feature("x")
+    with pytest.raises(ParameterError, match="source: 'forward'"):
+        Feature("forward")
+    with pytest.raises(ParameterError, match="features: 'image'"):  # of another product
+        PinnModel.from_layers(layers_of((4, 3, 1)), features=[Feature("image")] * 4, domain={"k": (-1, 1), "v": (0, 1)})
     with pytest.raises(ParameterError, match="dtype: 'float16'"):
         PinnModel.load("european", dtype="float16")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -355,6 +356,15 @@ class TestStoredModels:
         assert again.domain == model.domain
         assert again.info() == model.info()
 
+    def test_float32_and_copies(self, shipped):
+        name, model = shipped
+        single = PinnModel.load(name, dtype="float32")
+        unit = CONTRACTS[name].get("K", 100.0)
+        assert abs(single.price(**CONTRACTS[name]) - model.price(**CONTRACTS[name])) < 2e-6 * unit
+        again = pickle.loads(pickle.dumps(model))
+        assert type(again) is ProductModel
+        assert again.price(**CONTRACTS[name]) == model.price(**CONTRACTS[name])
+
     def test_what_is_refused(self, shipped):
         name, model = shipped
         base = CONTRACTS[name]
@@ -420,7 +430,7 @@ class TestCalibration:
         [
             ("barrier", {"sigma": 0.4}, np.linspace(98.0, 125.0, 12)),
             ("american", {"sigma": 0.35}, np.linspace(85.0, 115.0, 12)),
-            ("merton", {"sigma": 0.25, "intensity": 0.5, "jump_mean": -0.05, "jump_vol": 0.1}, None),
+            ("merton", {"sigma": 0.25, "intensity": 0.5, "jump_mean": -0.05, "jump_vol": 0.2}, None),
             ("heston", {"v0": 0.07, "theta": 0.07, "xi": 0.3, "rho": -0.5}, None),
         ],
     )
@@ -554,6 +564,11 @@ def test_domains():
         pinn.Barrier(x=(0.0, 1.0))
     with pytest.raises(ParameterError, match="domain: v"):
         pinn.Barrier(v=(1.0, 0.0))
+    with pytest.raises(ParameterError, match="never takes"):
+        pinn.Barrier(v=(-0.1, 0.1))
+    with pytest.raises(ParameterError, match="never takes"):
+        pinn.Heston(rho=(-1.0, 0.0))
+    assert pinn.Heston(rho=(-0.99, 0.99)).wider()["rho"] == (-0.999, 0.999)
     with pytest.raises(ParameterError, match="features"):
         PinnModel.from_layers(model.layers, features=model.features[:2], ansatz="barrier", domain=model.domain)
     with pytest.raises(ParameterError, match="ansatz"):

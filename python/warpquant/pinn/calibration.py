@@ -351,6 +351,14 @@ def compare(
     ------
     ParameterError
         If there are none, or they are of several products.
+
+    Examples
+    --------
+    >>> from warpquant import pinn
+    >>> model = pinn.PinnModel.load("barrier")
+    >>> (row,) = pinn.compare({"stored": model}, points=256)
+    >>> row["name"], row["max_error"] < 1e-5
+    ('stored', True)
     """
     kinds = {model.ansatz for model in models.values() if model.features is not None}
     if len(kinds) != 1 or any(model.features is None for model in models.values()):

@@ -188,6 +188,8 @@ class PinnModel:
                 raise ParameterError(f"features: are {len(self.features)}; accepted are up to {_MOST_FEATURES}")
             if len(self.features) != self.inputs:
                 raise ShapeError(f"features: are {len(self.features)}, but the network has {self.inputs} inputs")
+            for feature in self.features:
+                choice("features", feature.source, _core.PINN_SOURCES)
             if domain is None or set(domain) != {"k", "v"}:
                 raise ParameterError("domain: is needed with features, as {'k': (low, high), 'v': (low, high)}")
             self.domain = {name: checked_range(f"domain: {name}", domain[name]) for name in ("k", "v")}

@@ -72,6 +72,9 @@ class Product(Problem):
         if unknown:
             raise ParameterError(f"domain: {sorted(unknown)[0]!r} is unknown; accepted are {', '.join(self.DOMAIN)}")
         self.domain = {**self.DOMAIN, **{name: checked_range(f"domain: {name}", domain[name]) for name in domain}}
+        for name, (low, high) in self.domain.items():
+            if self.DOMAIN[name][0] >= 0.0 > low or (name == "rho" and max(-low, high) >= 1.0):
+                raise ParameterError(f"domain: {name}: {(low, high)} has values that it never takes")
         self.features = tuple(
             Feature(name, 0.5 * (low + high), 2.0 / (high - low)) for name, (low, high) in self.SOURCES.items()
         )
@@ -146,6 +149,8 @@ class Product(Problem):
         for name, (low, high) in self.domain.items():
             margin = self.MARGIN * (high - low)
             made[name] = (low - min(margin, 0.2 * abs(low)), high + margin)
+        if "rho" in made:
+            made["rho"] = (max(made["rho"][0], -0.999), min(made["rho"][1], 0.999))
         return made
 
     def model(self, layers: Layers, activation: str, metadata: Mapping[str, Any]) -> PinnModel:
@@ -242,7 +247,7 @@ class Merton(Product):
     """
 
     name = "merton"
-    DOMAIN: ClassVar = {"k": (-1.0, 0.8), "v": (0.0, 0.16), "a": (0.0, 1.0), "m": (-0.2, 0.1), "s": (0.1, 0.3)}
+    DOMAIN: ClassVar = {"k": (-1.0, 0.8), "v": (0.0, 0.16), "a": (0.0, 1.0), "m": (-0.2, 0.1), "s": (0.11, 0.3)}
     SOURCES: ClassVar = {
         "k": (-2.0, 2.0), "v": (0.0, 0.25), "a": (0.0, 1.0), "m": (-0.2, 0.1), "s": (0.1, 0.3), "d": (-4.0, 4.0),
         "w": (0.1, 0.7),
