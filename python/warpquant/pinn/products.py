@@ -840,7 +840,7 @@ class ProductModel(PinnModel):
     >>> model.arguments
     ('S', 'K', 'tau', 'sigma', 'r', 'barrier', 'q')
     >>> round(model.price(100.0, 105.0, 0.5, 0.25, 0.03, barrier=90.0), 4)
-    4.6811
+    4.9594
     """
 
     def __init__(
