@@ -297,6 +297,37 @@ def test_two_boundaries_against_trees():
         np.testing.assert_allclose(other, got["price"], rtol=0, atol=LIMITS[accuracy] * 100)
 
 
+@pytest.mark.parametrize("accuracy", ["fast", "accurate", "high"])
+def test_without_interest_there_is_no_wrong_price(accuracy):
+    """r next to 0 and q below it: the equation of the boundary has a root at 0 that means nothing."""
+    spot, rate, expiry, dividend, vol, tree = np.array([
+        (100.0, 0.0, 30.0, -0.04, 0.3, 38.656612), (78.754, 0.0, 7.885, -0.151, 0.566, 42.966),
+        (65.0, 0.0, 13.0, -0.10, 0.47, 49.7654), (56.2598, 0.0, 18.6216, -0.063977, 0.366055, 51.855),
+        (55.668, 0.0, 21.67352638041841, -0.06011669411732697, 1.876697815240986, 99.99823),
+        (107.12, 1.457e-6, 81.72, -0.41658, 1.8293, 99.99829),
+        (69.91947, 1e-12, 17.561741, -0.102043, 0.521074, 56.5403), (100.0, 0.0, 1.0, -0.05, 0.2, 9.2336),
+    ]).T  # fmt: skip
+    puts = options.american(
+        spot, 100.0, expiry, rate, dividend, vol, "p", accuracy=accuracy, outputs=("price", "status")
+    )
+    calls = options.american(100.0, spot, expiry, dividend, rate, vol, "c", accuracy=accuracy, outputs=("price",))
+    found = puts["status"] != 3
+    assert found[-1]
+    assert np.array_equal(np.isfinite(puts["price"]), found)
+    np.testing.assert_allclose(puts["price"][found], tree[found], atol=2e-3)
+    np.testing.assert_allclose(calls["price"], puts["price"], rtol=1e-12)
+
+
+def test_yields_just_above_the_rate():
+    """A layer of the boundary next to expiry, which weighs nothing: prices go on smoothly to those of q = r."""
+    above = np.r_[0.0, np.logspace(-9, -3, 25)]
+    rate = 0.0926
+    common = dict(accuracy="high", outputs=("price", "epsilon"))
+    made = options.american(90.0, 100.0, 2.13, rate, rate * (1.0 + above), 0.676, "p", **common)
+    line = made["price"][0] + made["epsilon"][0] * rate * above
+    np.testing.assert_allclose(made["price"][1:], line[1:], atol=5e-5)
+
+
 def test_greeks_with_two_boundaries():
     arguments = list(between(80, seed=33))
     got = options.american(*arguments, accuracy="high", outputs="all")

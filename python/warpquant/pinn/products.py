@@ -845,11 +845,13 @@ class ProductModel(PinnModel):
 
     def __init__(
         self, layers: Any, *, activation: str, features: Any, ansatz: str, domain: Any, metadata: Mapping[str, Any],
-        dtype: str, on_out_of_domain: str,
+        dtype: str | None, on_out_of_domain: str, precision: str | None = None, allow_low_precision: bool = False,
+        device: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             layers, activation=activation, features=None, ansatz="none", domain=None, metadata=metadata, dtype=dtype,
-            on_out_of_domain=on_out_of_domain,
+            on_out_of_domain=on_out_of_domain, precision=precision, allow_low_precision=allow_low_precision,
+            device=device,
         )  # fmt: skip
         if not isinstance(domain, Mapping):
             raise ParameterError("domain: is needed, as a mapping from coordinates to (low, high)")

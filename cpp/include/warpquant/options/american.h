@@ -68,6 +68,7 @@ struct American {
   using Rules = AmericanRules<AmericanStart, AmericanFast, AmericanAccurate, AmericanHigh, AmericanExtra>;
   static constexpr rows::Info kInfo = {Rule::kName, kOptionInputs, kAmericanNames, Rule::kNanoseconds};
   static constexpr double kRandom = 1e-5;  // sigma sqrt(T) below which nothing is
+  static constexpr double kLayer = 1e-3;
 
   // With two boundaries: one size fits all; those of `accurate` and `fast` could do with less.
   using PairRule = AmericanHigh;
@@ -107,11 +108,20 @@ struct American {
     if (any(early)) {
       const auto terms = AmericanTerms<V>::of(select(early, expiry, one), select(early, gain, V(0.05)),
                                               select(early, loss, zero), select(early, vol, V(0.2)));
-      AmericanValue<V> found;
-      unresolved = american_premium<kRule>(Rules{}, terms, s, early, wants, AmericanTolerance{Rule::kNear},
-                                           r.template scratch<V>(), static_cast<const NoBoundary*>(nullptr),
-                                           but_not(early, early), found);
-      premium = choose(early, found, premium);
+      const auto by_rule = [&]<int kNumber>(auto wanted, double near, std::integral_constant<int, kNumber>) {
+        if (!any(wanted)) return;
+        AmericanValue<V> found;
+        const auto lost = american_premium<kNumber>(Rules{}, terms, s, wanted, wants, AmericanTolerance{near},
+                                                    r.template scratch<V>(), static_cast<const NoBoundary*>(nullptr),
+                                                    but_not(wanted, wanted), found);
+        unresolved = either(unresolved, lost);
+        premium = choose(wanted, found, premium);
+      };
+      // Where q is just above r the boundary has a layer next to expiry, which weighs nothing, but which fine nodes see
+      // and do not resolve.
+      const auto layered = both(early, both(gt(loss, gain), le(loss, gain * V(kRule == 3 ? 1.0 + kLayer : 0.0))));
+      by_rule(but_not(early, layered), Rule::kNear, std::integral_constant<int, kRule>{});
+      if constexpr (kRule == 3) by_rule(layered, AmericanAccurate::kNear, std::integral_constant<int, 2>{});
     }
     V far(__builtin_nan(""));
     if (any(between)) {
@@ -126,8 +136,11 @@ struct American {
                                                 select(ordinary, expiry, one), select(ordinary, rate, zero),
                                                 select(ordinary, dividend, zero), select(ordinary, vol, one), sign);
     const V european = o.price(), intrinsic = sign * (spot - strike);
+    // Nobody pays more than what is received at exercise: a boundary that says so went astray.
+    const V worth = mul_add(premium.price, other, european);
+    unresolved = either(unresolved, both(early, negate(le(worth, other * V(1.0 + 1e-6)))));
     const auto exercised = both(le(s, premium.boundary), either(early, both(between, ge(s, far))));
-    const V price = select(exercised, intrinsic, max(mul_add(max(premium.price, zero), other, european), intrinsic));
+    const V price = select(exercised, intrinsic, max(max(worth, european), intrinsic));
     // In terms of the option that was asked for.
     const V slope = premium.delta, across = premium.price - s * slope;
     const auto held = [&](V value) { return keep_if(negate(exercised), value); };

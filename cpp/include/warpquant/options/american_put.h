@@ -463,7 +463,8 @@ struct AmericanPut : AmericanMath<Rule> {
   }
 
   /// Newton's method in the lanes that are `wanted`, which stop one by one, so that a row's result does not depend on
-  /// its neighbours: until no shape moves by more than `near`. Gives the lanes that go on moving.
+  /// its neighbours: until no shape moves by more than `near`. Gives the lanes that go on moving, and those where the
+  /// boundary fell to 0, which without interest (r = 0 > q) has a root there that means nothing.
   template <class M>
   WQ_HD M solve(M wanted, double near) {
     auto active = wanted;
@@ -474,7 +475,16 @@ struct AmericanPut : AmericanMath<Rule> {
       active = both(active, negate(le(change, V(near))));
     }
     // Where q is just above r the nodes next to expiry may go on trembling, which no price can see.
-    return both(active, negate(le(change, V(near > 1e-3 ? near : 1e-3))));
+    return either(both(active, negate(le(change, V(near > 1e-3 ? near : 1e-3)))),
+                  both(wanted, negate(le(depth(), furthest()))));
+  }
+
+  /// ln(X / B) beyond which no boundary is: with q < 0, that of q = 0, next to expiry (as in `open`), and some room.
+  WQ_HD V furthest() const {
+    constexpr double kSixteenPi = 50.26548245743669;
+    const V stake = o.rate * o.expiry, level = log_of(max(stake * stake * V(kSixteenPi), V(1e-300)));
+    const V bound = V(1.2) * o.vol * o.root * sqrt(max(V(0.0) - level, V(4.0)));
+    return select(both(lt(o.dividend, V(0.0)), gt(o.rate, V(0.0))), min(bound, V(69.0)), V(69.0));
   }
 
   /// Whether the nodes are too few: the last coefficients of the shape, as a series of Chebyshev polynomials, are not
@@ -489,8 +499,9 @@ struct AmericanPut : AmericanMath<Rule> {
       last = mul_add(V(sign), h, last);
       next = mul_add(V(2.0 * sign * nodes().cosine[k]), h, next);
     }
-    return negate(
-        le((abs(last) + abs(next)) * (o.rate * o.expiry), V(instead ? Rule::kRestInstead : Rule::kRest) * mean));
+    // A yield below 0 compounds.
+    const V stake = (o.rate + V(10.0) * max(V(0.0) - o.dividend, V(0.0))) * o.expiry;
+    return negate(le((abs(last) + abs(next)) * stake, V(instead ? Rule::kRestInstead : Rule::kRest) * mean));
   }
 
   /// The boundary at times of the premium's integral: visit(j, depth, slopes), these being the derivatives of -ln(B) by
