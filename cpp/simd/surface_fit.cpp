@@ -4,11 +4,16 @@
 #include "warpquant/surface/essvi_fit.h"
 #include "warpquant/surface/fit_ops.h"
 #include "warpquant/surface/sabr_fit.h"
+#include "warpquant/surface/ssvi_fit.h"
 #include "warpquant/surface/svi_fit.h"
 #include "warpquant/surface/svi_repair.h"
 
 /// Fits of one smile after the other. Packs are as wide on every level: starts lie in their lanes.
 namespace wq::surface::inline WQ_LEVEL {
+
+void heston(const HestonFitJob& job, double* scratch);  // surface_heston.cpp
+void stream(const StreamJob& job, double* scratch);     // surface_stream.cpp
+
 namespace {
 
 using P = Pack<kStarts>;
@@ -113,8 +118,8 @@ void cross(const CrossJob& job, std::int64_t from, std::int64_t to) {
   }
 }
 
-void essvi(const EssviJob& job, double* scratch) {
-  job.numbers[0] = fit_surface<P>(job, scratch);
+/// Of each slice of a surface; NaN for one without quotes.
+void errors_of(const EssviJob& job) {
   for (std::int64_t i = 0; i < job.slices; ++i) {
     const double* const y = job.parameters + 3 * i;
     const double x[3] = {y[0], y[1] + y[2], y[1] - y[2]};
@@ -122,6 +127,16 @@ void essvi(const EssviJob& job, double* scratch) {
     for (std::int64_t j = job.offsets[i]; j < job.offsets[i + 1]; ++j) total += job.weight[j];
     job.rmse[i] = total > 0 ? sqrt(2.0 * essvi_cost<P>(job, i, x, 1.0 / total, nullptr, nullptr)) : kMissing;
   }
+}
+
+void essvi(const EssviJob& job, double* scratch) {
+  job.numbers[0] = fit_surface<P>(job, scratch);
+  errors_of(job);
+}
+
+void ssvi(const SsviJob& job, double* scratch) {
+  fit_ssvi<P>(job, scratch);
+  errors_of(job.quotes);
 }
 
 void sabr_one(const SabrJob& job, std::int64_t smile, double* scratch) {
@@ -169,6 +184,6 @@ void sabr(const SabrJob& job, std::int64_t from, std::int64_t to, double* scratc
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {fit, certify_all, cross, essvi, sabr};
+const Kernels kernels = {fit, certify_all, cross, essvi, sabr, stream, ssvi, heston};
 
 }  // namespace wq::surface::inline WQ_LEVEL

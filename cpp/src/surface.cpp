@@ -59,4 +59,16 @@ void essvi(const EssviJob& job, const Execution& execution) {
   kernels_at(execution.level).essvi(job, scratch_of(essvi_scratch(job.slices)));
 }
 
+void ssvi(const SsviJob& job, const Execution& execution) {
+  kernels_at(execution.level).ssvi(job, scratch_of(ssvi_scratch(job.quotes.slices)));
+}
+
+void update(const StreamJob& job, const Execution& execution) {
+  kernels_at(execution.level).stream(job, scratch_of(stream_scratch(job.capacity, job.news)));
+}
+
+void heston(const HestonFitJob& job, const Execution& execution) {
+  kernels_at(execution.level).heston(job, scratch_of(heston_scratch()));
+}
+
 }  // namespace wq::surface

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Implied-volatility surfaces: closed forms, fits, proofs of no arbitrage (docs/surface)."""
 
-from .essvi import EssviFit, essvi_to_svi, fit_essvi
+from .essvi import EssviFit, SsviFit, essvi_to_svi, fit_essvi, fit_ssvi
 from .fits import (
     CERTIFICATE_STATUS,
     FIT_STATUS,
@@ -16,24 +16,31 @@ from .fits import (
     svi_crossings,
     vega_weights,
 )
+from .heston import HESTON_FIT_STATUS, HestonFit, fit_heston
 from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
 from .objects import Check, History, Surface
 from .quotes import REASONS, Quotes, clean
+from .stream import STREAM_STATUS, Stream
 
 __all__ = [
     "CERTIFICATE_STATUS",
     "CONVERSION_STATUS",
     "FIT_STATUS",
+    "HESTON_FIT_STATUS",
     "REASONS",
     "SABR_FIT_STATUS",
     "SABR_STATUS",
+    "STREAM_STATUS",
     "Certificate",
     "Check",
     "Crossings",
     "EssviFit",
+    "HestonFit",
     "History",
     "Quotes",
     "SabrFit",
+    "SsviFit",
+    "Stream",
     "Surface",
     "SviFit",
     "certify_svi",
@@ -41,7 +48,9 @@ __all__ = [
     "dupire",
     "essvi_to_svi",
     "fit_essvi",
+    "fit_heston",
     "fit_sabr",
+    "fit_ssvi",
     "fit_svi",
     "sabr",
     "ssvi",

@@ -101,6 +101,20 @@ def alike(values: Any, name: str, like: Floats, default: float | None = None) ->
     return flat
 
 
+def each_smile(values: Any, name: str, smiles: int) -> Floats:
+    """One number for each smile.
+
+    Raises
+    ------
+    ShapeError
+        If they are neither one number nor one for each.
+    """
+    try:
+        return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
+    except ValueError as error:
+        raise ShapeError(f"{name}: has shape {np.shape(values)}; accepted are a number and ({smiles},)") from error
+
+
 @dataclasses.dataclass(frozen=True)
 class Certificate:
     """Proof about the least value of g of slices.
@@ -366,14 +380,8 @@ def fit_sabr(
     vols, weight = alike(vol, "vol", flat), alike(weights, "weights", flat, 1.0)
     smiles = len(starts) - 1
 
-    def each(values: Any, name: str) -> Floats:
-        try:
-            return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
-        except ValueError as error:
-            raise ShapeError(f"{name}: has shape {np.shape(values)}; accepted are a number and ({smiles},)") from error
-
     price, years, power, moved = (
-        each(values, name)
+        each_smile(values, name, smiles)
         for values, name in ((forward, "forward"), (expiry, "expiry"), (beta, "beta"), (shift, "shift"))
     )
     first = None

@@ -17,6 +17,7 @@ from . import models
 from .essvi import balanced, essvi_to_svi, fit_essvi
 from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
 from .quotes import REASONS, Quotes, clean
+from .stream import Stream
 
 __all__ = ["Check", "History", "Surface"]
 
@@ -100,6 +101,8 @@ class Surface:
         The moment.
     quotes : Quotes or None
         What it was fitted to.
+    memory : mapping or None
+        Of a surface that was updated: strikes, volatilities and weights that it remembers of each expiry.
 
     Examples
     --------
@@ -122,6 +125,9 @@ class Surface:
     skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     as_of: np.datetime64 | None = None
     quotes: Quotes | None = dataclasses.field(default=None, repr=False, compare=False)
+    memory: Mapping[str, tuple[Floats, Floats, Floats]] | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, _MODELS)
@@ -207,13 +213,25 @@ class Surface:
         known = {name: row for name, row in zip(self.expiries, self.parameters, strict=True)}
         return np.stack([known.get(name, np.full(5, np.nan)) for name in names])
 
-    def update(self, quotes: Any, *, num_threads: int | None = None, **cleaning: Any) -> Surface:
-        """A new surface from newer quotes, begun where this one is. Expiries without quotes are no longer in it.
+    def update(
+        self, quotes: Any, *, half_life: float | None = None, outlier: float = 4.0, num_threads: int | None = None,
+        **cleaning: Any,
+    ) -> Surface:  # fmt: skip
+        """A new surface from newer quotes, begun where this one is.
+
+        Expiries with quotes move by a few steps, as in :class:`Stream`: quotes that are off are left out, older ones
+        fade and count where there are none of their strike. Other expiries stay as they are; time that has passed
+        between the moments of the two is taken off all. Should an expiry be new, all are fitted again, to the new
+        quotes alone.
 
         Parameters
         ----------
         quotes : Quotes, or anything that `clean` takes
             Quotes.
+        half_life : float, optional
+            Seconds in which the weight of a quote halves; without it quotes count until they are replaced.
+        outlier : float, default 4
+            Deviations that a quote may be off.
         num_threads : int, optional
             CPU threads.
         **cleaning
@@ -222,8 +240,36 @@ class Surface:
         Returns
         -------
         Surface
+
+        Raises
+        ------
+        ParameterError
+            If quotes are older than the surface, or as in `clean`.
         """
-        return Surface.fit(quotes, model=self.model, previous=self, num_threads=num_threads, **cleaning)
+        used = quotes if isinstance(quotes, Quotes) else clean(quotes, num_threads=num_threads, **cleaning)
+        names = [name for name in used.chain.terms if (used.kept & (used.chain.expiry == name)).any()]
+        if not set(names) <= set(self.expiries):
+            return Surface.fit(used, model=self.model, previous=self, num_threads=num_threads)
+        seconds = 0.0
+        if self.as_of is not None and used.chain.as_of is not None:
+            seconds = float((used.chain.as_of - self.as_of) / np.timedelta64(1, "ms")) / 1e3
+        stream = Stream(self, half_life=half_life, outlier=outlier)
+        stream.start(seconds)
+        for name in names:
+            rows = used.kept & (used.chain.expiry == name)
+            strike = used.forward[rows] * np.exp(used.k[rows])
+            spread = used.ask_vol[rows] - used.bid_vol[rows]
+            stream.update(
+                name, strike, used.vol[rows], used.weight[rows], spread=np.where(np.isfinite(spread), spread, 0.0),
+                forward=used.chain.terms[name].forward, time=seconds,
+            )  # fmt: skip
+        made = stream.surface(used.chain.as_of)
+        rates = dict(zip(self.expiries, self.rate.tolist(), strict=True))
+        rates.update((name, used.chain.terms[name].rate) for name in names)
+        rate = np.array([rates[name] for name in made.expiries])
+        spots = used.chain.spot[np.isfinite(used.chain.spot)]
+        return dataclasses.replace(made, rate=rate, spot=float(np.median(spots)) if len(spots) else self.spot,
+                                   quotes=used)  # fmt: skip
 
     def _place(self, years: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
         """The slice before, and how much of the way to the next; below 0 before the first, above 1 after the last."""
@@ -277,8 +323,8 @@ class Surface:
         after = np.minimum(before + 1, len(self.years) - 1)
         first, last = years < self.years[0], years > self.years[-1]
         parts = ("w", "dw", "d2w")
-        early = models.svi(k, *self.parameters[before].T.reshape((5, *years.shape)), outputs=parts)
-        late = models.svi(k, *self.parameters[after].T.reshape((5, *years.shape)), outputs=parts)
+        early = models.svi(k, *np.moveaxis(self.parameters[before], -1, 0), outputs=parts)
+        late = models.svi(k, *np.moveaxis(self.parameters[after], -1, 0), outputs=parts)
         gap = np.where(after > before, self.years[after] - self.years[before], 1.0)
         ratio = years / self.years[0]
         made = {}

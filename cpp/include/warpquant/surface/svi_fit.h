@@ -210,7 +210,8 @@ struct Smile {
   int count;
   const double *k, *w, *weight;
   const double* start;
-  bool free;  // m and s; else those of `start` are kept, for smiles of three or four quotes
+  bool free;     // m and s; else those of `start` are kept, for smiles of three or four quotes
+  int warm = 0;  // steps from `start` alone, if there are any; else all starts are tried
 };
 
 struct SviFit {
@@ -323,7 +324,14 @@ WQ_HD_CALL SviFit fit_slice(const Smile& smile, double* scratch) {
   const Box box{-12.0, 12.0, min(0.01 * deviation, 0.05), max(8.0 * deviation, 24.0)};
   double m, s, cost;
   int rounds = 0;
-  if (smile.free) {
+  if (smile.free && smile.warm > 0) {
+    const double from_m = min(max((smile.start[0] - centre) / unit, box.m_from), box.m_to);
+    const double from_s = min(max(smile.start[1] / unit, box.s_from), box.s_to);
+    const Place<double> found = descend(q, box, from_m, from_s, smile.warm);
+    m = found.m;
+    s = found.s;
+    rounds = found.rounds;
+  } else if (smile.free) {
     constexpr double kPlaces[kStarts] = {-1.4, -0.8, -0.4, -0.1, 0.15, 0.5, 0.9, 1.5};
     constexpr double kSizes[kScales] = {0.03, 0.1, 0.3, 0.8, 2.0, 5.0};
     const P at = P::load(kPlaces);
