@@ -213,6 +213,23 @@ def points(run: Benchmark) -> None:
         for threads in (1, 2):
             ns = run.measure(count, {"warpquant": lambda c=call, t=threads: c(t)}, case=name, threads=threads)
             print(f"{name}, {count:,} points, {threads} threads: {ns['warpquant']:.2f} ns a point")
+    years = np.linspace(0.05, 2.0, 40)
+    theta = 0.04 * years
+    psi = 0.8 * np.sqrt(theta)
+    slices = np.stack([theta, psi, -0.6 * psi], axis=1)
+    names, rng = tuple(f"{t:.2f}" for t in years), np.random.default_rng(1)
+    scattered, sorted_ = rng.uniform(0.02, 2.2, count), np.linspace(0.02, 2.2, count)
+    for model, rows in (("essvi", slices), ("svi", surface.essvi_to_svi(slices))):
+        made = surface.Surface(model, names, years, rows, np.full(40, 100.0), np.zeros(40))
+        for label, at in (("scattered times", scattered), ("times in order", sorted_)):
+            for threads in (1, 2):
+                ns = run.measure(
+                    count,
+                    {"warpquant": lambda m=made, a=at, t=threads: m.evaluate(k, a, out={"w": out}, num_threads=t)},
+                    case=f"{model} surface, {label}", threads=threads,
+                )  # fmt: skip
+                print(f"{model} surface of 40 slices, {label}, {count:,} points, {threads} threads: "
+                      f"{ns['warpquant']:.2f} ns a point")  # fmt: skip
 
 
 def chain(run: Benchmark) -> None:

@@ -28,6 +28,7 @@
 #include "paths.cuh"
 #include "scenario.cuh"
 #include "signals.cuh"
+#include "surface.cuh"
 
 namespace wq::emulator {
 namespace {
@@ -596,6 +597,8 @@ const BackendTable table = {
                    Handle stream) { return options::scenario::launch_on(launch, {device, stream}); },
     .optim = [](int device, const optim::Launch& launch,
                 Handle stream) { return optim::launch_on(launch, {device, stream}); },
+    .surface = [](int device, const surface::Launch& launch,
+                  Handle stream) { return surface::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

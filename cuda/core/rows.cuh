@@ -24,6 +24,7 @@ struct ThreadRow {
                                        : load_value<std::int8_t>(p);
   }
   __device__ double parameter(int k) const { return job.parameters[k]; }
+  __device__ const double* table() const { return job.table; }
   template <class V>
   __device__ rows::Strided scratch() const {
     return {job.memory + thread, job.side_by_side};

@@ -393,6 +393,7 @@ const BackendTable& table() {
       .paths = paths,
       .scenario = scenario,
       .optim = optim,
+      .surface = surface,
   };
   return instance;
 }

@@ -43,6 +43,7 @@ Fault rows(int device, const rows::Job& job, Handle stream);
 Fault paths(int device, const paths::Launch& launch, Handle stream);
 Fault scenario(int device, const options::scenario::Launch& launch, Handle stream);
 Fault optim(int device, const optim::Launch& launch, Handle stream);
+Fault surface(int device, const surface::Launch& launch, Handle stream);
 
 }  // namespace wq::cuda
 

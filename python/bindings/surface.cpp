@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "arrays.h"
+#include "device_array.h"
 #include "register.h"
 #include "warpquant/core/error.h"
 #include "warpquant/core/memory.h"
@@ -32,27 +33,85 @@ class Inputs {
   std::vector<Borrowed> kept_;
 };
 
+/// Quotes in memory of the host, or all of them on a device, where results are then, too.
 py::tuple fit(const py::object& k, const py::object& w, const py::object& weight,
               const std::vector<std::int64_t>& offsets, const py::object& start, bool free_of_arbitrage,
-              int num_threads, const std::string& simd) {
+              int num_threads, const std::string& simd, const DeviceChoice& device) {
   const MemorySite site("surface.fit");
   const std::int64_t quotes = offsets.back(), smiles = static_cast<std::int64_t>(offsets.size()) - 1;
+  const StreamRule rule(device);
+  std::vector<Borrowed> arrays;
+  arrays.reserve(3);
+  const auto quotes_of = [&](const py::object& object, const char* name) -> const double* {
+    if (object.is_none()) return nullptr;
+    const Borrowed& a = arrays.emplace_back(Borrowed::input(object, name, true, rule));
+    std::int64_t expected = a.item_bytes(), count = 1;
+    bool compact = true;
+    for (std::size_t d = a.shape.size(); d-- > 0;) {
+      compact &= a.shape[d] == 1 || a.strides[d] == expected;
+      expected *= a.shape[d];
+      count *= a.shape[d];
+    }
+    WQ_EXPECT(a.type == DType::f64, DTypeError, std::string(name) + ": on a device quotes must be float64");
+    WQ_EXPECT(compact || count == 0, LayoutError, std::string(name) + ": on a device quotes must be contiguous");
+    WQ_EXPECT(count == quotes, ShapeError,
+              std::string(name) + ": has " + std::to_string(count) + " quotes, but there are " +
+                  std::to_string(quotes));
+    check_same_memory(a.device ? &a : nullptr, name, arrays.front().device ? &arrays.front() : nullptr, "k");
+    return numbers_of(a);
+  };
+  vol::FitJob job{};
+  job.smiles = smiles;
+  job.k = quotes_of(k, "k");
+  job.w = quotes_of(w, "w");
+  job.weight = quotes_of(weight, "weights");
+  job.offsets = offsets.data();
   Inputs inputs;
-  py::array parameters = new_array(DType::f64, {smiles, vol::kSviParameters}),
-            numbers = new_array(DType::f64, {smiles, vol::kFitNumbers}), status = new_array(DType::f64, {smiles}),
-            certificate = new_array(DType::f64, {smiles});
-  const vol::FitJob job{inputs(k, "k", quotes),
-                        inputs(w, "w", quotes),
-                        inputs(weight, "weights", quotes),
-                        offsets.data(),
-                        inputs(start, "start", 2 * smiles),
-                        free_of_arbitrage,
-                        place(parameters),
-                        place(numbers),
-                        place(status),
-                        place(certificate)};
-  carry_out(execution(num_threads, simd), [&](const Execution& how) { vol::fit(job, smiles, how); });
-  return py::make_tuple(parameters, numbers, status, certificate);
+  job.start = inputs(start, "start", 2 * smiles);
+  job.free_of_arbitrage = free_of_arbitrage;
+  py::object results[4];
+  const std::pair<DType, std::vector<std::int64_t>> shapes[] = {{DType::f64, {vol::kSviParameters, smiles}},
+                                                                {DType::f64, {vol::kFitNumbers, smiles}},
+                                                                {DType::i8, {smiles}},
+                                                                {DType::i8, {smiles}}};
+  std::byte* places[4];
+  const Borrowed* const there = arrays.front().device ? &arrays.front() : nullptr;
+  Handle stream = nullptr;
+  std::vector<Borrowed> made;
+  made.reserve(4);
+  if (there != nullptr)
+    stream = rule.choose(*there->device, there->stream, there->names_stream && !py::isinstance<DeviceArray>(k));
+  for (int i = 0; i < 4; ++i) {
+    const auto& [type, shape] = shapes[i];
+    if (there == nullptr) {
+      py::array array = new_array(type, shape);
+      places[i] = static_cast<std::byte*>(array.mutable_data());
+      results[i] = std::move(array);
+    } else {
+      DeviceArray array(*there->device, stream, type, shape);
+      made.push_back(array.borrow());
+      places[i] = const_cast<std::byte*>(made.back().data);
+      results[i] = py::cast(std::move(array));
+    }
+  }
+  job.parameters = reinterpret_cast<double*>(places[0]);
+  job.numbers = reinterpret_cast<double*>(places[1]);
+  job.status = reinterpret_cast<std::int8_t*>(places[2]);
+  job.certificate = reinterpret_cast<std::int8_t*>(places[3]);
+  const Execution how = there == nullptr ? execution_in_stream(num_threads, simd, device)
+                                         : execution(there, stream, rule, num_threads, simd, device);
+  WQ_EXPECT(!how.device || !free_of_arbitrage, ParameterError,
+            "no_arbitrage: slices are made free of arbitrage on the CPU alone");
+  std::vector<const Borrowed*> used;
+  for (const auto* list : {&arrays, &made})
+    for (const Borrowed& a : *list)
+      if (a.device) used.push_back(&a);
+  Streams streams(how, std::move(used));
+  carry_out(how, [&](const Execution& where) {
+    vol::fit(job, where);
+    streams.finish();
+  });
+  return py::make_tuple(results[0], results[1], results[2], results[3]);
 }
 
 py::tuple certify(const py::object& parameters, std::int64_t slices, int num_threads, const std::string& simd) {
@@ -302,7 +361,7 @@ void register_surface(py::module_& m) {
       .def_property_readonly("years", &SurfaceStream::years, "Times to expiry.")
       .def_property_readonly("status", &SurfaceStream::status, "Of each quote of the last update.");
   m.def("svi_fit", fit, arg("k"), arg("w"), arg("weights"), arg("offsets"), arg("start"), arg("free_of_arbitrage"),
-        arg("num_threads"), arg("simd"), "SVI slices nearest to the quotes of many smiles.");
+        arg("num_threads"), arg("simd"), arg("device"), "SVI slices nearest to the quotes of many smiles.");
   m.def("svi_certify", certify, arg("parameters"), arg("slices"), arg("num_threads"), arg("simd"),
         "The least g of SVI slices, proven.");
   m.def("svi_cross", cross, arg("early"), arg("late"), arg("slices"), arg("num_threads"), arg("simd"),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError, StateError
+from warpquant.options._product import Product
 
 from . import models
 from .essvi import balanced, essvi_to_svi, fit_essvi
@@ -22,6 +23,7 @@ from .stream import Stream
 __all__ = ["Check", "History", "Surface"]
 
 _VERSION = 1
+_BETWEEN = {model: Product(f"{model}_surface") for model in ("essvi", "svi")}
 _MODELS = ("essvi", "svi")
 #: What a difference of total variances may be below 0: what rounding leaves.
 _ROUNDING = 1e-12
@@ -128,6 +130,7 @@ class Surface:
     memory: Mapping[str, tuple[Floats, Floats, Floats]] | None = dataclasses.field(
         default=None, repr=False, compare=False
     )
+    _table: tuple[float, ...] = dataclasses.field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, _MODELS)
@@ -144,6 +147,7 @@ class Surface:
             )
         if not (np.isfinite(self.years).all() and (self.years > 0).all() and (np.diff(self.years) > 0).all()):
             raise ParameterError("years: must be finite, above 0 and in ascending order")
+        object.__setattr__(self, "_table", self._records())
 
     @classmethod
     def fit(
@@ -307,40 +311,59 @@ class Surface:
             return float(money[0] / self.years[0])
         return max(float((money[-1] - money[-2]) / (self.years[-1] - self.years[-2])), 0.0)
 
-    def _curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
-        """Outputs of 'w', 'dw', 'd2w', 'dw_dt', 'g', 'density', 'local_variance' at points."""
-        valid = years > 0
-        at = np.where(valid, years, self.years[0])
+    def _records(self) -> tuple[float, ...]:
+        """What the core knows of a surface: how many slices, their times, and a record for each piece of time."""
+        n, years, rows = len(self.years), self.years, self.parameters
+        made: list[float] = [float(n), *years.tolist()]
         if self.model == "essvi":
-            (theta, psi, chi), (theta_rise, psi_rise, chi_rise) = self._essvi(at)
-            made = models._SSVI((k, theta, psi, chi, theta_rise, psi_rise, chi_rise), outputs, None, None, None, None)
-        else:
-            made = self._svi_curve(k, at, outputs)
-        return {name: np.where(valid, values, np.nan) for name, values in made.items()}
+            made += [0.0, 0.0, 0.0, 0.0, *(rows[0] / years[0]).tolist()]
+            for i in range(n - 1):
+                slope = (rows[i + 1] - rows[i]) / (years[i + 1] - years[i])
+                made += [float(years[i]), *rows[i].tolist(), *slope.tolist()]
+            # Only theta rises: constant wings and a falling phi stay free of arbitrage.
+            made += [float(years[-1]), *rows[-1].tolist(), self._last_rise(), 0.0, 0.0]
+            return tuple(made)
+        made += [0.0, float(1.0 / years[0]), 0.0, 0.0, 0.0, 0.0, 1.0, *rows[0].tolist()]
+        for i in range(n - 1):
+            made += [float(years[i]), float(1.0 / (years[i + 1] - years[i])), *rows[i].tolist(), *rows[i + 1].tolist()]
+        last = rows[-1].tolist()
+        made += [float(years[-1]), 1.0, *last, last[0] + self._last_rise(), *last[1:]]
+        return tuple(made)
 
-    def _svi_curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
-        before, share = self._place(years)
-        after = np.minimum(before + 1, len(self.years) - 1)
-        first, last = years < self.years[0], years > self.years[-1]
-        parts = ("w", "dw", "d2w")
-        early = models.svi(k, *np.moveaxis(self.parameters[before], -1, 0), outputs=parts)
-        late = models.svi(k, *np.moveaxis(self.parameters[after], -1, 0), outputs=parts)
-        gap = np.where(after > before, self.years[after] - self.years[before], 1.0)
-        ratio = years / self.years[0]
-        made = {}
-        for name in parts:
-            end = late[name] + (self._last_rise() * (years - self.years[-1]) if name == "w" else 0.0)
-            inside = early[name] + share * (late[name] - early[name])
-            made[name] = np.where(first, early[name] * ratio, np.where(last, end, inside))
-        rise = (late["w"] - early["w"]) / gap
-        made["dw_dt"] = np.where(first, early["w"] / self.years[0], np.where(last, self._last_rise(), rise))
-        if {"g", "density", "local_variance"} & set(outputs):
-            more = models.dupire(k, made["w"], made["dw"], made["d2w"], made["dw_dt"], outputs=("local_variance", "g"))
-            made.update(more)
-            root = np.sqrt(made["w"])
-            d2 = -(k / root + 0.5 * root)
-            made["density"] = made["g"] * np.exp(-0.5 * d2 * d2) / (root * np.sqrt(2.0 * np.pi))
-        return {name: made[name] for name in outputs}
+    def evaluate(
+        self, k: Any, years: Any, *, outputs: str | Iterable[str] = ("w",), out: Mapping[str, Any] | None = None,
+        num_threads: int | None = None, device: str | None = None, stream: Any = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Total variance, its derivatives and what follows from them, at points.
+
+        Parameters
+        ----------
+        k, years : float or array
+            ln(strike / forward) and times, of any array kind, in memory of the host or of a device. They broadcast.
+        outputs : str or tuple of str
+            Of 'w', 'vol', 'dw', 'd2w' (by k), 'dw_dt', 'g', 'density' (of ln(S / forward)), 'local_variance'; or 'all'.
+        out : mapping, optional
+            Output to the array that takes it.
+        num_threads, device, stream
+            As in :func:`warpquant.options.greeks`.
+
+        Returns
+        -------
+        dict
+            Output to result; NaN at times not above 0, and for the local variance where there is arbitrage.
+
+        Raises
+        ------
+        ParameterError
+            If an output is unknown.
+        ShapeError
+            If arguments do not broadcast.
+        """
+        return _BETWEEN[self.model]((k, years), outputs, out, num_threads, device, stream, self._table)
+
+    def _curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
+        """Outputs of `evaluate` at points of arrays."""
+        return _BETWEEN[self.model]((k, years), outputs, None, None, None, None, self._table)
 
     def forward_at(self, years: Any) -> Any:
         """Forward price of a time, in years: from the spot, if there is one, through the forwards of the expiries."""

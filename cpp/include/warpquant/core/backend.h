@@ -38,9 +38,12 @@ struct Launch;
 namespace optim {
 struct Launch;
 }
+namespace surface {
+struct Launch;
+}
 
-inline constexpr int kBackendAbi = 9;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.9";
+inline constexpr int kBackendAbi = 10;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.10";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -134,6 +137,7 @@ struct BackendTable {
   Fault (*paths)(int device, const paths::Launch& launch, Handle stream);
   Fault (*scenario)(int device, const options::scenario::Launch& launch, Handle stream);
   Fault (*optim)(int device, const optim::Launch& launch, Handle stream);
+  Fault (*surface)(int device, const surface::Launch& launch, Handle stream);
 };
 
 }  // namespace wq

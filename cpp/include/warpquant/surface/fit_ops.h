@@ -21,13 +21,20 @@ inline constexpr int kSviParameters = 5;
 enum FitNumber : int { kRmse, kRounds, kLeastG, kLeastAt, kBoundG, kQuotesUsed, kFitNumbers };
 
 struct FitJob {
-  const double *k, *w, *weight;  // quotes of all smiles
+  std::int64_t smiles;
+  const double *k, *w, *weight;  // quotes of all smiles; weight null: 1
   const std::int64_t* offsets;   // smiles + 1 of them
   const double* start;           // m and sigma of each smile, NaN: none; or null
   bool free_of_arbitrage;
-  double* parameters;            // smiles x 5
-  double* numbers;               // smiles x kFitNumbers
-  double *status, *certificate;  // smiles
+  double* parameters;                 // 5 x smiles
+  double* numbers;                    // kFitNumbers x smiles
+  std::int8_t *status, *certificate;  // smiles
+};
+
+/// A job whose arrays are on a device; slices are looked at there, not certified. `scratch`: smile_scratch of all.
+struct Launch {
+  FitJob fit;
+  double* scratch;
 };
 
 struct CertifyJob {
