@@ -20,6 +20,7 @@ from .heston import HESTON_FIT_STATUS, HestonFit, fit_heston
 from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_power, svi, svi_convert
 from .objects import Check, History, Surface
 from .quotes import REASONS, Quotes, clean
+from .sabr_pde import SabrDensity, sabr_density, sabr_floor
 from .stream import STREAM_STATUS, Stream
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "HestonFit",
     "History",
     "Quotes",
+    "SabrDensity",
     "SabrFit",
     "SsviFit",
     "Stream",
@@ -53,6 +55,8 @@ __all__ = [
     "fit_ssvi",
     "fit_svi",
     "sabr",
+    "sabr_density",
+    "sabr_floor",
     "ssvi",
     "ssvi_power",
     "svi",

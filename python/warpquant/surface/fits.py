@@ -330,6 +330,8 @@ class SabrFit:
         `SABR_FIT_STATUS` has them in words.
     rounds : ndarray of int64, shape (smiles,)
         Steps from the starts.
+    forward, expiry : ndarray of float64, shape (smiles,)
+        As they were given.
     """
 
     alpha: Floats
@@ -341,9 +343,20 @@ class SabrFit:
     rmse: Floats
     status: npt.NDArray[np.int8]
     rounds: npt.NDArray[np.int64]
+    forward: Floats
+    expiry: Floats
 
     def __len__(self) -> int:
         return len(self.alpha)
+
+    def check(self) -> Floats:
+        """The strike of each smile below which its density is negative, as :func:`sabr_floor`; NaN where it is not."""
+        from .sabr_pde import sabr_floor
+
+        floors: Floats = sabr_floor(
+            self.forward, self.expiry, self.alpha, self.beta, self.rho, self.nu, variant=self.variant, shift=self.shift
+        )
+        return floors
 
 
 _VARIANTS = ("hagan", "obloj", "normal")
@@ -425,7 +438,7 @@ def fit_sabr(
     )  # fmt: skip
     alpha, rho, nu = (np.ascontiguousarray(column) for column in parameters.T)
     return SabrFit(alpha, rho, nu, power, moved, variant, rmse, status.astype(np.int8),
-                   np.nan_to_num(rounds).astype(np.int64))  # fmt: skip
+                   np.nan_to_num(rounds).astype(np.int64), price, years)  # fmt: skip
 
 
 def certify_svi(a: Any, b: Any, rho: Any, m: Any, sigma: Any, *, num_threads: int | None = None) -> Certificate:
