@@ -143,8 +143,8 @@ def sabr_density(
     def price_of(z: Floats) -> Floats:
         y = alpha / nu * (np.sinh(nu * z) + rho * (np.cosh(nu * z) - 1.0))
         if rest == 0:
-            return start * np.exp(y)
-        return np.maximum(start**rest + rest * y, 0.0) ** (1.0 / rest)
+            return np.asarray(start * np.exp(y))
+        return np.asarray(np.maximum(start**rest + rest * y, 0.0) ** (1.0 / rest))
 
     # The ends, in z: so many deviations out, or where the price is 0.
     reach = deviations * np.sqrt(expiry)

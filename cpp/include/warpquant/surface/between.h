@@ -29,16 +29,23 @@ WQ_HD void records(const double* table, int width, V time, V (&values)[kCount]) 
   const int slices = static_cast<int>(table[0]);
   const double* const first = table + 1 + slices;
   const int piece = piece_of(table, lane(time, 0));
-  // Points of one time, or sorted by it, are mostly in one piece.
-  const double low = piece == 0 ? -HUGE_VAL : table[piece], high = piece == slices ? HUGE_VAL : table[piece + 1];
-  if (kWidth<V> == 1 || all(both(gt(time, V(low)), lt(time, V(high))))) {
-    const double* const record = first + piece * width;
-    for (int p = 0; p < kCount; ++p) values[p] = V(record[p]);
-    return;
-  }
-  for (int j = 0; j < kWidth<V>; ++j) {
-    const double* const record = first + piece_of(table, lane(time, j)) * width;
-    for (int p = 0; p < kCount; ++p) set_lane(values[p], j, record[p]);
+  const double* const record = first + piece * width;
+  for (int p = 0; p < kCount; ++p) values[p] = V(record[p]);
+  if constexpr (kWidth<V> > 1) {
+    // Points of one time, or sorted by it, are mostly in one piece.
+    const double low = piece == 0 ? -HUGE_VAL : table[piece], high = piece == slices ? HUGE_VAL : table[piece + 1];
+    if (all(both(gt(time, V(low)), lt(time, V(high))))) return;
+    // Counted for all lanes at once: halving in each would be guessed wrong at every step.
+    V count(0.0);
+    for (int i = 1; i <= slices; ++i) count = count + select(lt(V(table[i]), time), V(1.0), V(0.0));
+    count = select(both(eq(count, V(0.0)), ge(time, V(table[1]))), V(1.0), count);
+    alignas(64) double pieces[kWidth<V>], numbers[kCount][kWidth<V>];
+    count.store(pieces);
+    for (int j = 0; j < kWidth<V>; ++j) {
+      const double* const own = first + static_cast<int>(pieces[j]) * width;
+      for (int p = 0; p < kCount; ++p) numbers[p][j] = own[p];
+    }
+    for (int p = 0; p < kCount; ++p) values[p] = V::load(numbers[p]);
   }
 }
 
