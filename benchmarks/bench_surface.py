@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,91 @@ def scipy_sabr(strike: Any, vol: Any) -> Callable[[], Any]:
     return lambda: optimize.least_squares(residuals, [np.log(0.25), 0.0, np.log(0.5)])
 
 
+def quantlib_heston(forward: float, strike: Any, years: Any, vol: Any) -> Callable[[], Any]:
+    """QuantLib's calibration with the analytic engine, from one start."""
+    ql = QuantLib
+    today = ql.Date(1, 1, 2025)
+    ql.Settings.instance().evaluationDate = today
+    zero = ql.YieldTermStructureHandle(ql.FlatForward(today, 0.0, ql.Actual365Fixed()))
+    spot = ql.QuoteHandle(ql.SimpleQuote(forward))
+
+    def call() -> Any:
+        model = ql.HestonModel(ql.HestonProcess(zero, zero, spot, 0.05, 1.0, 0.05, 0.6, -0.3))
+        engine = ql.AnalyticHestonEngine(model, 64)
+        helpers = []
+        for row, expiry, quotes in zip(strike, years, vol, strict=True):
+            for k, v in zip(row.tolist(), quotes.tolist(), strict=True):
+                helper = ql.HestonModelHelper(
+                    ql.Period(round(365 * expiry), ql.Days), ql.NullCalendar(), forward, k,
+                    ql.QuoteHandle(ql.SimpleQuote(v)), zero, zero, ql.BlackCalibrationHelper.ImpliedVolError,
+                )  # fmt: skip
+                helper.setPricingEngine(engine)
+                helpers.append(helper)
+        model.calibrate(helpers, ql.LevenbergMarquardt(), ql.EndCriteria(200, 40, 1e-8, 1e-8, 1e-8))
+        return model.params()
+
+    return call
+
+
+def surfaces(run: Benchmark) -> None:
+    """Heston's model and SSVI from the quotes of several expiries; a stream."""
+    years = np.array([36.5, 91.25, 182.5, 273.75, 365.0, 547.5, 730.0, 1095.0]).round() / 365.0
+    model = {"v0": 0.05, "kappa": 2.0, "theta": 0.07, "xi": 0.7, "rho": -0.6}
+    k = np.linspace(-2.0, 1.5, 13) * np.sqrt(0.06 * years)[:, None]
+    strike, column = 100.0 * np.exp(k), years[:, None]
+    price = options.heston(100.0, strike, column, 0.0, 0.0, **model, is_call=k > 0, accuracy="high")["price"]
+    vol = options.implied_vol(price, 100.0, strike, column, 0.0, 0.0, k > 0)
+    cases: dict[str, Callable[[], Any]] = {"warpquant": lambda: surface.fit_heston(100.0, strike, years, vol)}
+    if QuantLib is not None and not run.smoke:
+        cases["QuantLib"] = quantlib_heston(100.0, strike, years, vol)
+    ns = run.measure(1, cases, case="Heston, 104 quotes")
+    print(f"Heston, 104 quotes, 8 expiries: {ns['warpquant'] / 1e6:.2f} ms"
+          f"{compared({n: t / 1e6 for n, t in ns.items()})}")  # fmt: skip
+    fit = surface.fit_heston(100.0, strike, years, vol)
+    off = max(abs(fit.parameters[name] / value - 1.0) for name, value in model.items())
+    print(f"Heston: the parameters of the quotes to {off:.1e}")
+    w = vol * vol * column
+    ns = run.measure(1, {"warpquant": lambda: surface.fit_ssvi(k, w)}, case="SSVI, 104 quotes")
+    print(f"SSVI, 104 quotes, 8 expiries: {ns['warpquant'] / 1e6:.3f} ms")
+    for kind in ("essvi", "svi"):
+        stream(run, kind)
+
+
+def stream(run: Benchmark, kind: str) -> None:
+    """Quantiles of the time that a call takes with one to five quotes of an expiry."""
+    years = np.array([0.05, 0.1, 0.25, 0.5, 1.0, 2.0])
+    names, rng = tuple("abcdef"), np.random.default_rng(0)
+
+    def vol_of(level: float) -> Any:
+        theta = level * years[:, None]
+        return np.sqrt(surface.ssvi(k, theta, -0.6, 0.9 / np.sqrt(theta))["w"] / years[:, None])
+
+    k = np.linspace(-2.0, 1.5, 25) * np.sqrt(0.04 * years)[:, None]
+    w, strike = vol_of(0.04) ** 2 * years[:, None], 100.0 * np.exp(k)
+    parameters = surface.fit_essvi(k, w).parameters if kind == "essvi" else surface.fit_svi(k, w).parameters
+    live = surface.Stream(
+        surface.Surface(kind, names, years, parameters, np.full(6, 100.0), np.zeros(6)), half_life=30.0
+    )  # fmt: skip
+    for name, strikes, vols in zip(names, strike, vol_of(0.04), strict=True):
+        live.update(name, strikes, vols, time=0.0)
+    count = 50 if run.smoke else 20_000
+    wall, own, level = np.empty(count), np.empty(count), 0.04
+    for i in range(count):
+        level *= np.exp(0.0005 * rng.normal())
+        slice_, rows = int(rng.integers(6)), rng.choice(25, int(rng.integers(1, 6)), replace=False)
+        quotes = vol_of(level)[slice_, rows] * (1 + 0.002 * rng.normal(size=len(rows)))
+        place = strike[slice_, rows]
+        before, processor = time.perf_counter_ns(), time.thread_time_ns()
+        live.update(names[slice_], place, quotes, time=0.1 * i)
+        own[i] = time.thread_time_ns() - processor
+        wall[i] = time.perf_counter_ns() - before
+    said = ", ".join(
+        f"{label} {np.quantile(own, q) / 1e3:.1f} (wall {np.quantile(wall, q) / 1e3:.1f})"
+        for label, q in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
+    )
+    print(f"stream, {kind}, {count:,} calls with 1 to 5 of 25 quotes, us of the processor: {said}")
+
+
 def fits(run: Benchmark) -> None:
     """Smiles of 25 quotes, and SABR smiles of 11."""
     count = 8 if run.smoke else 2_000
@@ -127,6 +213,23 @@ def points(run: Benchmark) -> None:
         for threads in (1, 2):
             ns = run.measure(count, {"warpquant": lambda c=call, t=threads: c(t)}, case=name, threads=threads)
             print(f"{name}, {count:,} points, {threads} threads: {ns['warpquant']:.2f} ns a point")
+    years = np.linspace(0.05, 2.0, 40)
+    theta = 0.04 * years
+    psi = 0.8 * np.sqrt(theta)
+    slices = np.stack([theta, psi, -0.6 * psi], axis=1)
+    names, rng = tuple(f"{t:.2f}" for t in years), np.random.default_rng(1)
+    scattered, sorted_ = rng.uniform(0.02, 2.2, count), np.linspace(0.02, 2.2, count)
+    for model, rows in (("essvi", slices), ("svi", surface.essvi_to_svi(slices))):
+        made = surface.Surface(model, names, years, rows, np.full(40, 100.0), np.zeros(40))
+        for label, at in (("scattered times", scattered), ("times in order", sorted_)):
+            for threads in (1, 2):
+                ns = run.measure(
+                    count,
+                    {"warpquant": lambda m=made, a=at, t=threads: m.evaluate(k, a, out={"w": out}, num_threads=t)},
+                    case=f"{model} surface, {label}", threads=threads,
+                )  # fmt: skip
+                print(f"{model} surface of 40 slices, {label}, {count:,} points, {threads} threads: "
+                      f"{ns['warpquant']:.2f} ns a point")  # fmt: skip
 
 
 def chain(run: Benchmark) -> None:
@@ -189,6 +292,7 @@ def mixtures(run: Benchmark) -> None:
 def main() -> None:
     run = Benchmark("surface", __doc__ or "")
     fits(run)
+    surfaces(run)
     points(run)
     chain(run)
     bands(run)

@@ -65,10 +65,10 @@ if [[ $QUICK != --quick ]]; then
   some="cuda and (of_device_arrays or panel_is_a_loop or several_lengths or missing_values_on_a_device or test_crosses or in_pieces"
   some+=" or test_devices or table_of_30_digits or arrays_on_a_device or any_number_of_rows or bits_of_the_cpu"
   some+=" or scenarios_on_devices or prices_are_those_of_the_cpu or jets_are_those_of_the_cpu or gradient_are_those_of_the_cpu"
-  some+=" or test_precisions)"
+  some+=" or test_precisions or device_have_the_bits or points_on_devices)"
   for tool in memcheck racecheck initcheck synccheck; do
     step $tool compute-sanitizer --tool $tool --error-exitcode 9 --target-processes all \
-      "$PYTHON" -m pytest tests/test_devices.py tests/test_ma.py tests/test_signals.py tests/test_options_*.py tests/test_pinn_devices.py -k "$some" -q -p no:cacheprovider
+      "$PYTHON" -m pytest tests/test_devices.py tests/test_ma.py tests/test_signals.py tests/test_options_*.py tests/test_pinn_devices.py tests/test_surface_devices.py -k "$some" -q -p no:cacheprovider
   done
 fi
 step leaks "$PYTHON" benchmarks/gpu_leaks.py

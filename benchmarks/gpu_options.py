@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options on a device, arguments and results in its memory: what each job moves at least, beside what it takes.
+"""Options and surfaces on a device, arguments and results in its memory: what a job moves at least, and what it takes.
 
 Jobs that the installed package cannot do on a device are named with the reason.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from common import Benchmark
-from warpquant import options
+from warpquant import options, surface
 from warpquant.errors import DeviceUnavailableError, ParameterError
 from warpquant.options import Portfolio
 
@@ -122,6 +122,39 @@ def simulated(device: str, paths: int, dates: int, positions: int, grid: tuple[i
     )  # fmt: skip
 
 
+def surfaces(place: Place, smiles: int, points: int) -> Iterator[Job]:
+    """SVI fits of 25 quotes each, and surfaces at points, in the device's memory."""
+    rng = np.random.default_rng(2)
+    k = np.linspace(-0.5, 0.4, 25) * rng.uniform(0.5, 1.5, (smiles, 1))
+    w = surface.svi(k, 0.01, 0.1, rng.uniform(-0.7, 0.2, (smiles, 1)), rng.uniform(-0.1, 0.1, (smiles, 1)), 0.2)["w"]
+    w = w * (1 + 0.01 * rng.normal(size=k.shape))
+    quotes = [place(np.ascontiguousarray(x)) for x in (k, w, surface.vega_weights(k, w))]
+    yield Job(
+        f"SVI fits, {smiles} smiles x 25 quotes", smiles, "smile", smiles * (3 * 25 + 11) * 8,
+        lambda: surface.fit_svi(*quotes),
+    )  # fmt: skip
+    years = np.linspace(0.05, 2.0, 40)
+    theta = 0.04 * years
+    psi = 0.8 * np.sqrt(theta)
+    slices = np.stack([theta, psi, -0.6 * psi], axis=1)
+    names = tuple(f"{t:.2f}" for t in years)
+    for model, rows in (("essvi", slices), ("svi", surface.essvi_to_svi(slices))):
+        made = surface.Surface(model, names, years, rows, np.full(40, 100.0), np.zeros(40))
+        at = place(rng.normal(0.0, 0.2, points)), place(rng.uniform(0.02, 2.2, points))
+        for label, outputs in (("w", ("w",)), ("8 outputs", "all")):
+            found = made.evaluate(0.0, 1.0, outputs=outputs)
+            out = {name: place(np.empty(points)) for name in found}
+            yield Job(
+                f"{model} surface, {label}", points, "point", points * 8 * (2 + len(out)),
+                lambda m=made, a=at, o=out: m.evaluate(*a, outputs=tuple(o), out=o),
+            )  # fmt: skip
+    at_one, to_one = place(rng.normal(0.0, 0.2, points)), place(np.empty(points))
+    yield Job(
+        "SVI slice, w", points, "point", points * 16,
+        lambda: surface.svi(at_one, 0.01, 0.1, -0.4, 0.05, 0.2, out={"w": to_one}),
+    )  # fmt: skip
+
+
 def jobs(place: Place, device: str, smoke: bool) -> Iterator[Job]:
     """All of them; `place` copies an array to the device."""
     if smoke:
@@ -129,12 +162,14 @@ def jobs(place: Place, device: str, smoke: bool) -> Iterator[Job]:
         yield from early_exercise(place, device, dict.fromkeys(("fast", "accurate", "high", "crr"), 2), 20)
         yield from heston(place, device, 2, 3)
         yield from simulated(device, 64, 4, 5, (3, 2))
+        yield from surfaces(place, 5, 40)
         return
     yield from european(place, 1 << 24)
     counts = {"fast": 1 << 20, "accurate": 1 << 18, "high": 1 << 14, "crr": 1 << 14}
     yield from early_exercise(place, device, counts, 1000)
     yield from heston(place, device, 1000, 100)
     yield from simulated(device, 1 << 20, 252, 10_000, (41, 21))
+    yield from surfaces(place, 100_000, 1 << 24)
 
 
 def absent(job: Job) -> str:
@@ -155,7 +190,7 @@ def measure(
     run: Benchmark, place: Place, device: str, wait: Callable[[], None], copy: Callable[[int], Callable[[], Any]]
 ) -> None:
     """Print and note every job. `copy`: a plain copy on the device that moves so many bytes."""
-    print(f"{'options, on the device':52}{'ns':>12}{'bytes':>9}{'floor, ns':>12}{'of it':>8}")
+    print(f"{'options and surfaces, on the device':52}{'ns':>12}{'bytes':>9}{'floor, ns':>12}{'of it':>8}")
     for job in jobs(place, device, run.smoke):
         reason = absent(job)
         if reason:

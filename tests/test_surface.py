@@ -404,6 +404,34 @@ def test_fits_are_as_good_as_scipys():
         assert fit.rmse[i] <= 1.0001 * best + 1e-9
 
 
+def test_fits_of_noise_are_as_good_as_from_many_starts():
+    """Smiles of noise, of narrow and wide ranges, whose best slice may be a kink or a far wing."""
+    rng = np.random.default_rng(77)
+    smiles = []
+    for _ in range(150):
+        level = rng.uniform(0.1, 0.6) ** 2 * 10 ** rng.uniform(-2, 0.5)
+        deviation = np.sqrt(level)
+        rho, s, m = rng.uniform(-0.95, 0.6), deviation * rng.uniform(0.1, 3), deviation * rng.uniform(-0.8, 0.8)
+        b = min(1.9 / (1 + abs(rho)), rng.uniform(0.1, 1.2) * level / s)
+        a = max(level - b * (np.hypot(m, s) - rho * m), 0.02 * level - b * s * np.sqrt(1 - rho * rho))
+        k = np.sort(rng.uniform(-1, 0.7, int(rng.integers(8, 41)))) * deviation * rng.uniform(0.3, 4)
+        noise = rng.choice([0.002, 0.01, 0.03])
+        w = surface.svi(k, a, b, rho, m, s)["w"] * (1 + noise * rng.normal(size=len(k)))
+        smiles.append((k, w, surface.vega_weights(k, w)))
+    k, w, weight = (list(column) for column in zip(*smiles, strict=True))
+    fit = surface.fit_svi(k, w, weight)
+    best = fit.rmse.copy()
+    middle = np.array([[(x.min() + x.max()) / 2, (x.max() - x.min()) / 2] for x in k])
+    for _ in range(30):
+        start = np.stack([
+            middle[:, 0] + middle[:, 1] * rng.uniform(-2, 2, 150), middle[:, 1] * 10 ** rng.uniform(-2, 1, 150)
+        ], axis=1)  # fmt: skip
+        best = np.minimum(best, surface.fit_svi(k, w, weight, start=start).rmse)
+    worse = fit.rmse / best
+    assert (worse <= 1.0001).mean() >= 0.98
+    assert worse.max() <= 1.05
+
+
 def test_fits_have_the_same_bits_everywhere(simd_levels):
     k, w, weight = simulated(40, 4)
     one = surface.fit_svi(k, w, weight, num_threads=1)

@@ -29,6 +29,7 @@
 #include "pinn.cuh"
 #include "scenario.cuh"
 #include "signals.cuh"
+#include "surface.cuh"
 
 namespace wq::emulator {
 namespace {
@@ -599,6 +600,8 @@ const BackendTable table = {
                 Handle stream) { return optim::launch_on(launch, {device, stream}); },
     .pinn = [](int device, const pinn::Launch& launch,
                Handle stream) { return pinn::launch_on(launch, {device, stream}); },
+    .surface = [](int device, const surface::Launch& launch,
+                  Handle stream) { return surface::launch_on(launch, {device, stream}); },
 };
 
 }  // namespace wq::emulator

@@ -92,6 +92,7 @@ void run(const Job& job, TileKernel kernel, std::int64_t from, std::int64_t to, 
   std::int64_t bytes = 0;
   Tile tile{};
   tile.parameters = job.parameters;
+  tile.table = job.table;
   tile.scratch = scratch;
   bool direct[kMostInputs];
   const std::int64_t widest = to - from < kTile ? (to - from + W - 1) / W * W : kTile;

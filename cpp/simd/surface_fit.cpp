@@ -4,11 +4,16 @@
 #include "warpquant/surface/essvi_fit.h"
 #include "warpquant/surface/fit_ops.h"
 #include "warpquant/surface/sabr_fit.h"
-#include "warpquant/surface/svi_fit.h"
+#include "warpquant/surface/ssvi_fit.h"
+#include "warpquant/surface/svi_job.h"
 #include "warpquant/surface/svi_repair.h"
 
 /// Fits of one smile after the other. Packs are as wide on every level: starts lie in their lanes.
 namespace wq::surface::inline WQ_LEVEL {
+
+void heston(const HestonFitJob& job, double* scratch);  // surface_heston.cpp
+void stream(const StreamJob& job, double* scratch);     // surface_stream.cpp
+
 namespace {
 
 using P = Pack<kStarts>;
@@ -16,67 +21,21 @@ using P = Pack<kStarts>;
 constexpr double kMissing = __builtin_nan("");
 
 void fit_one(const FitJob& job, std::int64_t smile, double* scratch) {
-  const std::int64_t from = job.offsets[smile], to = job.offsets[smile + 1], most = to - from;
-  double *const k = scratch, *const w = k + most, *const weight = w + most, *const rest = weight + most;
-  int count = 0, different = 0;
-  double low = HUGE_VAL, high = -HUGE_VAL, between = kMissing;
-  for (std::int64_t i = from; i < to; ++i) {
-    if (!is_finite(job.k[i]) || !is_finite(job.w[i]) || !(job.weight[i] > 0) || !is_finite(job.weight[i])) continue;
-    k[count] = job.k[i];
-    w[count] = job.w[i];
-    weight[count++] = job.weight[i];
-    low = min(low, job.k[i]);
-    high = max(high, job.k[i]);
-  }
-  for (int i = 0; i < count; ++i)
-    if (k[i] > low && k[i] < high) between = k[i];
-  different = count == 0 ? 0 : high > low ? between == between ? 3 : 2 : 1;
-  double* const y = job.parameters + kSviParameters * smile;
-  double* const numbers = job.numbers + kFitNumbers * smile;
-  if (different < 3) {
-    for (int p = 0; p < kSviParameters; ++p) y[p] = kMissing;
-    for (int p = 0; p < kFitNumbers; ++p) numbers[p] = kMissing;
-    numbers[kQuotesUsed] = count;
-    job.status[smile] = kTooFew;
-    job.certificate[smile] = kNoSlice;
-    return;
-  }
-  double start[2];
-  bool started = false;
-  if (job.start != nullptr) {
-    start[0] = job.start[2 * smile];
-    start[1] = job.start[2 * smile + 1];
-    started = is_finite(start[0]) && start[1] > 0 && is_finite(start[1]);
-  }
-  const bool free = count >= kSviParameters;
-  if (!free && !started) {
-    // A vertex at the money, one deviation wide.
-    double level = 0;
-    for (int i = 0; i < count; ++i) level = max(level, w[i]);
-    start[0] = 0;
-    start[1] = sqrt(max(level, 1e-8));
-    started = true;
-  }
-  const Smile s{count, k, w, weight, started ? start : nullptr, free};
-  SviFit fit = fit_slice<P>(s, rest);
+  Gathered g;
+  gather(job, smile, scratch, g);
+  if (!g.usable) return put_none(job, smile, g.smile.count);
+  Smile& s = g.smile;
+  s.start = g.started ? g.start : nullptr;
+  SviFit fit = fit_slice<P>(s, scratch + 3 * (job.offsets[smile + 1] - job.offsets[smile]));
   Certificate proof = certify<P>({fit.a, fit.b, fit.rho, fit.m, fit.s});
-  int status = free ? kFitted : kReduced;
+  FitStatus status = s.free ? kFitted : kReduced;
   if (job.free_of_arbitrage && proof.status != kFree) {
     double room[essvi_scratch(1)];
     fit = free_of_arbitrage<P>(s, fit, room);
     proof = certify<P>({fit.a, fit.b, fit.rho, fit.m, fit.s});
     status = kConstrained;
   }
-  const double values[] = {fit.a, fit.b, fit.rho, fit.m, fit.s};
-  for (int p = 0; p < kSviParameters; ++p) y[p] = values[p];
-  numbers[kRmse] = fit.rmse;
-  numbers[kRounds] = fit.rounds;
-  numbers[kLeastG] = proof.least;
-  numbers[kLeastAt] = proof.place;
-  numbers[kBoundG] = proof.bound;
-  numbers[kQuotesUsed] = count;
-  job.status[smile] = status;
-  job.certificate[smile] = proof.status;
+  put(job, smile, fit, proof, status, s.count);
 }
 
 void fit(const FitJob& job, std::int64_t from, std::int64_t to, double* scratch) {
@@ -113,8 +72,8 @@ void cross(const CrossJob& job, std::int64_t from, std::int64_t to) {
   }
 }
 
-void essvi(const EssviJob& job, double* scratch) {
-  job.numbers[0] = fit_surface<P>(job, scratch);
+/// Of each slice of a surface; NaN for one without quotes.
+void errors_of(const EssviJob& job) {
   for (std::int64_t i = 0; i < job.slices; ++i) {
     const double* const y = job.parameters + 3 * i;
     const double x[3] = {y[0], y[1] + y[2], y[1] - y[2]};
@@ -122,6 +81,16 @@ void essvi(const EssviJob& job, double* scratch) {
     for (std::int64_t j = job.offsets[i]; j < job.offsets[i + 1]; ++j) total += job.weight[j];
     job.rmse[i] = total > 0 ? sqrt(2.0 * essvi_cost<P>(job, i, x, 1.0 / total, nullptr, nullptr)) : kMissing;
   }
+}
+
+void essvi(const EssviJob& job, double* scratch) {
+  job.numbers[0] = fit_surface<P>(job, scratch);
+  errors_of(job);
+}
+
+void ssvi(const SsviJob& job, double* scratch) {
+  fit_ssvi<P>(job, scratch);
+  errors_of(job.quotes);
 }
 
 void sabr_one(const SabrJob& job, std::int64_t smile, double* scratch) {
@@ -169,6 +138,6 @@ void sabr(const SabrJob& job, std::int64_t from, std::int64_t to, double* scratc
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {fit, certify_all, cross, essvi, sabr};
+const Kernels kernels = {fit, certify_all, cross, essvi, sabr, stream, ssvi, heston};
 
 }  // namespace wq::surface::inline WQ_LEVEL

@@ -38,6 +38,7 @@ struct ThreadRow {
     return read_row(job.in[k], job.frame, row);
   }
   __device__ double parameter(int k) const { return job.parameters[k]; }
+  __device__ const double* table() const { return job.table; }
   template <class V>
   __device__ rows::Strided scratch() const {
     return {job.memory + thread, job.side_by_side};

@@ -394,6 +394,7 @@ const BackendTable& table() {
       .scenario = scenario,
       .optim = optim,
       .pinn = pinn,
+      .surface = surface,
   };
   return instance;
 }

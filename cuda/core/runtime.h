@@ -44,6 +44,7 @@ Fault paths(int device, const paths::Launch& launch, Handle stream);
 Fault scenario(int device, const options::scenario::Launch& launch, Handle stream);
 Fault optim(int device, const optim::Launch& launch, Handle stream);
 Fault pinn(int device, const pinn::Launch& launch, Handle stream);
+Fault surface(int device, const surface::Launch& launch, Handle stream);
 
 }  // namespace wq::cuda
 

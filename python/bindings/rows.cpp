@@ -147,9 +147,14 @@ py::object call(const std::string& name, const Tuple<py::object>& inputs, const 
   job.inputs = static_cast<int>(inputs.size());
   job.outputs = static_cast<int>(op.outputs.size());
   WQ_EXPECT(inputs.size() == op.inputs.size() && names.size() == places.size() &&
-                parameters.size() <= rows::kMostParameters,
+                (op.info.table || parameters.size() <= rows::kMostParameters),
             InternalError, "operation '" + name + "': a wrong number of arguments");
-  std::copy(parameters.begin(), parameters.end(), job.parameters);
+  if (op.info.table) {
+    job.table = parameters.data();
+    job.table_size = std::ssize(parameters);
+  } else {
+    std::copy(parameters.begin(), parameters.end(), job.parameters);
+  }
   bool numbers_only = true;
   for (const py::handle input : inputs) {
     if (is_number(input)) continue;

@@ -45,12 +45,28 @@ std::int64_t side_by_side(const Job& job, const Device& device, std::int64_t row
   return std::clamp<std::int64_t>(total / kPart / row, 1, rows);
 }
 
+/// The table of a call in memory of the device.
+const double* table_on(const Device& device, Luggage& luggage, const Job& job, Handle stream) {
+  const auto bytes = static_cast<std::size_t>(job.table_size) * sizeof(double);
+  auto* const there = reinterpret_cast<double*>(luggage.scratch(bytes));
+  device.send(there, job.table, bytes, stream);
+  return there;
+}
+
 /// From memory of the host, in batches of rows.
 void run_shipped(const Op& op, const Job& job, const Execution& execution) {
   const Device device = *execution.device;
   // As many in every batch, for a device that is shared by more than this call.
   const std::int64_t most = job.scratch > 0 ? side_by_side(job, device, job.frame.rows) : 0;
   const auto at_once = [&](std::int64_t rows) { return std::min(most, rows); };
+  // Until the last batch is back.
+  const Handle home = thread_stream(device);
+  Luggage luggage(device, home);
+  const double* table = nullptr;
+  if (job.table_size > 0) {
+    table = table_on(device, luggage, job, home);
+    device.wait(home);
+  }
   Freight freight;
   freight.items = job.frame.rows;
   freight.load = [&](std::int64_t from, std::int64_t to) {
@@ -75,6 +91,7 @@ void run_shipped(const Op& op, const Job& job, const Execution& execution) {
     Job there = job;
     there.frame = {1, {c.to - c.from}, c.to - c.from};
     there.side_by_side = at_once(c.to - c.from);
+    there.table = table;
     there.memory = reinterpret_cast<double*>(c.scratch);
     const auto place = [&](Column& column, std::byte* memory, std::int64_t at) {
       if (column.data == nullptr) return;
@@ -106,6 +123,9 @@ void run_resident(const Op& op, const Job& job, const Execution& execution) {
   Luggage own(device, execution.stream);
   Luggage& luggage = execution.prepared != nullptr ? execution.prepared->luggage() : own;
   Job there = job;
+  if (job.table_size > 0)
+    there.table =
+        table_on(device, luggage, job, execution.prepared != nullptr ? execution.prepared->home() : execution.stream);
   if (job.scratch > 0) {
     there.side_by_side = side_by_side(job, device, job.frame.rows);
     const auto bytes = static_cast<std::size_t>(there.side_by_side * job.scratch) * sizeof(double);

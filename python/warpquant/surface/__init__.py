@@ -3,7 +3,7 @@
 
 from .bands import BAND_METHODS, Bands
 from .choice import CANDIDATES, Choice, SabrSlice, choose
-from .essvi import EssviFit, essvi_to_svi, fit_essvi
+from .essvi import EssviFit, SsviFit, essvi_to_svi, fit_essvi, fit_ssvi
 from .fits import (
     CERTIFICATE_STATUS,
     FIT_STATUS,
@@ -18,6 +18,7 @@ from .fits import (
     svi_crossings,
     vega_weights,
 )
+from .heston import HESTON_FIT_STATUS, HestonFit, fit_heston
 from .history import History
 from .kriging import Kriging, krige
 from .mixture import MIXTURE_STATUS, Mixture, MixtureFit, fit_mixture
@@ -25,7 +26,9 @@ from .models import CONVERSION_STATUS, SABR_STATUS, dupire, sabr, ssvi, ssvi_pow
 from .objects import Check, Surface
 from .quotes import REASONS, Quotes, clean
 from .repair import ARBITRAGES, Repair, repair
+from .sabr_pde import SabrDensity, sabr_density, sabr_floor
 from .splines import KINDS, Curve, PriceSmile, Slice, Smile, interpolate, rbf, smile, smooth_prices
+from .stream import STREAM_STATUS, Stream
 
 __all__ = [
     "ARBITRAGES",
@@ -34,11 +37,13 @@ __all__ = [
     "CERTIFICATE_STATUS",
     "CONVERSION_STATUS",
     "FIT_STATUS",
+    "HESTON_FIT_STATUS",
     "KINDS",
     "MIXTURE_STATUS",
     "REASONS",
     "SABR_FIT_STATUS",
     "SABR_STATUS",
+    "STREAM_STATUS",
     "Bands",
     "Certificate",
     "Check",
@@ -46,6 +51,7 @@ __all__ = [
     "Crossings",
     "Curve",
     "EssviFit",
+    "HestonFit",
     "History",
     "Kriging",
     "Mixture",
@@ -53,10 +59,13 @@ __all__ = [
     "PriceSmile",
     "Quotes",
     "Repair",
+    "SabrDensity",
     "SabrFit",
     "SabrSlice",
     "Slice",
     "Smile",
+    "SsviFit",
+    "Stream",
     "Surface",
     "SviFit",
     "certify_svi",
@@ -65,14 +74,18 @@ __all__ = [
     "dupire",
     "essvi_to_svi",
     "fit_essvi",
+    "fit_heston",
     "fit_mixture",
     "fit_sabr",
+    "fit_ssvi",
     "fit_svi",
     "interpolate",
     "krige",
     "rbf",
     "repair",
     "sabr",
+    "sabr_density",
+    "sabr_floor",
     "smile",
     "smooth_prices",
     "ssvi",

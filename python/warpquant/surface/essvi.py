@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from warpquant import _core, config
+from warpquant import _checks, _core, config
 from warpquant.errors import ParameterError, ShapeError
 
 from .fits import Floats, alike, floats, ragged
 
-__all__ = ["EssviFit", "essvi_to_svi", "fit_essvi"]
+__all__ = ["EssviFit", "SsviFit", "essvi_to_svi", "fit_essvi", "fit_ssvi"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +126,8 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
     >>> surface.fit_essvi([k, k, k], smiles).theta.round(8).tolist()
     [0.01, 0.02, 0.04]
     """
-    flat, starts = ragged(k, "k", offsets)
-    variance, weight = alike(w, "w", flat), alike(weights, "weights", flat, 1.0)
+    flat, variance, weight, starts = _quotes(k, w, weights, offsets)
     slices = len(starts) - 1
-    good = np.isfinite(flat) & np.isfinite(variance) & np.isfinite(weight) & (weight > 0) & (variance > 0)
-    if not good.any():
-        raise ParameterError(f"k, w: none of the {len(flat)} quotes has finite numbers, w > 0 and a weight above 0")
-    flat, variance, weight = (np.where(good, values, 0.0) for values in (flat, variance, weight))
     first = None
     if start is not None:
         first = floats(start, "start")
@@ -143,6 +138,111 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
     parameters, rmse, numbers = _core.essvi_fit(flat, variance, weight, starts.tolist(), first, simd)
     theta, psi, chi = (np.ascontiguousarray(column) for column in parameters.T)
     return EssviFit(theta, psi, chi, rmse, int(numbers[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class SsviFit:
+    """An SSVI surface: one rho and one function phi of theta for all slices.
+
+    Attributes
+    ----------
+    theta : ndarray of float64, shape (slices,)
+        At-the-money total variance of each slice, rising.
+    rho : float
+        Tilt.
+    eta, gamma : float
+        Of phi. For 'heston' eta is lambda, and gamma is NaN.
+    shape : {'power', 'simple', 'heston'}
+        Which function phi is.
+    rmse : ndarray of float64, shape (slices,)
+        Weighted root mean squared error of w; NaN for a slice without quotes.
+    parameters : ndarray of float64, shape (slices, 3)
+        theta, psi = theta phi and chi = rho psi of each slice, as those of :func:`fit_essvi`.
+    rounds : int
+        Steps from the starts.
+    """
+
+    theta: Floats
+    rho: float
+    eta: float
+    gamma: float
+    shape: str
+    rmse: Floats
+    parameters: Floats
+    rounds: int
+
+    @property
+    def phi(self) -> Floats:
+        """Psi / theta of each slice."""
+        return np.asarray(self.parameters[:, 1] / self.parameters[:, 0])
+
+
+_SHAPES = ("power", "simple", "heston")
+
+
+def fit_ssvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, shape: str = "power") -> SsviFit:
+    """The SSVI surface nearest to quotes, free of butterfly and calendar arbitrage by construction.
+
+    All slices at once: theta of each, rho, and the two numbers of phi, by Levenberg and Marquardt's method in unknowns
+    without bounds, from the best places of a grid. Fewer numbers than :func:`fit_essvi` has: rho is the same at all
+    expiries.
+
+    Parameters
+    ----------
+    k, w, weights, offsets
+        As in :func:`fit_essvi`.
+    shape : {'power', 'simple', 'heston'}
+        phi = eta / (theta^gamma (1 + theta)^(1 - gamma)), with eta (1 + abs(rho)) < 2; eta theta^-gamma, with
+        theta phi (1 + abs(rho)) < 4 and theta phi^2 (1 + abs(rho)) < 4 up to the largest theta; both with gamma below
+        1/2. Or (1 - (1 - exp(-x)) / x) / x, x = lambda theta, with 4 lambda > 1 + abs(rho), which has the terms of
+        Heston's model.
+
+    Returns
+    -------
+    SsviFit
+
+    Raises
+    ------
+    ParameterError
+        If no quote is of use, or the shape is unknown.
+    ShapeError, DTypeError
+        If arrays do not go together, or are no numbers.
+
+    References
+    ----------
+    Gatheral and Jacquier, Arbitrage-free SVI volatility surfaces, Quantitative Finance 14 (2014), section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from warpquant import surface
+    >>> k, theta = np.linspace(-0.3, 0.3, 13), np.array([0.01, 0.02, 0.04])
+    >>> smiles = [surface.ssvi(k, t, -0.4, 0.9 / (t**0.4 * (1 + t) ** 0.6))["w"] for t in theta]
+    >>> fit = surface.fit_ssvi([k, k, k], smiles)
+    >>> fit.theta.round(8).tolist(), round(fit.rho, 6), round(fit.eta, 6), round(fit.gamma, 6)
+    ([0.01, 0.02, 0.04], -0.4, 0.9, 0.4)
+    """
+    _checks.choice("shape", shape, _SHAPES)
+    flat, variance, weight, starts = _quotes(k, w, weights, offsets)
+    _, simd = config._execution(None)
+    parameters, rmse, model, numbers = _core.ssvi_fit(
+        flat, variance, weight, starts.tolist(), _SHAPES.index(shape), simd
+    )
+    rho, eta, gamma = model.tolist()
+    theta = np.ascontiguousarray(parameters[:, 0])
+    return SsviFit(theta, rho, eta, float("nan") if shape == "heston" else gamma, shape, rmse, parameters,
+                   int(numbers[0]))  # fmt: skip
+
+
+def _quotes(k: Any, w: Any, weights: Any, offsets: Any) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64]]:
+    """Flat quotes, of which those that cannot be used have no weight, and where each slice begins."""
+    flat, starts = ragged(k, "k", offsets)
+    variance, weight = alike(w, "w", flat), alike(weights, "weights", flat, 1.0)
+    good = np.isfinite(flat) & np.isfinite(variance) & np.isfinite(weight) & (weight > 0) & (variance > 0)
+    if not good.any():
+        raise ParameterError(f"k, w: none of the {len(flat)} quotes has finite numbers, w > 0 and a weight above 0")
+    flat, variance, weight = (np.where(good, values, 0.0) for values in (flat, variance, weight))
+    return flat, variance, weight, starts
 
 
 def balanced(k: Floats, w: Floats, weight: Floats, offsets: npt.NDArray[np.int64]) -> Floats:

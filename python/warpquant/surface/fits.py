@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _checks, _core, config
+from warpquant._containers import unpack
+from warpquant._devices import resolve
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
 from . import models
@@ -66,20 +68,31 @@ def ragged(values: Any, name: str, offsets: Any) -> tuple[Floats, npt.NDArray[np
         parts = [floats(part, name) for part in values]
         return np.concatenate(parts), np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
     flat = floats(values, name)
+    return flat.reshape(-1), begins(flat.shape, name, offsets)
+
+
+def begins(shape: tuple[int, ...], name: str, offsets: Any) -> npt.NDArray[np.int64]:
+    """Where each smile of an array begins.
+
+    Raises
+    ------
+    ShapeError
+        If offsets do not fit.
+    """
     if offsets is None:
-        if flat.ndim > 2 or flat.ndim == 0:
-            raise ShapeError(f"{name}: has {flat.ndim} dimensions; accepted are one smile, or a table of one a row")
-        rows = 1 if flat.ndim == 1 else len(flat)
-        return flat.reshape(-1), np.arange(rows + 1, dtype=np.int64) * flat.shape[-1]
-    if flat.ndim != 1:
-        raise ShapeError(f"{name}: has {flat.ndim} dimensions; with offsets it must be one flat array")
+        if len(shape) not in (1, 2):
+            raise ShapeError(f"{name}: has {len(shape)} dimensions; accepted are one smile, or a table of one a row")
+        rows = 1 if len(shape) == 1 else shape[0]
+        return np.arange(rows + 1, dtype=np.int64) * shape[-1]
+    if len(shape) != 1:
+        raise ShapeError(f"{name}: has {len(shape)} dimensions; with offsets it must be one flat array")
     starts = np.ascontiguousarray(offsets)
     if starts.ndim != 1 or starts.dtype.kind not in "iu" or len(starts) == 0:
         raise ShapeError("offsets: must be whole numbers in one dimension, one more than there are smiles")
     starts = starts.astype(np.int64)
-    if starts[0] != 0 or starts[-1] != len(flat) or (np.diff(starts) < 0).any():
-        raise ShapeError(f"offsets: must rise from 0 to {len(flat)}, the number of quotes; they go {_some(starts)}")
-    return flat, starts
+    if starts[0] != 0 or starts[-1] != shape[0] or (np.diff(starts) < 0).any():
+        raise ShapeError(f"offsets: must rise from 0 to {shape[0]}, the number of quotes; they go {_some(starts)}")
+    return starts
 
 
 def _some(values: npt.NDArray[Any]) -> str:
@@ -99,6 +112,20 @@ def alike(values: Any, name: str, like: Floats, default: float | None = None) ->
     if len(flat) != len(like):
         raise ShapeError(f"{name}: has {len(flat)} quotes, but k has {len(like)}")
     return flat
+
+
+def each_smile(values: Any, name: str, smiles: int) -> Floats:
+    """One number for each smile.
+
+    Raises
+    ------
+    ShapeError
+        If they are neither one number nor one for each.
+    """
+    try:
+        return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
+    except ValueError as error:
+        raise ShapeError(f"{name}: has shape {np.shape(values)}; accepted are a number and ({smiles},)") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,21 +221,20 @@ class SviFit:
         return models.svi(k, *self.parameters[smile].tolist())["w"]
 
     def __repr__(self) -> str:
-        fitted = int(np.sum(self.status != 2))
-        return (
-            f"SviFit({len(self):,} smiles, {fitted:,} fitted, {int(np.sum(self.certificate.free)):,} without arbitrage)"
-        )
+        status, proof = (x.to_numpy() if hasattr(x, "to_numpy") else x for x in (self.status, self.certificate.status))
+        fitted, free = int(np.sum(status != 2)), int(np.sum(proof == 0))
+        return f"SviFit({len(self):,} smiles, {fitted:,} fitted, {free:,} without arbitrage)"
 
 
 def fit_svi(
     k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start: Any = None, no_arbitrage: bool = False,
-    num_threads: int | None = None,
+    num_threads: int | None = None, device: str | None = None, stream: Any = None,
 ) -> SviFit:  # fmt: skip
     """SVI slices nearest to quotes, of thousands of smiles in a call.
 
     Weighted least squares in total variance over b >= 0, ``abs(rho) <= 1``, ``b (1 + abs(rho)) <= 2`` and a box of m
     and sigma that is wide beside the quotes. For given m and sigma a slice is linear, so only those two are searched
-    for: 48 places are looked at, eight are followed by variable projection side by side, the best is taken to its last
+    for: 80 places are looked at, eight are followed by variable projection side by side, the best is taken to its last
     digits. The same bits with any number of threads and on any machine.
 
     Parameters
@@ -227,6 +253,10 @@ def fit_svi(
         Move slices that have butterfly arbitrage to the best that has none.
     num_threads : int, optional
         CPU threads.
+    device, stream
+        As in :func:`warpquant.options.greeks`. Quotes of a device are compact arrays of float64, all of them there;
+        results are then, too. Slices have the same bits as on the CPU; of certificates there is a look at g, with its
+        least value: 1 where that is negative, else 3, unproven.
 
     Returns
     -------
@@ -234,8 +264,10 @@ def fit_svi(
 
     Raises
     ------
-    ShapeError, DTypeError
+    ShapeError, DTypeError, LayoutError
         If arrays do not go together, or are no numbers.
+    ParameterError
+        If `no_arbitrage` is asked for on a device.
 
     Examples
     --------
@@ -248,8 +280,14 @@ def fit_svi(
     >>> fit
     SviFit(1 smiles, 1 fitted, 1 without arbitrage)
     """
-    flat, starts = ragged(k, "k", offsets)
-    variance, weight = alike(w, "w", flat), alike(weights, "weights", flat, 1.0)
+    one = None if isinstance(k, (list, tuple, np.ndarray)) else unpack(k, "k")
+    there = None if one is None else one.device
+    quotes: tuple[Any, Any, Any]
+    if one is None or there is None:
+        flat, starts = ragged(k, "k", offsets)
+        quotes = flat, alike(w, "w", flat), alike(weights, "weights", flat, 1.0)
+    else:
+        starts, quotes = begins(tuple(one.data.shape), "k", offsets), (one.data, w, weights)
     smiles = len(starts) - 1
     first = None
     if start is not None:
@@ -258,15 +296,19 @@ def fit_svi(
             raise ShapeError(f"start: has shape {np.shape(start)}; accepted are ({smiles}, 5) and ({smiles}, 2)")
         first = np.ascontiguousarray(given[:, -2:]).reshape(-1)
     threads, simd = config._execution(num_threads)
+    # On its own accord nothing is sent to a device.
+    asked = config._value("device") if device is None else device
+    place = None
+    if there is not None or stream is not None or asked not in ("auto", "cpu"):
+        place = resolve(device, there, "k", None, num_threads, stream)
     parameters, numbers, status, proof = _core.svi_fit(
-        flat, variance, weight, starts.tolist(), first, bool(no_arbitrage), threads, simd
+        *quotes, starts.tolist(), first, bool(no_arbitrage), threads, simd, place
     )
-    a, b, rho, m, sigma = (np.ascontiguousarray(parameters[:, i]) for i in range(5))
-    rmse, rounds, least, at, bound, used = (np.ascontiguousarray(numbers[:, i]) for i in range(6))
-    return SviFit(
-        a, b, rho, m, sigma, rmse, status.astype(np.int8), used.astype(np.int64),
-        np.nan_to_num(rounds).astype(np.int64), Certificate(least, at, bound, proof.astype(np.int8)),
-    )  # fmt: skip
+    a, b, rho, m, sigma = (parameters[i] for i in range(5))
+    rmse, rounds, least, at, bound, used = (numbers[i] for i in range(6))
+    if there is None:
+        rounds, used = np.nan_to_num(rounds).astype(np.int64), used.astype(np.int64)
+    return SviFit(a, b, rho, m, sigma, rmse, status, used, rounds, Certificate(least, at, bound, proof))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,6 +330,8 @@ class SabrFit:
         `SABR_FIT_STATUS` has them in words.
     rounds : ndarray of int64, shape (smiles,)
         Steps from the starts.
+    forward, expiry : ndarray of float64, shape (smiles,)
+        As they were given.
     """
 
     alpha: Floats
@@ -299,9 +343,20 @@ class SabrFit:
     rmse: Floats
     status: npt.NDArray[np.int8]
     rounds: npt.NDArray[np.int64]
+    forward: Floats
+    expiry: Floats
 
     def __len__(self) -> int:
         return len(self.alpha)
+
+    def check(self) -> Floats:
+        """The strike of each smile below which its density is negative, as :func:`sabr_floor`; NaN where it is not."""
+        from .sabr_pde import sabr_floor
+
+        floors: Floats = sabr_floor(
+            self.forward, self.expiry, self.alpha, self.beta, self.rho, self.nu, variant=self.variant, shift=self.shift
+        )
+        return floors
 
 
 _VARIANTS = ("hagan", "obloj", "normal")
@@ -366,14 +421,8 @@ def fit_sabr(
     vols, weight = alike(vol, "vol", flat), alike(weights, "weights", flat, 1.0)
     smiles = len(starts) - 1
 
-    def each(values: Any, name: str) -> Floats:
-        try:
-            return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
-        except ValueError as error:
-            raise ShapeError(f"{name}: has shape {np.shape(values)}; accepted are a number and ({smiles},)") from error
-
     price, years, power, moved = (
-        each(values, name)
+        each_smile(values, name, smiles)
         for values, name in ((forward, "forward"), (expiry, "expiry"), (beta, "beta"), (shift, "shift"))
     )
     first = None
@@ -389,7 +438,7 @@ def fit_sabr(
     )  # fmt: skip
     alpha, rho, nu = (np.ascontiguousarray(column) for column in parameters.T)
     return SabrFit(alpha, rho, nu, power, moved, variant, rmse, status.astype(np.int8),
-                   np.nan_to_num(rounds).astype(np.int64))  # fmt: skip
+                   np.nan_to_num(rounds).astype(np.int64), price, years)  # fmt: skip
 
 
 def certify_svi(a: Any, b: Any, rho: Any, m: Any, sigma: Any, *, num_threads: int | None = None) -> Certificate:

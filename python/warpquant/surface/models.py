@@ -318,8 +318,8 @@ def sabr(
 
     Notes
     -----
-    The expansions are for small nu^2 T. At low strikes their density may be negative; :func:`dupire` of the slice says
-    where.
+    The expansions are for small nu^2 T. At low strikes their density may be negative; :func:`sabr_floor` says from
+    where on, and :func:`sabr_density` has a density that is not.
 
     Examples
     --------

@@ -12,16 +12,19 @@ import numpy.typing as npt
 
 from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError, StateError
+from warpquant.options._product import Product
 
 from . import bands as _bands
 from . import mixture, models
 from .essvi import balanced, essvi_to_svi, fit_essvi
 from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
 from .quotes import REASONS, Quotes, clean
+from .stream import Stream
 
 __all__ = ["Check", "Surface"]
 
 _VERSION = 1
+_BETWEEN = {model: Product(f"{model}_surface") for model in ("essvi", "svi")}
 _MODELS = ("essvi", "svi", "mixture")
 #: Weights of one-sided quotes that a fit is beyond, beside the median of their expiry's, one fit after the other.
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0)
@@ -106,6 +109,8 @@ class Surface:
         What it was fitted to.
     slices : tuple of Mixture
         Of 'mixture' the law of each expiry.
+    memory : mapping or None
+        Of a surface that was updated: strikes, volatilities and weights that it remembers of each expiry.
 
     Examples
     --------
@@ -129,6 +134,10 @@ class Surface:
     as_of: np.datetime64 | None = None
     quotes: Quotes | None = dataclasses.field(default=None, repr=False, compare=False)
     slices: tuple[mixture.Mixture, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    memory: Mapping[str, tuple[Floats, Floats, Floats]] | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
+    _table: tuple[float, ...] = dataclasses.field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         _checks.choice("model", self.model, _MODELS)
@@ -147,6 +156,7 @@ class Surface:
             raise ShapeError(f"slices: has {len(self.slices)}; accepted are {n} of a mixture, and none of other models")
         if not (np.isfinite(self.years).all() and (self.years > 0).all() and (np.diff(self.years) > 0).all()):
             raise ParameterError("years: must be finite, above 0 and in ascending order")
+        object.__setattr__(self, "_table", self._records())
 
     @classmethod
     def fit(
@@ -237,13 +247,25 @@ class Surface:
         known = {name: row for name, row in zip(self.expiries, self.parameters, strict=True)}
         return np.stack([known.get(name, np.full(5, np.nan)) for name in names])
 
-    def update(self, quotes: Any, *, num_threads: int | None = None, **cleaning: Any) -> Surface:
-        """A new surface from newer quotes, begun where this one is. Expiries without quotes are no longer in it.
+    def update(
+        self, quotes: Any, *, half_life: float | None = None, outlier: float = 4.0, num_threads: int | None = None,
+        **cleaning: Any,
+    ) -> Surface:  # fmt: skip
+        """A new surface from newer quotes, begun where this one is.
+
+        Expiries with quotes move by a few steps, as in :class:`Stream`: quotes that are off are left out, older ones
+        fade and count where there are none of their strike. Other expiries stay as they are; time that has passed
+        between the moments of the two is taken off all. Should an expiry be new, all are fitted again, to the new
+        quotes alone.
 
         Parameters
         ----------
         quotes : Quotes, or anything that `clean` takes
             Quotes.
+        half_life : float, optional
+            Seconds in which the weight of a quote halves; without it quotes count until they are replaced.
+        outlier : float, default 4
+            Deviations that a quote may be off.
         num_threads : int, optional
             CPU threads.
         **cleaning
@@ -252,8 +274,36 @@ class Surface:
         Returns
         -------
         Surface
+
+        Raises
+        ------
+        ParameterError
+            If quotes are older than the surface, or as in `clean`.
         """
-        return Surface.fit(quotes, model=self.model, previous=self, num_threads=num_threads, **cleaning)
+        used = quotes if isinstance(quotes, Quotes) else clean(quotes, num_threads=num_threads, **cleaning)
+        names = [name for name in used.chain.terms if (used.kept & (used.chain.expiry == name)).any()]
+        if self.model == "mixture" or not set(names) <= set(self.expiries):
+            return Surface.fit(used, model=self.model, previous=self, num_threads=num_threads)
+        seconds = 0.0
+        if self.as_of is not None and used.chain.as_of is not None:
+            seconds = float((used.chain.as_of - self.as_of) / np.timedelta64(1, "ms")) / 1e3
+        stream = Stream(self, half_life=half_life, outlier=outlier)
+        stream.start(seconds)
+        for name in names:
+            rows = used.kept & (used.chain.expiry == name)
+            strike = used.forward[rows] * np.exp(used.k[rows])
+            spread = used.ask_vol[rows] - used.bid_vol[rows]
+            stream.update(
+                name, strike, used.vol[rows], used.weight[rows], spread=np.where(np.isfinite(spread), spread, 0.0),
+                forward=used.chain.terms[name].forward, time=seconds,
+            )  # fmt: skip
+        made = stream.surface(used.chain.as_of)
+        rates = dict(zip(self.expiries, self.rate.tolist(), strict=True))
+        rates.update((name, used.chain.terms[name].rate) for name in names)
+        rate = np.array([rates[name] for name in made.expiries])
+        spots = used.chain.spot[np.isfinite(used.chain.spot)]
+        return dataclasses.replace(made, rate=rate, spot=float(np.median(spots)) if len(spots) else self.spot,
+                                   quotes=used)  # fmt: skip
 
     def _place(self, years: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
         """The slice before, and how much of the way to the next; below 0 before the first, above 1 after the last."""
@@ -291,43 +341,68 @@ class Surface:
             return float(money[0] / self.years[0])
         return max(float((money[-1] - money[-2]) / (self.years[-1] - self.years[-2])), 0.0)
 
-    def _curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
-        """Outputs of 'w', 'dw', 'd2w', 'dw_dt', 'g', 'density', 'local_variance' at points."""
-        valid = years > 0
-        at = np.where(valid, years, self.years[0])
+    def _records(self) -> tuple[float, ...]:
+        """What the core knows of a surface: how many slices, their times, and a record for each piece of time."""
+        if self.model == "mixture":
+            return ()
+        n, years, rows = len(self.years), self.years, self.parameters
+        made: list[float] = [float(n), *years.tolist()]
         if self.model == "essvi":
-            (theta, psi, chi), (theta_rise, psi_rise, chi_rise) = self._essvi(at)
-            made = models._SSVI((k, theta, psi, chi, theta_rise, psi_rise, chi_rise), outputs, None, None, None, None)
-        elif self.model == "mixture":
-            rise = self._last_rise()
-            made = mixture.curve(self.slices, self.years, self.parameters[:, 0], rise, k, at, outputs)
-        else:
-            made = self._svi_curve(k, at, outputs)
-        return {name: np.where(valid, values, np.nan) for name, values in made.items()}
+            made += [0.0, 0.0, 0.0, 0.0, *(rows[0] / years[0]).tolist()]
+            for i in range(n - 1):
+                slope = (rows[i + 1] - rows[i]) / (years[i + 1] - years[i])
+                made += [float(years[i]), *rows[i].tolist(), *slope.tolist()]
+            # Only theta rises: constant wings and a falling phi stay free of arbitrage.
+            made += [float(years[-1]), *rows[-1].tolist(), self._last_rise(), 0.0, 0.0]
+            return tuple(made)
+        made += [0.0, float(1.0 / years[0]), 0.0, 0.0, 0.0, 0.0, 1.0, *rows[0].tolist()]
+        for i in range(n - 1):
+            made += [float(years[i]), float(1.0 / (years[i + 1] - years[i])), *rows[i].tolist(), *rows[i + 1].tolist()]
+        last = rows[-1].tolist()
+        made += [float(years[-1]), 1.0, *last, last[0] + self._last_rise(), *last[1:]]
+        return tuple(made)
 
-    def _svi_curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
-        before, share = self._place(years)
-        after = np.minimum(before + 1, len(self.years) - 1)
-        first, last = years < self.years[0], years > self.years[-1]
-        parts = ("w", "dw", "d2w")
-        early = models.svi(k, *self.parameters[before].T.reshape((5, *years.shape)), outputs=parts)
-        late = models.svi(k, *self.parameters[after].T.reshape((5, *years.shape)), outputs=parts)
-        gap = np.where(after > before, self.years[after] - self.years[before], 1.0)
-        ratio = years / self.years[0]
-        made = {}
-        for name in parts:
-            end = late[name] + (self._last_rise() * (years - self.years[-1]) if name == "w" else 0.0)
-            inside = early[name] + share * (late[name] - early[name])
-            made[name] = np.where(first, early[name] * ratio, np.where(last, end, inside))
-        rise = (late["w"] - early["w"]) / gap
-        made["dw_dt"] = np.where(first, early["w"] / self.years[0], np.where(last, self._last_rise(), rise))
-        if {"g", "density", "local_variance"} & set(outputs):
-            more = models.dupire(k, made["w"], made["dw"], made["d2w"], made["dw_dt"], outputs=("local_variance", "g"))
-            made.update(more)
-            root = np.sqrt(made["w"])
-            d2 = -(k / root + 0.5 * root)
-            made["density"] = made["g"] * np.exp(-0.5 * d2 * d2) / (root * np.sqrt(2.0 * np.pi))
-        return {name: made[name] for name in outputs}
+    def evaluate(
+        self, k: Any, years: Any, *, outputs: str | Iterable[str] = ("w",), out: Mapping[str, Any] | None = None,
+        num_threads: int | None = None, device: str | None = None, stream: Any = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Total variance, its derivatives and what follows from them, at points.
+
+        Parameters
+        ----------
+        k, years : float or array
+            ln(strike / forward) and times, of any array kind, in memory of the host or of a device. They broadcast.
+        outputs : str or tuple of str
+            Of 'w', 'vol', 'dw', 'd2w' (by k), 'dw_dt', 'g', 'density' (of ln(S / forward)), 'local_variance'; or 'all'.
+        out : mapping, optional
+            Output to the array that takes it.
+        num_threads, device, stream
+            As in :func:`warpquant.options.greeks`.
+
+        Returns
+        -------
+        dict
+            Output to result; NaN at times not above 0, and for the local variance where there is arbitrage.
+
+        Raises
+        ------
+        ParameterError
+            If an output is unknown.
+        ShapeError
+            If arguments do not broadcast.
+        """
+        if self.model == "mixture":
+            raise ParameterError("model: mixtures are evaluated by `vol`, `total_variance`, `density` and `local_vol`")
+        return _BETWEEN[self.model]((k, years), outputs, out, num_threads, device, stream, self._table)
+
+    def _curve(self, k: Floats, years: Floats, outputs: tuple[str, ...]) -> dict[str, Any]:
+        """Outputs of `evaluate` at points of arrays."""
+        if self.model == "mixture":
+            valid = years > 0
+            at, floor = np.where(valid, years, self.years[0]), self.parameters[:, 0]
+            made = mixture.curve(self.slices, self.years, floor, self._last_rise(), k, at, outputs)
+            return {name: np.where(valid, values, np.nan) for name, values in made.items()}
+        return _BETWEEN[self.model]((k, years), outputs, None, None, None, None, self._table)
 
     def forward_at(self, years: Any) -> Any:
         """Forward price of a time, in years: from the spot, if there is one, through the forwards of the expiries."""

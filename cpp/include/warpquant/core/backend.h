@@ -41,9 +41,12 @@ struct Launch;
 namespace pinn {
 struct Launch;
 }
+namespace surface {
+struct Launch;
+}
 
-inline constexpr int kBackendAbi = 10;
-inline constexpr const char* kBackendCapsule = "warpquant.backend.10";
+inline constexpr int kBackendAbi = 11;
+inline constexpr const char* kBackendCapsule = "warpquant.backend.11";
 
 struct BackendStatus {
   int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
@@ -138,6 +141,7 @@ struct BackendTable {
   Fault (*scenario)(int device, const options::scenario::Launch& launch, Handle stream);
   Fault (*optim)(int device, const optim::Launch& launch, Handle stream);
   Fault (*pinn)(int device, const pinn::Launch& launch, Handle stream);
+  Fault (*surface)(int device, const surface::Launch& launch, Handle stream);
 };
 
 }  // namespace wq

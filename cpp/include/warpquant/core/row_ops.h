@@ -14,7 +14,8 @@
 /// apart, in which `wants` is known: static constexpr std::uint32_t kSets[] = {...}. With static constexpr bool kTwins
 /// = true two packs are computed side by side, V being a `Twin` then. If a row needs work memory,
 /// static std::int64_t scratch(const double* parameters) says how many numbers, and r.scratch<V>() is where they are:
-/// to be used as a V* is, by `[]` and `+`, but not to be taken for one (`Strided`).
+/// to be used as a V* is, by `[]` and `+`, but not to be taken for one (`Strided`). If its info says that it has a
+/// table, r.table() are all numbers of the call, of which there may be any number, and there are no parameters.
 namespace wq::rows::inline WQ_LEVEL {
 
 /// Numbers with others between them, as in the work memory of rows that a device computes side by side.

@@ -19,6 +19,7 @@ struct TileRow {
     return V::load(tile.in[k] + first);
   }
   WQ_HD double parameter(int k) const { return tile.parameters[k]; }
+  WQ_HD const double* table() const { return tile.table; }
   template <class V>
   WQ_HD V* scratch() const {
     return reinterpret_cast<V*>(tile.scratch);

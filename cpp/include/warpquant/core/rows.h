@@ -81,7 +81,10 @@ struct Job {
   Frame frame;
   Column in[kMostInputs], out[kMostOutputs];
   double parameters[kMostParameters];  // the same for every row
-  std::int64_t scratch;                // numbers of work memory that a row needs
+  // All numbers of the call, of an operation that has a table: as many as there are, on a device in its memory.
+  const double* table;
+  std::int64_t table_size;
+  std::int64_t scratch;  // numbers of work memory that a row needs
   // On a device, where rows need some: memory for so many rows, which are computed side by side.
   double* memory;
   std::int64_t side_by_side;
@@ -99,6 +102,7 @@ struct Tile {
   const double* in[kMostInputs];
   double* out[kMostOutputs];  // null: not wanted
   const double* parameters;
+  const double* table;
   double* scratch;  // work memory of the rows of a pack, or of one row
   int rows;
 };
@@ -110,7 +114,8 @@ struct Info {
   const char* name;
   const char* inputs;
   const char* outputs;
-  int nanoseconds;  // that a row takes, about: how much work to give a thread
+  int nanoseconds;     // that a row takes, about: how much work to give a thread
+  bool table = false;  // whether it reads more numbers that are the same for every row than there are parameters
 };
 
 /// Operations of one instruction level.

@@ -91,24 +91,15 @@ WQ_HD_CALL inline double settle(const double (&up)[kDegree + 1], const double (&
 
 }  // namespace certificate
 
-/// The least value of g. P: packs.
-template <class P>
+/// The least value of g. P: packs. Without `kProve` what a look and Newton's steps find: where that is not negative,
+/// the slice remains unproven.
+template <class P, bool kProve = true>
 WQ_HD_CALL Certificate certify(const Svi<double>& x) {
   const double none = __builtin_nan("");
   if (!x.valid() || !(x.lowest() > 0)) return {none, none, none, kNoSlice};
   if (x.b == 0) return {1.0, 0.0, 1.0, kFree};
   double up[kDegree + 1], down[kDegree + 1];
   certificate::polynomials(x, up, down);
-  constexpr int kStack = 96;
-  Ratio stack[kStack];
-  double from[kStack], to[kStack];  // in x
-  constexpr double kBinomial[kDegree + 1] = {1, 10, 45, 120, 210, 252, 210, 120, 45, 10, 1};
-  for (int i = 0; i <= kDegree; ++i) {
-    stack[0].up[i] = up[i] / kBinomial[i];
-    stack[0].down[i] = down[i] / kBinomial[i];
-  }
-  from[0] = 0;
-  to[0] = 1;
   const auto at = [&](double t) {
     const double k = x.m + 0.5 * x.s * (t - 1.0 / t);
     return butterfly(k, x.curve(k));
@@ -124,7 +115,9 @@ WQ_HD_CALL Certificate certify(const Svi<double>& x) {
   for (int i = 0; i < kLook; i += kWidth<P>) {
     double ts[kWidth<P>];
     for (int j = 0; j < kWidth<P>; ++j) ts[j] = (i + j + 0.5) / (kLook - (i + j + 0.5));
-    const P t = P::load(ts), k = P(x.m) + P(0.5 * x.s) * (t - P(1.0) / t);
+    P t(0.0);
+    for (int j = 0; j < kWidth<P>; ++j) set_lane(t, j, ts[j]);
+    const P k = P(x.m) + P(0.5 * x.s) * (t - P(1.0) / t);
     const Svi<P> slice{P(x.a), P(x.b), P(x.rho), P(x.m), P(x.s)};
     const P g = butterfly(k, slice.curve(k));
     for (int j = 0; j < kWidth<P>; ++j)
@@ -142,6 +135,22 @@ WQ_HD_CALL Certificate certify(const Svi<double>& x) {
     }
   };
   consider(start);
+  const auto place_of = [&] {
+    return where == 0.0 ? -HUGE_VAL : where == HUGE_VAL ? HUGE_VAL : x.m + 0.5 * x.s * (where - 1.0 / where);
+  };
+  // What rounding leaves of g = 0 is no arbitrage.
+  constexpr double kRounding = -1e-12;
+  if constexpr (!kProve) return {least, place_of(), none, least < kRounding ? kArbitrage : kUnproven};
+  constexpr int kStack = kProve ? 96 : 1;
+  Ratio stack[kStack];
+  double from[kStack], to[kStack];  // in x
+  constexpr double kBinomial[kDegree + 1] = {1, 10, 45, 120, 210, 252, 210, 120, 45, 10, 1};
+  for (int i = 0; i <= kDegree; ++i) {
+    stack[0].up[i] = up[i] / kBinomial[i];
+    stack[0].down[i] = down[i] / kBinomial[i];
+  }
+  from[0] = 0;
+  to[0] = 1;
   double bound = least - kGap * (1.0 + std::fabs(least));
   int depth = 1, halvings = 0, status = kFree;
   while (depth > 0) {
@@ -182,12 +191,8 @@ WQ_HD_CALL Certificate certify(const Svi<double>& x) {
     }
   }
   if (where > 0.0 && where < HUGE_VAL) consider(where);
-  const double place = where == 0.0        ? -HUGE_VAL
-                       : where == HUGE_VAL ? HUGE_VAL
-                                           : x.m + 0.5 * x.s * (where - 1.0 / where);
   if (status == kUnproven) bound = none;
-  // What rounding leaves of g = 0 is no arbitrage.
-  return {least, place, bound, status == kUnproven ? kUnproven : least < -1e-12 ? kArbitrage : kFree};
+  return {least, place_of(), bound, status == kUnproven ? kUnproven : least < kRounding ? kArbitrage : kFree};
 }
 
 /// Where two slices cross, in ascending order: real roots of a quartic (Gatheral and Jacquier 2014, 3.1).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "warpquant/core/row_ops.h"
+#include "warpquant/surface/between.h"
 #include "warpquant/surface/slice.h"
 
 /// Slices as functions of rows.
@@ -196,6 +197,6 @@ struct Dupire {
 };
 
 using Slices = rows::List<SviPoints, RawToNatural, NaturalToRaw, RawToJumpWings, JumpWingsToRaw, SsviPoints,
-                          SsviReverting, Dupire>;
+                          SsviReverting, Dupire, EssviBetween, SviBetween>;
 
 }  // namespace wq::surface::inline WQ_LEVEL

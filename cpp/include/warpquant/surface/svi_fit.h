@@ -146,20 +146,37 @@ struct Box {
 template <class V>
 struct Place {
   V m, s, cost;
+  V open;  // 1 where there is more to gain, 0 where nothing is or others are far better
   int rounds;
 };
 
-/// The least of the lanes.
+/// Starts in the lanes of a pack, all in one thread. What else there is has the starts in threads (cuda/surface.cuh).
 template <class V>
-WQ_HD double least_of(V x) {
-  double least = lane(x, 0);
-  for (int j = 1; j < kWidth<V>; ++j) least = min(least, lane(x, j));
-  return least;
-}
+struct InLanes {
+  template <class M>
+  WQ_HD bool any_of(M m) const {
+    return any(m);
+  }
+  /// The least of all.
+  WQ_HD double least_of(V x) const {
+    double least = lane(x, 0);
+    for (int j = 1; j < kWidth<V>; ++j) least = min(least, lane(x, j));
+    return least;
+  }
+  /// What f says of each start.
+  template <class F>
+  WQ_HD V of(F f) const {
+    V y(0.0);
+    for (int j = 0; j < kWidth<V>; ++j) set_lane(y, j, f(j));
+    return y;
+  }
+  WQ_HD double at(V x, int j) const { return lane(x, j); }
+  WQ_HD void set(V& x, int j, double value) const { set_lane(x, j, value); }
+};
 
-/// From starts that lie in the lanes, each to where it leads; lanes that fall behind are left.
-template <class V>
-WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_rounds) {
+/// From starts that are side by side, each to where it leads; those that fall behind are left.
+template <class V, class Team>
+WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_rounds, const Team& team) {
   const V zero(0.0), one(1.0), tiny(1e-15 * q.square);
   Products<V> p = products(q, m, s);
   Inner<V> y = inner(q, p);
@@ -167,7 +184,7 @@ WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_round
   V damping(1e-2), cost = y.cost;
   auto open = lt(zero, one);
   int round = 0;
-  for (; round < most_rounds && any(open); ++round) {
+  for (; round < most_rounds && team.any_of(open); ++round) {
     const V h0 = n.hmm * (one + damping), h1 = n.hll * (one + damping);
     const V determinant = h0 * h1 - n.hml * n.hml;
     const auto regular = gt(determinant, V(1e-14) * h0 * h1);
@@ -200,9 +217,10 @@ WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_round
     n.hll = select(better, there_normal.hll, n.hll);
     damping = select(better, max(damping * V(0.1), V(1e-12)), damping * V(8.0));
     open = but_not(open, settled);
-    if (round >= 10) open = but_not(open, gt(cost, V(round < 16 ? 3.0 : round < 24 ? 1.2 : 1.02) * V(least_of(cost))));
+    if (round >= 10)
+      open = but_not(open, gt(cost, V(round < 16 ? 3.0 : round < 24 ? 1.2 : 1.02) * V(team.least_of(cost))));
   }
-  return {m, s, cost, round};
+  return {m, s, cost, select(open, one, zero), round};
 }
 
 /// Quotes of one smile, in the caller's units; `start`: m and s to try first, or null.
@@ -211,6 +229,7 @@ struct Smile {
   const double *k, *w, *weight;
   const double* start;
   bool free;  // m and s; else those of `start` are kept, for smiles of three or four quotes
+  int warm;   // steps from `start` alone, if there are any; else all starts are tried
 };
 
 struct SviFit {
@@ -219,7 +238,7 @@ struct SviFit {
   int rounds;
 };
 
-inline constexpr int kStarts = 8, kScales = 6;
+inline constexpr int kStarts = 8, kScales = 6, kKinks = 3;
 inline constexpr double kMostSlope = 2.0;  // of b (1 + |rho|), Lee's bound
 
 /// Numbers of scratch that a smile of `count` quotes needs.
@@ -281,9 +300,17 @@ WQ_HD_CALL inline void polish(const Quotes& q, const double* target, const Box& 
   }
 }
 
-/// The best slice for quotes that are finite, with weights > 0 and at least three different k. P: packs of kStarts.
-template <class P>
-WQ_HD_CALL SviFit fit_slice(const Smile& smile, double* scratch) {
+/// A smile in units of its own, and what search and end have in common.
+struct Scaled {
+  Quotes quotes;
+  Box box;
+  double centre, unit;
+  double* rest;
+  const double* target;
+};
+
+/// `scratch`: fit_scratch(count) numbers.
+WQ_HD_CALL inline Scaled prepare(const Smile& smile, double* scratch) {
   const int n = smile.count;
   double* const u = scratch;
   double *const weight = u + n, *const along = weight + n, *const weighted = along + n, *const target = weighted + n,
@@ -317,67 +344,130 @@ WQ_HD_CALL SviFit fit_slice(const Smile& smile, double* scratch) {
     weighted[i] = weight[i] * target[i];
     q.square += weighted[i] * target[i];
   }
-
   // In deviations: from a hundredth to eight of them, or as much as the quotes can tell.
   const double deviation = sqrt(max(q.level, 1e-300)) / unit;
-  const Box box{-12.0, 12.0, min(0.01 * deviation, 0.05), max(8.0 * deviation, 24.0)};
-  double m, s, cost;
-  int rounds = 0;
-  if (smile.free) {
-    constexpr double kPlaces[kStarts] = {-1.4, -0.8, -0.4, -0.1, 0.15, 0.5, 0.9, 1.5};
-    constexpr double kSizes[kScales] = {0.03, 0.1, 0.3, 0.8, 2.0, 5.0};
-    const P at = P::load(kPlaces);
-    P size(kSizes[0]), least(HUGE_VAL);
-    for (const double candidate : kSizes) {
-      const P c = inner(q, products(q, at, P(candidate))).cost;
-      const auto better = lt(c, least);
-      least = select(better, c, least);
-      size = select(better, P(candidate), size);
-    }
-    P place = at;
-    if (smile.start != nullptr) {  // instead of the worst start
-      int worst = 0;
-      for (int j = 1; j < kStarts; ++j)
-        if (lane(least, j) > lane(least, worst)) worst = j;
-      set_lane(place, worst, min(max((smile.start[0] - centre) / unit, box.m_from), box.m_to));
-      set_lane(size, worst, min(max(smile.start[1] / unit, box.s_from), box.s_to));
-    }
-    const Place<P> found = descend(q, box, place, size, 40);
+  return {q, {-12.0, 12.0, min(0.01 * deviation, 0.05), max(8.0 * deviation, 24.0)}, centre, unit, rest, target};
+}
+
+struct Found {
+  double m, s;
+  int rounds;
+};
+
+/// Where a start is, in units of the quotes; and far out, with sizes.
+WQ_HD double start_of(int j) {
+  constexpr double kPlaces[kStarts] = {-1.4, -0.8, -0.4, -0.1, 0.15, 0.5, 0.9, 1.5};
+  return kPlaces[j];
+}
+WQ_HD double far_of(int j) {
+  constexpr double kPlaces[kStarts] = {-9.0, -5.0, -2.5, -2.5, 2.5, 2.5, 5.0, 9.0};
+  return kPlaces[j];
+}
+WQ_HD double far_size_of(int j) {
+  constexpr double kSizes[kStarts] = {6.0, 4.0, 0.5, 3.0, 3.0, 0.5, 4.0, 6.0};
+  return kSizes[j];
+}
+
+/// From kStarts places, some of other kinds, and the one that is given.
+template <class V, class Team>
+WQ_HD Found search(const Smile& smile, const Scaled& p, const Team& team) {
+  const V at = team.of(start_of);
+  constexpr double kSizes[kScales] = {0.03, 0.1, 0.3, 0.8, 2.0, 5.0};
+  V size(kSizes[0]), least(HUGE_VAL);
+  for (const double candidate : kSizes) {
+    const V c = inner(p.quotes, products(p.quotes, at, V(candidate))).cost;
+    const auto better = lt(c, least);
+    least = select(better, c, least);
+    size = select(better, V(candidate), size);
+  }
+  // Quotes with noise may be nearest to a kink between two of them, whose neighbourhood no other start is in.
+  V kink = at, kink_cost(HUGE_VAL);
+  for (int j = 0; j < kKinks; ++j) {
+    const V there = team.of([j](int i) { return (2.0 * (i * kKinks + j) + 1.0) / (kKinks * kStarts) - 1.0; });
+    const V c = inner(p.quotes, products(p.quotes, there, V(max(0.4 / (kKinks * kStarts), p.box.s_from)))).cost;
+    const auto better = lt(c, kink_cost);
+    kink_cost = select(better, c, kink_cost);
+    kink = select(better, there, kink);
+  }
+  V place = at;
+  // Starts of other kinds come instead of the worst ones.
+  const auto replace = [&](double m, double s) {
+    int worst = 0;
+    for (int j = 1; j < kStarts; ++j)
+      if (team.at(least, j) > team.at(least, worst)) worst = j;
+    team.set(place, worst, min(max(m, p.box.m_from), p.box.m_to));
+    team.set(size, worst, min(max(s, p.box.s_from), p.box.s_to));
+    team.set(least, worst, -HUGE_VAL);
+  };
+  const auto first_of = [&](V cost) {
     int best = 0;
     for (int j = 1; j < kStarts; ++j)
-      if (lane(found.cost, j) < lane(found.cost, best)) best = j;
-    m = lane(found.m, best);
-    s = lane(found.s, best);
-    rounds = found.rounds;
-  } else {
-    m = (smile.start[0] - centre) / unit;
-    s = smile.start[1] / unit;
+      if (team.at(cost, j) < team.at(cost, best)) best = j;
+    return best;
+  };
+  // Steep quotes may be one wing of a slice whose vertex is far away.
+  const V far = team.of(far_of), far_size = team.of(far_size_of);
+  const int farthest = first_of(inner(p.quotes, products(p.quotes, far, far_size)).cost);
+  if (smile.start != nullptr) replace((smile.start[0] - p.centre) / p.unit, smile.start[1] / p.unit);
+  replace(team.at(kink, first_of(kink_cost)), 0.4 / (kKinks * kStarts));
+  replace(team.at(far, farthest), team.at(far_size, farthest));
+  const Place<V> found = descend(p.quotes, p.box, place, size, 40, team);
+  const int best = first_of(found.cost);
+  Found f{team.at(found.m, best), team.at(found.s, best), found.rounds};
+  if (team.at(found.open, best) > 0.5) {  // a long valley, such as there are along the bound of the slopes
+    const Place<double> end = descend(p.quotes, p.box, f.m, f.s, 120, InLanes<double>{});
+    f = {end.m, end.s, f.rounds + end.rounds};
   }
+  return f;
+}
+
+/// To the last digits, and back to the caller's units.
+WQ_HD_CALL inline SviFit finish(const Smile& smile, const Scaled& p, Found found) {
+  const Quotes& q = p.quotes;
+  double m = found.m, s = found.s, cost = HUGE_VAL;
   const Inner<double> y = inner(q, products(q, m, s));
   double beta = y.beta, b = y.b;
-  cost = HUGE_VAL;
-  if (smile.free) polish(q, target, box, rest, m, s, beta, b, cost);
-  // Back to the caller's units, and the residuals as they are there.
+  if (smile.free) polish(q, p.target, p.box, p.rest, m, s, beta, b, cost);
   double r0 = 0;
-  for (int i = 0; i < n; ++i) {
-    const double x = u[i] - m;
-    r0 += weight[i] * sqrt(x * x + s * s);
+  for (int i = 0; i < q.count; ++i) {
+    const double x = q.u[i] - m;
+    r0 += q.weight[i] * sqrt(x * x + s * s);
   }
   SviFit fit;
-  fit.b = b / unit;
+  fit.b = b / p.unit;
   fit.rho = b > 0 ? beta / b : 0.0;
-  fit.m = centre + unit * m;
-  fit.s = unit * s;
+  fit.m = p.centre + p.unit * m;
+  fit.s = p.unit * s;
   // The level at the mean of u, less what beta and b R have there.
   fit.a = q.level - b * r0 - beta * (q.mean - m);
-  fit.rounds = rounds;
+  fit.rounds = found.rounds;
+  // Residuals as the caller has them.
   double sum = 0;
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < q.count; ++i) {
     const double x = smile.k[i] - fit.m, e = smile.w[i] - (fit.a + fit.b * (fit.rho * x + sqrt(x * x + fit.s * fit.s)));
-    sum += weight[i] * e * e;
+    sum += q.weight[i] * e * e;
   }
   fit.rmse = sqrt(sum);
   return fit;
+}
+
+/// The best slice for quotes that are finite, with weights > 0 and at least three different k. P: packs of kStarts.
+template <class P>
+WQ_HD_CALL SviFit fit_slice(const Smile& smile, double* scratch) {
+  const Scaled p = prepare(smile, scratch);
+  Found found{0.0, 0.0, 0};
+  if (smile.start != nullptr) {
+    found.m = (smile.start[0] - p.centre) / p.unit;
+    found.s = smile.start[1] / p.unit;
+  }
+  if (smile.free && smile.warm > 0) {
+    const double m = min(max(found.m, p.box.m_from), p.box.m_to), s = min(max(found.s, p.box.s_from), p.box.s_to);
+    const Place<double> to = descend(p.quotes, p.box, m, s, smile.warm, InLanes<double>{});
+    found = {to.m, to.s, to.rounds};
+  } else if (smile.free) {
+    found = search<P>(smile, p, InLanes<P>{});
+  }
+  return finish(smile, p, found);
 }
 
 }  // namespace wq::surface::inline WQ_LEVEL

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Surfaces that move with quotes: streams and `Surface.update`."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from test_surface_chain import quoted
+from warpquant import config, surface
+from warpquant.errors import ParameterError, ShapeError
+
+YEARS = np.array([0.05, 0.1, 0.25, 0.5, 1.0, 2.0])
+NAMES = tuple("abcdef")
+K = np.linspace(-2.0, 1.5, 25) * np.sqrt(0.04 * YEARS)[:, None]
+STRIKE = 100.0 * np.exp(K)
+#: Of a few steps beside a whole fit: relative to the error, and absolute in volatility.
+NEAR = 1e-3, 2e-5
+
+
+def vol_of(level, rho=-0.6):
+    theta = level * YEARS
+    w = surface.ssvi(K, theta[:, None], rho, (0.9 / np.sqrt(theta))[:, None])["w"]
+    return np.sqrt(w / YEARS[:, None])
+
+
+def begun(model, level=0.04, **settings):
+    """A stream that remembers all quotes of a level."""
+    w = vol_of(level) ** 2 * YEARS[:, None]
+    fit = surface.fit_essvi(K, w) if model == "essvi" else surface.fit_svi(K, w)
+    made = surface.Surface(model, NAMES, YEARS, fit.parameters, np.full(6, 100.0), np.zeros(6))
+    stream = surface.Stream(made, **settings)
+    for name, strike, vol in zip(NAMES, STRIKE, vol_of(level), strict=True):
+        assert stream.update(name, strike, vol, time=0.0 if settings.get("half_life") else None) == 25
+    return stream
+
+
+@pytest.fixture(params=["essvi", "svi"])
+def model(request):
+    return request.param
+
+
+def test_streams_follow_the_market(model):
+    rng = np.random.default_rng(0)
+    stream, level, time = begun(model, half_life=20.0), 0.04, 0.0
+    for _ in range(1500):
+        time, level = time + 0.1, level * np.exp(0.001 * rng.normal())
+        i, rows = int(rng.integers(6)), rng.choice(25, int(rng.integers(1, 6)), replace=False)
+        vol = vol_of(level)[i, rows] * (1 + 0.001 * rng.normal(size=len(rows)))
+        stream.update(NAMES[i], STRIKE[i, rows], vol, time=time)
+        assert stream.rounds <= 6
+    made = stream.surface()
+    assert made.check().butterfly.free.all()
+    if model == "essvi":
+        assert made.check().ok
+    years = made.years[:, None]
+    np.testing.assert_allclose(np.sqrt(made.total_variance(K, years) / years), vol_of(level), rtol=0.03)
+    np.testing.assert_allclose(made.years, YEARS - time / (365 * 86400), rtol=1e-12)
+    assert (stream.rmse < 0.01 * 0.04 * YEARS).all()
+
+
+def test_a_few_steps_are_as_good_as_a_fit(model):
+    stream = begun(model)
+    rng = np.random.default_rng(2)
+    vol = vol_of(0.0405) * (1 + 0.001 * rng.normal(size=K.shape))
+    for _ in range(3 if model == "essvi" else 1):  # an eSSVI slice moves between neighbours that have yet to move
+        for name, strike, row in zip(NAMES, STRIKE, vol, strict=True):
+            assert stream.update(name, strike, row) == 25
+    w = vol**2 * YEARS[:, None]
+    weight = np.stack([surface.vega_weights(row, values) for row, values in zip(K, w, strict=True)])
+    whole = (
+        surface.fit_essvi(K, w, weight / (0.04 * YEARS[:, None]) ** 2) if model == "essvi" else
+        surface.fit_svi(K, w, weight)
+    )  # fmt: skip
+    best = np.sqrt(np.sum(weight * (made_of(model, whole) - w) ** 2, axis=1) / weight.sum(axis=1))
+    if model == "svi":  # slices are fitted one by one
+        assert (stream.rmse <= best * (1 + NEAR[0])).all()
+    years = YEARS[:, None]
+    made = stream.surface().total_variance(K, years)
+    np.testing.assert_allclose(np.sqrt(made / years), np.sqrt(made_of(model, whole) / years), atol=5 * NEAR[1])
+
+
+def made_of(model, fit):
+    raw = surface.essvi_to_svi(fit.parameters) if model == "essvi" else fit.parameters
+    return surface.svi(K, *(column[:, None] for column in raw.T))["w"]
+
+
+def test_only_the_touched_slice_moves(model):
+    stream = begun(model)
+    before = stream.surface()
+    assert stream.update("c", STRIKE[2], vol_of(0.041)[2]) == 25
+    after = stream.surface()
+    same = (before.parameters == after.parameters).all(axis=1)
+    assert same.tolist() == [True, True, False, True, True, True]
+    assert before.check().ok
+    assert after.check().butterfly.free.all()
+    if model == "essvi":  # though its neighbours have not moved yet
+        assert after.check().ok
+    assert after.vol(100.0, 0.25) > before.vol(100.0, 0.25)
+
+
+def test_outliers_move_nothing_until_there_are_many(model):
+    stream = begun(model, patience=4)
+    before = stream.surface()
+    for _ in range(3):
+        assert stream.update("d", 100.0, 0.26) == 0
+        assert surface.STREAM_STATUS[stream.status[0]] == "outlier"
+    assert (stream.surface().parameters == before.parameters).all()
+    # A good quote, and one off to the other side, begin the count again.
+    assert stream.update("d", 100.0, float(before.vol(100.0, 0.5))) == 1
+    assert stream.update("d", [100.0, 101.0], [0.26, 0.14]) == 0
+    assert stream.status.tolist() == [1, 1]
+    assert [stream.update("d", 100.0 + i, 0.26) for i in range(4)] == [0, 0, 0, 1]
+    # Three that agree are a move of the market.
+    other = begun(model)
+    assert other.update("d", STRIKE[3, 10:14], vol_of(0.05)[3, 10:14]) == 4
+    # A wide quote may be further away than a narrow one.
+    assert other.update("e", 100.0, 0.205, spread=0.001) == 0
+    assert other.update("e", 100.0, 0.205, spread=0.01) == 1
+
+
+def test_quotes_are_replaced_fade_and_are_forgotten(model):
+    stream = begun(model, half_life=10.0)
+    stream.update("a", STRIKE[0, :3], vol_of(0.04)[0, :3], [0.5, 0.25, 1.0], time=0.0)
+    strike, vol, weight = stream.surface().memory["a"]
+    assert len(strike) == 25
+    np.testing.assert_allclose(np.sort(strike), STRIKE[0], rtol=1e-14)
+    np.testing.assert_allclose(weight[np.argsort(strike)][:3], [0.5, 0.25, 1.0])
+    stream.update("a", STRIKE[0, 5], vol_of(0.04)[0, 5], 0.7, time=20.0)
+    _, vol, weight = (column[np.argsort(strike)] for column in stream.surface().memory["a"])
+    np.testing.assert_allclose(weight[[0, 1, 2, 5]], [0.125, 0.0625, 0.25, 0.7])
+    np.testing.assert_allclose(vol, vol_of(0.04)[0], rtol=1e-14)
+    stream.update("a", STRIKE[0, 6], vol_of(0.04)[0, 6], 0.7, time=20.0 + 300.0)
+    assert len(stream.surface().memory["a"][0]) == 1  # 2^-30 of their weight
+    # Where there is no room the one that counts least goes.
+    small = begun(model, capacity=25)
+    strike, _, weight = small.surface().memory["b"]
+    assert small.update("b", 100.0, float(small.surface().vol(100.0, 0.1)), 1.0) == 1
+    kept = small.surface().memory["b"][0]
+    assert len(kept) == 25
+    assert np.isclose(kept, 100.0).any()
+    assert set(strike) - set(kept) == {strike[np.argmin(weight)]}
+
+
+def test_forwards_and_time(model):
+    stream = begun(model)
+    before = stream.surface()
+    stream.update("d", 102.0 * np.exp(K[3]), vol_of(0.04)[3], forward=102.0)
+    after = stream.surface()
+    assert after.forward.tolist() == [100.0, 100.0, 100.0, 102.0, 100.0, 100.0]
+    stream.update("b", 100.0, 0.2, time=1000.0)
+    stream.update("b", 100.0, 0.2, time=1000.0 + 0.06 * 365 * 86400)  # the first expiry has passed
+    rest = stream.surface()
+    assert rest.expiries == NAMES[1:]
+    np.testing.assert_allclose(rest.years, YEARS[1:] - 0.06)
+    assert rest.check().butterfly.free.all()
+    np.testing.assert_allclose(rest.vol(100.0, 0.94), before.vol(100.0, 1.0), rtol=1e-6)  # volatilities stay
+    with pytest.raises(ParameterError, match="has passed"):
+        stream.update("a", 100.0, 0.2)
+
+
+def test_streams_of_nonsense(model):
+    stream = begun(model)
+    before = stream.surface().parameters
+    bad = [np.nan, np.inf, -1.0, 0.0]
+    assert stream.update("a", [*bad, *[100.0] * 4, 100.0], [0.2] * 4 + [*bad, 0.2], [1.0] * 8 + [0.0]) == 0
+    assert stream.status.tolist() == [2] * 9
+    assert stream.update("a", [], []) == 0
+    assert (stream.surface().parameters == before).all()
+    with pytest.raises(ParameterError, match="'z' is none"):
+        stream.update("z", 100.0, 0.2)
+    with pytest.raises(ShapeError, match="vol: has 1 quotes, but strike has 2"):
+        stream.update("a", [99.0, 100.0], 0.2)
+    with pytest.raises(ParameterError, match="forward"):
+        stream.update("a", 100.0, 0.2, forward=float("nan"))
+    stream.update("a", 100.0, 0.2, time=5.0)
+    with pytest.raises(ParameterError, match="before the last one"):
+        stream.update("a", 100.0, 0.2, time=4.0)
+    for settings in ({"half_life": 0.0}, {"outlier": -1.0}, {"patience": 0}, {"capacity": 2}):
+        with pytest.raises(ParameterError, match=next(iter(settings))):
+            surface.Stream(stream.surface(), **settings)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["essvi", "svi"]))
+def test_no_quotes_make_arbitrage(seed, model):
+    rng = np.random.default_rng(seed)
+    stream = begun(model, patience=1)  # everything is believed
+    for _ in range(12):
+        i, count = int(rng.integers(6)), int(rng.integers(1, 12))
+        stream.update(NAMES[i], 100.0 * np.exp(0.5 * rng.normal(size=count)), rng.uniform(0.05, 0.6, count))
+    made = stream.surface()
+    assert made.check().butterfly.free.all()
+    if model == "essvi":
+        assert made.check().ok
+
+
+def test_streams_have_the_same_bits_everywhere(simd_levels, model):
+    made = []
+    for level in simd_levels:
+        with config.override(simd=level):
+            stream = begun(model)
+        for i in range(6):
+            stream.update(NAMES[i], STRIKE[i, ::3], vol_of(0.042)[i, ::3])
+        made.append(stream.surface().parameters.tobytes())
+    assert len(set(made)) == 1
+
+
+def test_streams_keep_their_room(model):
+    """The process has no more memory after thousands of updates than before."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        pytest.skip("the C library has no mallinfo2")
+
+    class Info(ctypes.Structure):
+        _fields_ = tuple((name, ctypes.c_size_t) for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+        ))  # fmt: skip
+
+    libc.mallinfo2.restype = Info
+    stream = begun(model)
+    strike, vol = np.ascontiguousarray(STRIKE[2, ::2]), np.ascontiguousarray(vol_of(0.0401)[2, ::2])
+
+    def used(times):
+        for _ in range(times):
+            stream.update("c", strike, vol)
+        return libc.mallinfo2().uordblks
+
+    used(200)
+    assert used(2000) - used(2000) == 0
+
+
+# ---- Surface.update ----
+
+
+@pytest.mark.parametrize("model_of", ["essvi", "svi"])
+def test_surfaces_are_updated_by_expiry(model_of):
+    first = surface.Surface.fit(quoted(spread=0.003), model=model_of)
+    used = surface.clean(quoted(spread=0.003))
+    reason = np.where(used.chain.expiry == first.expiries[1], used.reason, 1).astype(np.int8)  # one expiry alone
+    one = surface.Quotes(used.chain, reason, used.k, used.vol * 1.01, used.bid_vol, used.ask_vol, used.weight,
+                         used.forward, used.rate)  # fmt: skip
+    moved = first.update(one)
+    assert moved.expiries == first.expiries
+    same = (moved.parameters == first.parameters).all(axis=1)
+    assert not same[1]
+    assert same[[i for i in range(len(same)) if i != 1]].all()
+    years = first.years[1]
+    assert moved.vol(95.0, years) == pytest.approx(1.01 * first.vol(95.0, years), rel=2e-3)
+    assert moved.memory is not None
+    assert set(moved.memory) == set(first.expiries)
+    again = moved.update(one, half_life=10.0)
+    assert again.vol(95.0, years) == pytest.approx(moved.vol(95.0, years), rel=2e-3)
+    with pytest.raises(ParameterError, match="outlier"):
+        first.update(one, outlier=0.0)
+
+
+def test_surfaces_of_svi_take_tables_of_points():
+    """Strikes and times that broadcast to a table have the values of each alone."""
+    for model in ("essvi", "svi"):
+        made = begun(model).surface()
+        table = made.total_variance(K[3][:, None], YEARS)
+        for i, k in enumerate(K[3]):
+            for j, years in enumerate(YEARS):
+                assert table[i, j] == made.total_variance(k, years)
