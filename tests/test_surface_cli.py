@@ -56,7 +56,7 @@ def test_check_says_whether_there_is_arbitrage(tmp_path):
     assert "no arbitrage" in call("surface", "check", tmp_path / "bad.csv").stdout
 
 
-@pytest.mark.parametrize("what", ["smiles", "variance", "density"])
+@pytest.mark.parametrize("what", ["smiles", "variance", "density", "terms", "space"])
 def test_plot_draws(tmp_path, what):
     pytest.importorskip("matplotlib")
     call("surface", "plot", *DEMO, "--what", what, "-o", tmp_path / "picture.png")

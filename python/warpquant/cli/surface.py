@@ -35,6 +35,8 @@ class Picture(str, enum.Enum):
     SMILES = "smiles"
     VARIANCE = "variance"
     DENSITY = "density"
+    TERMS = "terms"
+    SPACE = "space"
 
 
 OfSlices = Annotated[
@@ -136,14 +138,15 @@ def plot(
     quiet: Quiet = False,
     reading: dict[str, Any] = {},  # noqa: B006
 ) -> None:
-    """Draw a surface: smiles with bid and ask, total variance, or densities."""
+    """Draw a surface: smiles with bid and ask, total variance, densities, term structure, or all of it in space."""
     from warpquant import plot as pictures
     from warpquant.surface import pictures as of_surface
 
     made = _fitted(file, reading, slices, american, quiet)
     draws: dict[Picture, Callable[[Surface], Any]] = {
         Picture.SMILES: of_surface.smiles, Picture.VARIANCE: of_surface.total_variance,
-        Picture.DENSITY: of_surface.densities,
+        Picture.DENSITY: of_surface.densities, Picture.TERMS: of_surface.term_structure,
+        Picture.SPACE: of_surface.three_d,
     }  # fmt: skip
     pictures.save(draws[what](made), output)
     if not quiet:

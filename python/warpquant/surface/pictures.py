@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .objects import Surface
 
-__all__ = ["densities", "smiles", "total_variance"]
+__all__ = ["densities", "smiles", "term_structure", "three_d", "total_variance"]
 
 #: Reasons by which quotes are rejected, and are not merely the other option of their strike.
 _REJECTED = [REASONS.index(name) for name in ("stale", "outlier", "cliff")]
@@ -154,4 +154,85 @@ def densities(surface: Surface, *, most: int = 6, reach: float = 4.0) -> Figure:
     axes.legend(fontsize=7, frameon=False)
     _tidy(axes)
     _heading(axes, "Risk-neutral density of the price in units of its forward")
+    return figure
+
+
+def term_structure(surface: Surface) -> Figure:
+    """Draw volatility and skew at the money over the time to expiry, and the forward volatility between expiries.
+
+    Parameters
+    ----------
+    surface : Surface
+        A surface.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from warpquant import data, plot, surface
+    >>> from warpquant.surface import pictures
+    >>> goog = surface.Surface.fit(data.goog_options(), exercise="american")
+    >>> plot.save(pictures.term_structure(goog), "terms.png")
+    """
+    figure = _figure(8.0, 3.4)
+    years = surface.years
+    theta = np.asarray(surface.total_variance(0.0, years))
+    vol = np.sqrt(theta / years)
+    small = 1e-3 * np.sqrt(theta)
+    rise = surface.total_variance(small, years) - surface.total_variance(-small, years)
+    axes = figure.add_subplot(1, 2, 1)
+    forward = np.sqrt(np.diff(theta, prepend=0.0) / np.diff(years, prepend=0.0))
+    axes.stairs(100 * forward, np.r_[0.0, years], color=_MUTED, linewidth=1.0, label="between expiries")
+    axes.plot(years, 100 * vol, "o-", color=_INK, markersize=3, linewidth=1.1, label="to the expiry")
+    axes.legend(fontsize=7, frameon=False)
+    _tidy(axes, grid="both")
+    _heading(axes, "Volatility at the money, %")
+    axes.set_xlabel("years", fontsize=8, color=_MUTED)
+    axes = figure.add_subplot(1, 2, 2)
+    axes.plot(years, 100 * rise / (2.0 * small) / (2.0 * vol * years), "o-", color=_INK, markersize=3, linewidth=1.1)
+    _tidy(axes, grid="both")
+    _heading(axes, "Skew: slope of volatility by ln(strike / forward), %")
+    axes.set_xlabel("years", fontsize=8, color=_MUTED)
+    return figure
+
+
+def three_d(surface: Surface, *, reach: float = 2.5) -> Figure:
+    """Draw volatility over strikes, in standard deviations of their expiry, and time, in space.
+
+    Parameters
+    ----------
+    surface : Surface
+        A surface.
+    reach : float, default 2.5
+        Standard deviations to either side.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> from warpquant import data, plot, surface
+    >>> from warpquant.surface import pictures
+    >>> goog = surface.Surface.fit(data.goog_options(), exercise="american")
+    >>> plot.save(pictures.three_d(goog), "space.png")
+    """
+    figure = _figure(7.0, 5.0)
+    axes = figure.add_subplot(projection="3d")
+    first, last = float(surface.years[0]), float(surface.years[-1])
+    years = np.geomspace(first, last, 40) if last > first else np.array([first, 2.0 * first])
+    units = np.linspace(-reach, reach, 61)
+    k = units[None, :] * np.sqrt(surface.total_variance(0.0, years))[:, None]
+    vol = 100 * np.sqrt(surface.total_variance(k, years[:, None]) / years[:, None])
+    axes.plot_surface(
+        np.broadcast_to(units, vol.shape), np.broadcast_to(years[:, None], vol.shape), vol, cmap="viridis", rstride=1,
+        cstride=1, linewidth=0.0, antialiased=True,
+    )  # fmt: skip
+    axes.view_init(25, -125)
+    axes.tick_params(labelsize=7, colors=_MUTED)
+    axes.set_xlabel("deviations from the forward", fontsize=8, color=_MUTED)
+    axes.set_ylabel("years", fontsize=8, color=_MUTED)
+    axes.set_zlabel("volatility, %", fontsize=8, color=_MUTED)
     return figure
