@@ -184,7 +184,7 @@ def term_structure(surface: Surface) -> Figure:
     rise = surface.total_variance(small, years) - surface.total_variance(-small, years)
     axes = figure.add_subplot(1, 2, 1)
     forward = np.sqrt(np.diff(theta, prepend=0.0) / np.diff(years, prepend=0.0))
-    axes.stairs(100 * forward, np.r_[0.0, years], color=_MUTED, linewidth=1.0, label="between expiries")
+    axes.stairs(100 * forward, np.r_[0.0, years], baseline=None, color=_MUTED, linewidth=1.0, label="between expiries")
     axes.plot(years, 100 * vol, "o-", color=_INK, markersize=3, linewidth=1.1, label="to the expiry")
     axes.legend(fontsize=7, frameon=False)
     _tidy(axes, grid="both")

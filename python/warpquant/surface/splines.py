@@ -113,8 +113,8 @@ def interpolate(x: Any, y: Any, kind: str = "natural", *, tension: Any = 1.0) ->
     References
     ----------
     Fritsch and Carlson, SIAM Journal on Numerical Analysis 17 (1980); Hyman, SIAM J. Sci. Stat. Comput. 4 (1983);
-    Steffen, Astron. Astrophys. 239 (1990); Rentrop, Numerische Mathematik 35 (1980); Delbourgo and Gregory, SIAM J. Sci.
-    Stat. Comput. 6 (1985).
+    Steffen, Astron. Astrophys. 239 (1990); Rentrop, Numerische Mathematik 35 (1980); Delbourgo and Gregory, SIAM J.
+    Sci. Stat. Comput. 6 (1985).
 
     Examples
     --------
