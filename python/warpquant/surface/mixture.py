@@ -265,10 +265,14 @@ def _in_order(
         count = min(int(np.ceil((reach[1] - reach[0]) / (_SPACING * kernel))) + 1, _MOST)
         y = np.linspace(*reach, count)
         variance = max(kernel**2, float((y[1] - y[0]) / _SPACING) ** 2)
+        arguments = (place, _otm(place, w[rows]), half[rows], np.exp(y), variance)
         before = slices[-1] if slices else None
-        made, rmse[i], status[i] = _slice(
-            place, _otm(place, w[rows]), half[rows], np.exp(y), variance, shapes[i], before, smoothness
-        )
+        made, rmse[i], status[i], solved = _slice(*arguments, shapes[i], before, smoothness)
+        if not solved:
+            # An SVI slice with hardly any density somewhere makes a poor unit: once more with the eSSVI slice alone.
+            other = _slice(*arguments, shapes[i, :1], before, smoothness)
+            if (other[2], other[1]) < (status[i], rmse[i]):
+                made, rmse[i], status[i], _ = other
         slices.append(made)
     return MixtureFit(tuple(slices), backbone, rmse, status)
 
@@ -296,7 +300,8 @@ def _prior(y: Floats, variance: float, shapes: Floats) -> Floats:
 def _slice(
     k: Floats, price: Floats, half: Floats, x: Floats, variance: float, shapes: Floats, before: Mixture | None,
     smoothness: float,
-) -> tuple[Mixture, float, int]:  # fmt: skip
+) -> tuple[Mixture, float, int, bool]:  # fmt: skip
+    """A slice, its error, its status, and whether the programme was solved to its last digits."""
     n, y = len(x), np.log(x)
     prior = _prior(y, variance, shapes)
     # Unknowns are ratios to the prior.
@@ -324,13 +329,13 @@ def _slice(
             0.0, float(np.sqrt(variance)), np.broadcast_to(k[:, None] >= 0, shape).copy(), model="black76",
         )["price"]  # fmt: skip
         table, aim = each * prior / unit[:, None], price / unit
-    ratio, weight, rounds = np.ones(n), np.ones(len(k)), 2 if len(k) else 1
+    ratio, weight, rounds, solved = np.ones(n), np.ones(len(k)), 2 if len(k) else 1, False
     for _ in range(rounds):
         h, f = square, linear
         if len(k):
             h, f = square + (table * weight[:, None]).T @ table, linear + (table * weight[:, None]).T @ aim
         scale = float(np.abs(f).max())
-        ratio, _, _ = quadratic(
+        ratio, _, solved = quadratic(
             h / scale, f / scale, np.concatenate(inside), np.concatenate(least), equal, np.ones(2), np.ones(n),
             tolerance=1e-8,
         )  # fmt: skip
@@ -343,7 +348,7 @@ def _slice(
         made, status = _spread(prior if before is None else before, x, variance), 1
         if len(k):
             errors = (each @ made.masses - price) / half
-    return made, float(np.sqrt(np.mean(np.square(errors)))) if len(k) else float("nan"), status
+    return made, float(np.sqrt(np.mean(np.square(errors)))) if len(k) else float("nan"), status, solved and not status
 
 
 def _spread(before: Mixture | Floats, x: Floats, variance: float) -> Mixture:
