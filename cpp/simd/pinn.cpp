@@ -18,11 +18,6 @@ void value(const Net<T>& net, const T* x, int points, T* y) {
 }
 
 template <class T>
-void tangent(const Net<T>& net, const T* x, const T* t, int points, T* y, T* along, T* gradient, T* row) {
-  with_activation(net.activation, [&]<class A>(A) { tangents<T, A>(net, x, t, points, y, along, gradient, row); });
-}
-
-template <class T>
 void jets_of(const Net<T>& net, Streams s, const T* x, int points, T* y) {
   with_activation(net.activation, [&]<class A>(A) {
     s.order == 3   ? jets<T, A, 3>(net, s, x, points, y)
@@ -32,8 +27,8 @@ void jets_of(const Net<T>& net, Streams s, const T* x, int points, T* y) {
   });
 }
 
-double loss_of(const Net<double>& net, const Collocation<double>& job, std::int64_t from, std::int64_t to, double* residuals,
-               double* gradient) {
+double loss_of(const Net<double>& net, const Collocation<double>& job, std::int64_t from, std::int64_t to,
+               double* residuals, double* gradient) {
   double total = 0;
   with_activation(net.activation, [&]<class A>(A) {
     total = job.directions == 1   ? loss<A, 1>(net, job, from, to, residuals, gradient)
@@ -78,62 +73,50 @@ P load_as(const T* from) {
 template <class T>
 void prices(const Net<T>& net, const Surface& surface, const rows::Tile& tile, int points, bool extrapolate) {
   const auto wants = [&](int k) { return tile.out[k] != nullptr; };
-  bool greeks = false;
-  for (int k = kDelta; k < kStatus; ++k) greeks |= wants(k);
-  const bool volga = wants(kVolga), speed = wants(kSpeed);
-  constexpr int kStreams = 4;  // the value and three derivatives in k
-  alignas(64) T x[kMostFeatures * kPoints], t[kMostFeatures * kPoints], n[kPoints], along[kPoints];
-  alignas(64) T gradient[kMostFeatures * kPoints], row[kMostFeatures * kPoints], row_v[kMostFeatures * kPoints];
-  alignas(64) T jet[kStreams * kPoints];
-  const int packs = (points + kLanes - 1) / kLanes, features = surface.features;
-  // Values, or derivatives, of the features; rows are filled up for networks with more lanes.
-  const auto gather = [&](T* to, int stride, auto part) {
-    for (int i = 0; i < packs * kLanes; i += kLanes) {
-      const Contract<P> c = contract_at(tile, i);
-      const Spread<P> s(c.v);
-      const Local<P> layer = layer_at(c.k, s);
-      for (int f = 0; f < features; ++f)
-        store_as(to + f * stride + i, part(feature_at(surface.feature[f], c.k, s, layer)));
-    }
-    for (int f = 0; f < features; ++f)
-      for (int i = packs * kLanes; i % Numbers<T>::kWidth != 0; ++i) to[f * stride + i] = T(0);
-  };
-  gather(x, kPoints, [](const Local<P>& f) { return f.value; });
-  if (greeks) {
-    if (volga) {
-      gather(t, kPoints, [](const Local<P>& f) { return f.v; });
-      tangent<T>(net, x, t, points, n, along, gradient, row_v);
-    }
-    gather(t, kPoints, [](const Local<P>& f) { return f.k; });
-    tangent<T>(net, x, t, points, n, along, gradient, row);
-    if (speed) {
-      alignas(64) T streams[kMostFeatures * kStreams * kPoints];
-      const auto stream = [&](int j, auto part) { gather(streams + j * kPoints, kStreams * kPoints, part); };
-      stream(0, [](const Local<P>& f) { return f.value; });
-      stream(1, [](const Local<P>& f) { return f.k; });
-      stream(2, [](const Local<P>& f) { return f.kk; });
-      stream(3, [](const Local<P>& f) { return f.kkk; });
-      jets_of<T>(net, Streams{1, 3}, streams, points, jet);
-    }
-  } else if (wants(kPrice)) {
-    value<T>(net, x, points, n);
-  }
+  Wanted wanted;
+  for (int k = kDelta; k < kStatus; ++k) wanted.greeks |= wants(k);
+  wanted.cross = wants(kVanna) || wants(kCharm);
+  wanted.volga = wants(kVolga);
+  wanted.speed = wants(kSpeed);
+  constexpr int kMostStreams = 7;
+  alignas(64) T x[kMostFeatures * kMostStreams * kPoints], n[kMostStreams * kPoints];
+  const int packs = (points + kLanes - 1) / kLanes, features = surface.features, streams = wanted.count();
   for (int i = 0; i < packs * kLanes; i += kLanes) {
     const Contract<P> c = contract_at(tile, i);
     const Spread<P> s(c.v);
-    Local<P> of_net{load_as(n + i), P(0.0), P(0.0), P(0.0), P(0.0), P(0.0), P(0.0)};
-    if (greeks) {
-      of_net.k = load_as(along + i);
-      const Local<P> layer = layer_at(c.k, s);
-      for (int f = 0; f < features; ++f) {
-        const Local<P> local = feature_at(surface.feature[f], c.k, s, layer);
-        const P slope = load_as(gradient + f * kPoints + i), bend = load_as(row + f * kPoints + i);
-        of_net.v = mul_add(slope, local.v, of_net.v);
-        of_net.kk = mul_add(bend, local.k, mul_add(slope, local.kk, of_net.kk));
-        of_net.kv = mul_add(bend, local.v, mul_add(slope, local.kv, of_net.kv));
-        if (volga) of_net.vv = mul_add(load_as(row_v + f * kPoints + i), local.v, mul_add(slope, local.vv, of_net.vv));
-      }
-      if (speed) of_net.kkk = load_as(jet + 3 * kPoints + i);
+    const Local<P> layer = layer_at(c.k, s);
+    for (int f = 0; f < features; ++f) {
+      const Local<P> of = feature_at(surface.feature[f], c.k, s, layer);
+      const auto put = [&](int j, const P& value) { store_as(x + (f * streams + j) * kPoints + i, value); };
+      put(0, of.value);
+      if (!wanted.greeks) continue;
+      put(1, of.k);
+      put(2, of.v);
+      put(3, of.kk);
+      if (wanted.cross) put(wanted.at_kv(), of.kv);
+      if (wanted.volga) put(wanted.at_vv(), of.vv);
+      if (wanted.speed) put(wanted.at_kkk(), of.kkk);
+    }
+  }
+  // Rows are filled up for networks with more lanes.
+  for (int k = 0; k < features * streams; ++k)
+    for (int i = packs * kLanes; i % Numbers<T>::kWidth != 0; ++i) x[k * kPoints + i] = T(0);
+  if (wanted.greeks)
+    with_activation(net.activation, [&]<class A>(A) { surfaces<T, A>(net, wanted, x, points, n); });
+  else if (wants(kPrice))
+    value<T>(net, x, points, n);
+  for (int i = 0; i < packs * kLanes; i += kLanes) {
+    const Contract<P> c = contract_at(tile, i);
+    const Spread<P> s(c.v);
+    const auto at = [&](int j) { return load_as(n + j * kPoints + i); };
+    Local<P> of_net{at(0), P(0.0), P(0.0), P(0.0), P(0.0), P(0.0), P(0.0)};
+    if (wanted.greeks) {
+      of_net.k = at(1);
+      of_net.v = at(2);
+      of_net.kk = at(3);
+      if (wanted.cross) of_net.kv = at(wanted.at_kv());
+      if (wanted.volga) of_net.vv = at(wanted.at_vv());
+      if (wanted.speed) of_net.kkk = at(wanted.at_kkk());
     }
     const P forward = exp_of(c.k), status = c.status(surface);
     const auto refused = either(eq(status, P(kInvalid)), extrapolate ? lt(status, P(0.0)) : gt(status, P(0.0)));
@@ -153,8 +136,7 @@ void price_rows(const View& view, const rows::Tile& tile, int points, bool in_f3
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {value<double>,   value<float>,   tangent<double>, tangent<float>,
-                         jets_of<double>, jets_of<float>, loss_of,         price_rows};
+const Kernels kernels = {value<double>, value<float>, jets_of<double>, jets_of<float>, loss_of, price_rows};
 
 extern const rows::Group european;
 const rows::Group european = {1, [](int) { return rows::Info{"pinn_european", kArguments, kResults, 2000}; },

@@ -41,23 +41,6 @@ WQ_HD void push_wanted(const Wanted& wanted, In z, Out put) {
   put(0, y.f);
 }
 
-/// The value z and its derivative along a direction; `slope` and `bend` are what `pull_tangent` needs.
-template <class A, class V>
-WQ_HD void push_tangent(V& z, V& along, V& slope, V& bend) {
-  const Curve<V> y = A::template at<2>(z);
-  slope = y.f1;
-  bend = y.f2 * along;
-  z = y.f;
-  along = y.f1 * along;
-}
-
-/// Backwards: from the slopes of a result in value and derivative of the neuron to those in what it is applied to.
-template <class V>
-WQ_HD void pull_tangent(V& value, V& along, V slope, V bend) {
-  value = mul_add(slope, value, bend * along);
-  along = slope * along;
-}
-
 /// Derivatives along directions 1..d, and a second-order operator that is a sum of second derivatives along them and
 /// of first ones: all of it is one more stream.
 template <class V, int D>

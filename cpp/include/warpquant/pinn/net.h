@@ -84,11 +84,6 @@ struct Kernels {
   /// y[i] from x[feature][i], i < points <= kPoints.
   void (*value)(const Net<double>&, const double* x, int points, double* y);
   void (*value_f32)(const Net<float>&, const float* x, int points, float* y);
-  /// Values, derivatives `along` the direction t, the gradient, and the derivative of the gradient along t.
-  void (*tangent)(const Net<double>&, const double* x, const double* t, int points, double* y, double* along,
-                  double* gradient, double* row);
-  void (*tangent_f32)(const Net<float>&, const float* x, const float* t, int points, float* y, float* along,
-                      float* gradient, float* row);
   /// y[stream][i] from x[feature][stream][i].
   void (*jets)(const Net<double>&, Streams, const double* x, int points, double* y);
   void (*jets_f32)(const Net<float>&, Streams, const float* x, int points, float* y);

@@ -40,7 +40,7 @@ WQ_HD void exchange(T*& a, T*& b) {
 /// Neurons that share the loads of C columns, by the number of registers: 32 or 16.
 constexpr int rows_for(int columns) {
   constexpr bool kMany = kLanes == 8;
-  return columns <= 2 ? (kMany ? 8 : 4) : (kMany ? 4 : 2);
+  return columns <= (kMany ? 3 : 2) ? (kMany ? 8 : 4) : (kMany ? 4 : 2);
 }
 
 /// z = W h for R neurons and C columns of packs; `step`: numbers from one input, or neuron, to the next.
@@ -91,7 +91,8 @@ void multiply(const T* weights, const T* bias, int biased, int inputs, int outpu
     multiply_columns<T, count()>(weights, bias, biased - c, inputs, outputs, h + c * W, z + c * W, step);
     c += count();
   };
-  while (columns - c >= 4) next(std::integral_constant<int, 4>{});
+  while (columns - c >= 4 && columns - c != 5 && columns - c != 6) next(std::integral_constant<int, 4>{});
+  if (columns - c >= 5) next(std::integral_constant<int, 3>{});  // and then 2 or 3 more, rather than 1 or 2
   if (columns - c == 3) return next(std::integral_constant<int, 3>{});
   if (columns - c == 2) return next(std::integral_constant<int, 2>{});
   if (columns - c == 1) return next(std::integral_constant<int, 1>{});
@@ -126,11 +127,14 @@ WQ_HD void multiply_neurons(const T* weights, const T* bias, int inputs, const T
 
 template <class T, int C>
 void multiply_few(const T* weights, const T* bias, int inputs, int outputs, const T* h, T* z, int stride) {
-  constexpr int W = Numbers<T>::kWidth;
+  constexpr int W = Numbers<T>::kWidth, kMost = C <= 2 ? 8 : C <= 5 ? 4 : 2;
   int o = 0;
-  for (; outputs - o > 7 * W; o += 8 * W) multiply_neurons<T, 8, C>(weights, bias, inputs, h, z, o, stride);
-  for (; outputs - o > 3 * W; o += 4 * W) multiply_neurons<T, 4, C>(weights, bias, inputs, h, z, o, stride);
-  for (; outputs - o > W; o += 2 * W) multiply_neurons<T, 2, C>(weights, bias, inputs, h, z, o, stride);
+  for (; outputs - o > (kMost - 1) * W; o += kMost * W)
+    multiply_neurons<T, kMost, C>(weights, bias, inputs, h, z, o, stride);
+  if constexpr (kMost > 4)
+    for (; outputs - o > 3 * W; o += 4 * W) multiply_neurons<T, 4, C>(weights, bias, inputs, h, z, o, stride);
+  if constexpr (kMost > 2)
+    for (; outputs - o > W; o += 2 * W) multiply_neurons<T, 2, C>(weights, bias, inputs, h, z, o, stride);
   for (; outputs > o; o += W) multiply_neurons<T, 1, C>(weights, bias, inputs, h, z, o, stride);
 }
 
@@ -204,26 +208,6 @@ void values(const Net<T>& net, const T* x, int points, T* y) {
   }
 }
 
-/// One column of values and one of derivatives `step` further; what the way back needs goes to slopes and bends.
-template <class T, class A>
-WQ_HD void push_tangents(T* z, T* slopes, T* bends, std::int64_t step) {
-  using V = Side<T>;
-  V value = V::load(z), along = V::load(z + step), slope, bend;
-  push_tangent<A>(value, along, slope, bend);
-  value.store(z);
-  along.store(z + step);
-  slope.store(slopes);
-  bend.store(bends);
-}
-template <class T>
-WQ_HD void pull_tangents(T* g, const T* slopes, const T* bends, std::int64_t step) {
-  using V = Side<T>;
-  V value = V::load(g), along = V::load(g + step);
-  pull_tangent(value, along, V::load(slopes), V::load(bends));
-  value.store(g);
-  along.store(g + step);
-}
-
 template <class T>
 std::int64_t hidden(const Net<T>& net) {
   std::int64_t neurons = 0;
@@ -231,106 +215,62 @@ std::int64_t hidden(const Net<T>& net) {
   return neurons;
 }
 
-template <class T, class A>
-void tangents_few(const Net<T>& net, const T* x, const T* t, int points, T* y, T* along, T* gradient, T* row) {
+/// Streams of a surface, one point after the other.
+template <class T, class A, int C>
+void surfaces_few(const Net<T>& net, const Wanted& wanted, const T* x, int points, T* y) {
+  using V = Side<T>;
   constexpr int W = Numbers<T>::kWidth;
   const int stride = net.widest;
-  const std::int64_t saved = hidden(net);
-  Room room(2 * Room::lines<T>(2 * stride) + 2 * Room::lines<T>(saved));
-  T *h = room.take<T>(2 * stride), *z = room.take<T>(2 * stride);
-  T *slopes = room.take<T>(saved), *bends = room.take<T>(saved);
+  Room room(2 * Room::lines<T>(C * stride));
+  T *h = room.take<T>(C * stride), *z = room.take<T>(C * stride);
   for (int i = 0; i < points; ++i) {
-    for (int f = 0; f < net.inputs(); ++f) {
-      h[f] = x[f * kPoints + i];
-      h[stride + f] = t[f * kPoints + i];
-    }
-    std::int64_t at = 0;
+    for (int f = 0; f < net.inputs(); ++f)
+      for (int j = 0; j < C; ++j) h[j * stride + f] = x[(f * C + j) * kPoints + i];
     for (int l = 0; l < net.layers; ++l) {
       const Layer<T>& layer = net.layer[l];
-      multiply_few<T, 2>(layer.weights, layer.bias, layer.inputs, layer.outputs, h, z, stride);
-      if (l + 1 < net.layers) {
-        for (int o = 0; o < layer.outputs; o += W) push_tangents<T, A>(z + o, slopes + at + o, bends + at + o, stride);
-        at += (layer.outputs + kBlock<T> - 1) / kBlock<T> * kBlock<T>;
-      }
+      multiply_few<T, C>(layer.weights, layer.bias, layer.inputs, layer.outputs, h, z, stride);
+      if (l + 1 < net.layers)
+        for (int o = 0; o < layer.outputs; o += W)
+          push_wanted<A, V>(
+              wanted, [&](int j) { return V::load(z + j * stride + o); },
+              [&](int j, V value) { value.store(z + j * stride + o); });
       exchange(h, z);
     }
-    y[i] = h[0];
-    along[i] = h[stride];
-    const Layer<T>& last = net.layer[net.layers - 1];
-    for (int o = 0; o < last.inputs; ++o) {
-      h[o] = T(0);
-      h[stride + o] = last.weights[o * kBlock<T>];
-    }
-    for (int l = net.layers - 2; l >= 0; --l) {
-      const Layer<T>& layer = net.layer[l];
-      at -= (layer.outputs + kBlock<T> - 1) / kBlock<T> * kBlock<T>;
-      for (int o = 0; o < layer.outputs; o += W) pull_tangents<T>(h + o, slopes + at + o, bends + at + o, stride);
-      multiply_few<T, 2>(layer.transposed, nullptr, layer.outputs, layer.inputs, h, z, stride);
-      exchange(h, z);
-    }
-    for (int f = 0; f < net.inputs(); ++f) {
-      row[f * kPoints + i] = h[f];
-      gradient[f * kPoints + i] = h[stride + f];
-    }
+    for (int j = 0; j < C; ++j) y[j * kPoints + i] = h[j * stride];
   }
 }
 
-/// Values and one direction forwards, then the slopes of the derivative backwards: for the price of four values a
-/// gradient and a row of second derivatives.
+/// y[stream][i] of the streams that `Wanted` orders, with Greeks, from x[feature][stream][i].
 template <class T, class A>
-void tangents(const Net<T>& net, const T* x, const T* t, int points, T* y, T* along, T* gradient, T* row) {
-  if (few<T>(points)) return tangents_few<T, A>(net, x, t, points, y, along, gradient, row);
+void surfaces(const Net<T>& net, const Wanted& wanted, const T* x, int points, T* y) {
   using V = Side<T>;
-  constexpr int W = Numbers<T>::kWidth, kPacks = 2;
-  const std::int64_t numbers = static_cast<std::int64_t>(net.widest) * 2 * kPacks * W;
-  const std::int64_t saved = hidden(net) * kPacks * W;
-  Room room(2 * Room::lines<T>(numbers) + 2 * Room::lines<T>(saved));
+  constexpr int W = Numbers<T>::kWidth;
+  const int streams = wanted.count();
+  if (few<T>(points)) {
+    streams == 4   ? surfaces_few<T, A, 4>(net, wanted, x, points, y)
+    : streams == 5 ? surfaces_few<T, A, 5>(net, wanted, x, points, y)
+    : streams == 6 ? surfaces_few<T, A, 6>(net, wanted, x, points, y)
+                   : surfaces_few<T, A, 7>(net, wanted, x, points, y);
+    return;
+  }
+  const std::int64_t numbers = static_cast<std::int64_t>(net.widest) * streams * W;
+  Room room(2 * Room::lines<T>(numbers));
   T *h = room.take<T>(numbers), *z = room.take<T>(numbers);
-  T *slopes = room.take<T>(saved), *bends = room.take<T>(saved);
-  for (int from = 0, packs; from < points; from += packs * W) {
-    packs = points - from > W ? 2 : 1;
-    const int columns = 2 * packs, step = packs * W;
-    const auto load = [&](const T* source, T* to) {
-      for (int f = 0; f < net.inputs(); ++f)
-        for (int p = 0; p < packs; ++p) V::load(source + f * kPoints + from + p * W).store(to + (f * columns + p) * W);
-    };
-    load(x, h);
-    load(t, h + step);
-    std::int64_t at = 0;
+  for (int from = 0; from < points; from += W) {
+    for (int k = 0; k < net.inputs() * streams; ++k) V::load(x + k * kPoints + from).store(h + k * W);
     for (int l = 0; l < net.layers; ++l) {
       const Layer<T>& layer = net.layer[l];
-      multiply<T>(layer.weights, layer.bias, packs, layer.inputs, layer.outputs, h, z, columns);
-      if (l + 1 < net.layers) {
-        for (int o = 0; o < layer.outputs; ++o)
-          for (int p = 0; p < packs; ++p, at += W)
-            push_tangents<T, A>(z + (o * columns + p) * W, slopes + at, bends + at, step);
-      }
+      multiply<T>(layer.weights, layer.bias, 1, layer.inputs, layer.outputs, h, z, streams);
+      if (l + 1 < net.layers)
+        for (int o = 0; o < layer.outputs; ++o) {
+          T* const neuron = z + static_cast<std::int64_t>(o) * streams * W;
+          push_wanted<A, V>(
+              wanted, [&](int j) { return V::load(neuron + j * W); },
+              [&](int j, V value) { value.store(neuron + j * W); });
+        }
       exchange(h, z);
     }
-    for (int p = 0; p < packs; ++p) {
-      V::load(h + p * W).store(y + from + p * W);
-      V::load(h + step + p * W).store(along + from + p * W);
-    }
-    const Layer<T>& last = net.layer[net.layers - 1];
-    for (int o = 0; o < last.inputs; ++o)
-      for (int p = 0; p < packs; ++p) {
-        V(T(0)).store(h + (o * columns + p) * W);
-        V(last.weights[o * kBlock<T>]).store(h + (o * columns + p) * W + step);
-      }
-    for (int l = net.layers - 2; l >= 0; --l) {
-      const Layer<T>& layer = net.layer[l];
-      at -= static_cast<std::int64_t>(layer.outputs) * packs * W;
-      for (int k = 0, o = 0; o < layer.outputs; ++o)
-        for (int p = 0; p < packs; ++p, k += W)
-          pull_tangents<T>(h + (o * columns + p) * W, slopes + at + k, bends + at + k, step);
-      multiply<T>(layer.transposed, nullptr, 0, layer.outputs, layer.inputs, h, z, columns);
-      exchange(h, z);
-    }
-    for (int f = 0; f < net.inputs(); ++f)
-      for (int p = 0; p < packs; ++p) {
-        V::load(h + (f * columns + p) * W).store(row + f * kPoints + from + p * W);
-        V::load(h + (f * columns + p) * W + step).store(gradient + f * kPoints + from + p * W);
-      }
+    for (int j = 0; j < streams; ++j) V::load(h + j * W).store(y + j * kPoints + from);
   }
 }
 
