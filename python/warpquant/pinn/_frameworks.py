@@ -76,6 +76,14 @@ def torch_loss(
         Without PyTorch.
     ShapeError, DTypeError, ParameterError
         If an argument is not accepted.
+
+    Examples
+    --------
+    >>> import torch, warpquant.pinn  # doctest: +SKIP
+    >>> weights = torch.ones(4, dtype=torch.float64, requires_grad=True)  # doctest: +SKIP
+    >>> f, a, b = torch.zeros(1, 3, 5), torch.ones(3, 5), torch.zeros(5)  # doctest: +SKIP
+    >>> loss = warpquant.pinn.torch_loss(weights, (1, 1, 1), f, a, b)  # doctest: +SKIP
+    >>> loss.backward()  # doctest: +SKIP
     """
     torch = importlib.import_module("torch")
     arrays = tuple(
@@ -163,6 +171,13 @@ def jax_loss(
         If an argument is traced by a transformation other than reverse mode.
     ShapeError, DTypeError, ParameterError
         If an argument is not accepted.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, warpquant.pinn  # doctest: +SKIP
+    >>> f, a, b = jnp.zeros((1, 3, 5)), jnp.ones((3, 5)), jnp.zeros(5)  # doctest: +SKIP
+    >>> loss = lambda w: warpquant.pinn.jax_loss(w, (1, 1, 1), f, a, b)  # doctest: +SKIP
+    >>> value, slope = jax.value_and_grad(loss)(jnp.ones(4))  # doctest: +SKIP
     """
     jax = importlib.import_module("jax")
     arrays = tuple(
