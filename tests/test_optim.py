@@ -809,6 +809,43 @@ class TestQuasiNewton:
                 found.add(x.tobytes())
         assert len(found) == 1
 
+    def test_one_iteration_at_a_time(self):
+        """Ten steps of one iteration are one of ten, to the bit, also through a state in between."""
+        x, y = (np.linspace(-1.2, 1.0, 40) for _ in range(2))
+        flags = {"tolerance_grad": 0.0, "tolerance_change": 0.0}
+        optim.SSBroyden(x, max_iter=10, **flags).step(lambda: rosenbrock(x))
+        method = optim.SSBroyden(y, max_iter=1, **flags)
+        for _ in range(10):
+            state = method.state_dict()
+            method = optim.SSBroyden(y, max_iter=1, **flags)
+            method.load_state_dict(state)
+            method.step(lambda: rosenbrock(y))
+        np.testing.assert_array_equal(x, y)
+
+    @pytest.mark.parametrize("cls", [optim.LBFGS, optim.SSBroyden])
+    def test_a_closure_that_raises(self, cls):
+        """Within a line search: parameters and state are those of the last iteration, and the run can go on."""
+        flags = {"max_iter": 1} | ({"line_search_fn": "strong_wolfe"} if cls is optim.LBFGS else {})
+        x, y = (np.full(6, -1.2) for _ in range(2))
+        method, whole = cls(x, **flags), cls(y, **flags)
+        for _ in range(4):
+            method.step(lambda: rosenbrock(x))
+            whole.step(lambda: rosenbrock(y))
+        calls = []
+
+        def interrupted():
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return rosenbrock(x)
+
+        with pytest.raises(KeyboardInterrupt):
+            method.step(interrupted)
+        np.testing.assert_array_equal(x, y)
+        method.step(lambda: rosenbrock(x))
+        whole.step(lambda: rosenbrock(y))
+        np.testing.assert_array_equal(x, y)
+
     def test_damped_after_another_loss(self):
         x = np.zeros(5)
         method = optim.SSBroyden(x, max_iter=100, tolerance_change=0)

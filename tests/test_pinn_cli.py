@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from command_line import Code, call, plain
+from command_line import Code, call, plain  # noqa: F401
 from warpquant.pinn import PinnModel
 
 
@@ -44,7 +44,7 @@ def test_validate_all():
     found = json.loads(call("pinn", "validate", "european", "barrier", "--format", "json").stdout)["models"]
     assert set(found) == {"european", "barrier"}
     assert found["barrier"]["max_error"] == PinnModel.load("barrier").diagnose()["max_error"]
-    shown = plain(call("pinn", "validate", "barrier").stdout)
+    shown = call("pinn", "validate", "barrier", "--no-color").stdout
     assert "barrier, in units of the strike" in shown
     assert "gamma_error" in shown
 

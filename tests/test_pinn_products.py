@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 
@@ -11,8 +12,8 @@ import pytest
 
 from reference import pinn_products as slow
 from warpquant import options, pinn
-from warpquant.errors import ParameterError, ShapeError
-from warpquant.pinn import PinnModel, PinnTrainer, ProductModel
+from warpquant.errors import ParameterError, ShapeError, StateError
+from warpquant.pinn import PinnModel, PinnTrainer, ProductModel, _file
 from warpquant.pinn._jets import Jet, compose, softplus, variables
 from warpquant.pinn.products import PRODUCTS
 from warpquant.pinn.training import _Run
@@ -183,8 +184,9 @@ class TestResiduals:
         product = PRODUCTS[name]()
         trainer = PinnTrainer(product, (6, 5), seed=2)
         model = trainer.model
-        x = product.grid(128)
-        x = x[:, product.mature(x)][:, :20]
+        x = product.grid(256)
+        late = {"barrier": x[1] > 0.03, "exchange": np.minimum(x[2], x[3]) > 0.02, "heston": x[2] > 0.3}[name]
+        x = x[:, late][:, :20]
         if name == "barrier":
             x[0] = np.maximum(x[0], 0.05)
         vectors, drift, decay = product.operator(x)
@@ -218,13 +220,24 @@ class TestResiduals:
         np.testing.assert_allclose(found, whole - decay * u(x), rtol=1e-3, atol=1e-4)
 
     def test_a_short_run_learns(self, product):
-        """Every problem: some steps make the errors of the ansatz ten times smaller."""
+        """Every problem: some steps make errors a quarter of those of a random network, or less."""
         trainer = PinnTrainer(product, (10, 10), seed=0)
         before = product.errors(trainer.model)["rmse"]
         trainer.fit([("adam", 150), ("ssbroyden", 250)], points=1024, redraw_every=0)
         norms = trainer.model.info()["norms"]
-        assert norms["rmse"] < 0.1 * before
+        assert norms["rmse"] < 0.25 * before
         assert trainer.model.info()["problem"]["name"] == product.name
+
+    def test_threads_give_the_same_bits(self, product):
+        weights, found = [], []
+        for threads in (1, 2):
+            trainer = PinnTrainer(product, (6, 5), seed=4, num_threads=threads)
+            run = _Run(trainer, [("lm", 1)], 300)
+            found.append([part.tobytes() for part in run._linearise(trainer.weights)])
+            trainer.fit([("adam", 5), ("ssbroyden", 8)], points=600, redraw_every=6)
+            weights.append(trainer.weights.tobytes())
+        assert weights[0] == weights[1]
+        assert found[0] == found[1]
 
 
 class TestJets:
@@ -355,6 +368,23 @@ class TestStoredModels:
         assert again.price(**CONTRACTS[name]) == model.price(**CONTRACTS[name])
         assert again.domain == model.domain
         assert again.info() == model.info()
+
+    def test_hostile_files(self, shipped, tmp_path):
+        """A description that does not fit is refused, whatever is wrong with it."""
+        _, model = shipped
+        path = tmp_path / "model"
+        model.save(path)
+        layers, metadata = _file.read(path)
+        first = next(iter(model.domain))
+        for key, value in (
+            ("domain", {"x1": [0.0, 1.0]}), ("domain", {first: "ab"}), ("domain", {first: [1.0]}), ("domain", None),
+            ("domain", [1]), ("features", []), ("features", [{"source": "k"}]), ("features", {"a": 1}),
+            ("ansatz", "asian"), ("ansatz", "normal"),
+        ):  # fmt: skip
+            text = value if key == "ansatz" else json.dumps(value)
+            _file.write(path, layers, {**metadata, key: text})
+            with pytest.raises(StateError, match="is no model file"):
+                PinnModel.load(path)
 
     def test_float32_and_copies(self, shipped):
         name, model = shipped

