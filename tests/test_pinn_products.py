@@ -406,6 +406,9 @@ class TestStoredModels:
             model.price(100.0, **base)
         with pytest.raises(ParameterError, match="arguments were given"):
             model.price(*range(20))
+        assert model.price(**base, device="cpu") == model.price(**base)
+        with pytest.raises(ParameterError, match="run on the CPU"):
+            model.price(**base, device="cuda:0")
         with pytest.raises(ParameterError, match="which"):
             model.greeks(**base, which="speed")
         with pytest.raises(ShapeError, match="broadcast"):

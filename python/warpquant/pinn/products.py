@@ -882,7 +882,8 @@ class ProductModel(PinnModel):
             Those of `arguments`, by position or by name; they broadcast as in NumPy, of any array kind. Yields are 0 by
             default.
         **more
-            The same by name; ``is_call`` where there are puts (priced by parity); ``num_threads``.
+            The same by name; ``is_call`` where there are puts (priced by parity); ``num_threads``; ``device``, which is
+            the CPU or nothing.
 
         Returns
         -------
@@ -923,10 +924,15 @@ class ProductModel(PinnModel):
             As for `price`; or if a name is unknown.
         """
         names = self.outputs if which == "all" else _rows.chosen_names(which, self.outputs, "which")
-        num_threads = more.pop("num_threads", None)
+        num_threads, device = more.pop("num_threads", None), more.pop("device", None)
+        if device not in (None, "auto", "cpu"):
+            raise ParameterError(f"device: {device!r} is not accepted; models of products run on the CPU")
         values, is_call = self._bound(arguments, more)
         labels = (*self.arguments, "is_call")
         found, others = _rows._unpacked(labels, (*values, _rows.flags(is_call)))
+        elsewhere = next((one.device for one in others if one.device is not None), None)
+        if elsewhere is not None:
+            raise ParameterError(f"{labels[0]}: arguments are on {elsewhere}; models of products run on the CPU")
         try:
             rows = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in found))
         except ValueError:
