@@ -5,7 +5,8 @@ from ._frameworks import jax_loss, torch_loss
 from .calibration import Calibration, calibrate, compare, sensitivity
 from .model import SHIPPED, Feature, PinnModel
 from .problems import European, LinearPde, Problem
-from .products import American, Barrier, Exchange, Heston, Merton, Product, ProductModel
+from .product_model import ProductModel
+from .products import American, Barrier, Exchange, Heston, Merton, Product
 from .training import PinnTrainer, residual_loss_grad
 
 __all__ = [

@@ -18,7 +18,7 @@ from warpquant.errors import ParameterError, ShapeError
 from ._minimize import damped_least_squares
 from .model import PinnModel, checked_range
 from .problems import European, uniforms
-from .products import ProductModel
+from .product_model import ProductModel
 
 __all__ = ["Calibration", "calibrate", "compare", "sensitivity"]
 

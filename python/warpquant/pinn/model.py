@@ -133,7 +133,8 @@ def _sources() -> tuple[str, ...]:
 
 def _class_of(cls: type[PinnModel], ansatz: str) -> type[PinnModel]:
     """Models of products have a class of their own."""
-    from .products import PRODUCTS, ProductModel
+    from .product_model import ProductModel
+    from .products import PRODUCTS
 
     return ProductModel if ansatz in PRODUCTS else cls
 
