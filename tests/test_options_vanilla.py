@@ -17,6 +17,7 @@ import warpquant
 from checks import same_bits
 from reference import options as reference
 from warpquant import config, options
+from warpquant.errors import ParameterError
 
 EPS = 2.0**-52
 #: Bound on the error, in units of eps (1 + condition). lambda_ has the condition of the price.
@@ -492,3 +493,33 @@ def test_arrays_on_a_device(device):
     same_bits(got.to_numpy(), np.asarray(options.price(at[0], 100.0, *at[2:], device=device)["price"]))
     with pytest.raises(warpquant.LayoutError, match="strike"):
         options.price(there[0], at[1], *there[2:])
+
+
+def test_small_things_that_are_refused_or_taken():
+    spots = np.array([90.0, 110.0])
+    common = (spots, 100.0, 1.0, 0.02, 0.0, 0.2)
+    volga, vomma = np.zeros(2), np.zeros(2)
+    with pytest.raises(ParameterError, match="another name of a result"):
+        options.greeks(*common, True, outputs=("volga", "vomma"), out={"volga": volga, "vomma": vomma})
+    with pytest.raises(ParameterError, match="outputs: None names nothing"):
+        options.greeks(*common, True, outputs=None)
+    texts = np.array(["c", "put"])
+    assert options.price(90.0, 100.0, 1.0, 0.02, 0.0, 0.2, texts[0]) == options.price(
+        90.0, 100.0, 1.0, 0.02, 0.0, 0.2, 1
+    )
+    for flags in (lambda: options.implied_vol(5.0, 100.0, 100.0, 0.5, 0.0, 0.0, True, return_status="no"),
+                  lambda: options.lattice(*common, "p", american="no")):  # fmt: skip
+        with pytest.raises(ParameterError, match="is not True or False"):
+            flags()
+    scaled = options.scale({"vega": 20.0, "vega_error": 0.1, "price_error": 0.1}, vega="point")
+    assert scaled == {"vega": 0.2, "vega_error": 0.001, "price_error": 0.1}
+
+
+def test_missing_flags_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    for missing in (None, pandas.NA, float("nan")):
+        flags = pandas.Series(["c", missing, "p"], dtype=object)
+        prices = options.price(100.0, 100.0, 1.0, 0.02, 0.0, 0.2, flags)["price"]
+        assert prices.isna().tolist() == [False, True, False]
+    boolean = pandas.Series([True, None, False], dtype="boolean")
+    assert options.price(100.0, 100.0, 1.0, 0.02, 0.0, 0.2, boolean)["price"].isna().tolist() == [False, True, False]

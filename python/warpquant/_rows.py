@@ -80,6 +80,8 @@ def chosen_names(outputs: str | Iterable[str], accepted: Collection[str], argume
     ParameterError
         If one is unknown, or none is given.
     """
+    if not isinstance(outputs, Iterable):
+        raise ParameterError(f"{argument}: {outputs!r} names nothing; accepted are {', '.join(accepted)}, or 'all'")
     names: tuple[Any, ...] = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     for name in names:
         if not isinstance(name, str) or name not in accepted:
@@ -110,7 +112,7 @@ def flags(is_call: Any, name: str = "is_call") -> Any:
         return 1 if is_call else -1
     if kind in (int, float, np.bool_):
         return float(is_call)
-    if kind is str:
+    if isinstance(is_call, str):
         if is_call not in _TEXTS:
             raise ParameterError(f"{name}: {is_call!r} is unknown; {_FLAGS}")
         return _TEXTS[is_call]
@@ -159,7 +161,7 @@ def _flag_array(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]
 def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if values.dtype.kind != "O":
         return np.zeros(values.shape, bool)
-    missing = np.frompyfunc(lambda v: v is None or v != v or type(v).__name__ == "NAType", 1, 1)(values)
+    missing = np.frompyfunc(lambda v: v is None or type(v).__name__ == "NAType" or v != v, 1, 1)(values)
     return np.asarray(missing, dtype=bool)
 
 
@@ -235,7 +237,11 @@ def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -
     for name in out:
         if name not in names:
             raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
-    own = {outputs.names[outputs.places((name,))[0]]: array for name, array in out.items()}
+    own: dict[str, Any] = {}
+    for name, array in out.items():
+        result = outputs.names[outputs.places((name,))[0]]
+        if own.setdefault(result, array) is not array:
+            raise ParameterError(f"out: {name!r} is another name of a result that has an array already")
     return {name: _reinterpreted(array, np.uint8, np.int8) for name, array in own.items()}
 
 

@@ -62,7 +62,8 @@ def scale(g: Any, theta: str | None = None, vega: str | None = None, rho: str | 
     Parameters
     ----------
     g : mapping of str to number or array, or data frame
-        Outputs of `greeks` by their names or aliases. Other names are left as they are.
+        Outputs of `greeks` by their names or aliases, and their standard errors, ``..._error``. Other names are left as
+        they are.
     theta : {'day365', 'day252'}, optional
         Derivatives in time per calendar day or per trading day, instead of per year.
     vega : {'point'}, optional
@@ -97,7 +98,8 @@ def scale(g: Any, theta: str | None = None, vega: str | None = None, rho: str | 
         divisors.append(_UNITS[name][unit])
 
     def divided(name: str, values: Any) -> Any:
-        orders = _ORDERS.get(ALIASES.get(name, name), (0, 0, 0))
+        plain = name.removesuffix("_error")  # a standard error is in the units of what it is of
+        orders = _ORDERS.get(ALIASES.get(plain, plain), (0, 0, 0))
         divisor = np.prod([d**k for d, k in zip(divisors, orders, strict=True)])
         if divisor == 1.0:
             return values
@@ -284,7 +286,7 @@ def _plain(values: Any) -> npt.NDArray[Any]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ in ("NAType", "NaTType")
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _rows
-from warpquant._checks import choice, whole
+from warpquant._checks import choice, flag, whole
 from warpquant.errors import ParameterError
 
 __all__ = ["finite_difference"]
@@ -98,7 +98,7 @@ def finite_difference(
     parameters = (
         float(size[0]),
         float(size[1]),
-        float(bool(american)),
+        float(flag("american", american)),
         float(len(schedule)),
         *schedule.ravel().tolist(),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
+from warpquant._checks import flag
 from warpquant.errors import ParameterError
 
 from .vanilla import _operation
@@ -125,7 +126,7 @@ def implied_vol(
     """
     if clip is not None and clip != "bounds":
         raise ParameterError(f"clip: {clip!r} is unknown; accepted are None and 'bounds'")
-    names = _OUTPUTS.choose(outputs, status=return_status)
+    names = _OUTPUTS.choose(outputs, status=flag("return_status", return_status))
     alone = outputs == "vol" or outputs == _VOL
     if out is not None and not isinstance(out, Mapping):
         if not alone:

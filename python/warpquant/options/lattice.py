@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warpquant import _rows
-from warpquant._checks import choice, whole
+from warpquant._checks import choice, flag, whole
 from warpquant.errors import ParameterError
 
 __all__ = ["lattice"]
@@ -90,7 +90,7 @@ def lattice(
         arguments,
         _LATTICE,
         names,
-        parameters=(float(count), float(bool(american))),
+        parameters=(float(count), float(flag("american", american))),
         out=out,
         num_threads=num_threads,
         device=device,
