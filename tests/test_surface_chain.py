@@ -369,3 +369,16 @@ def test_default_surfaces_of_real_chains_have_no_arbitrage(shared, name):
             assert made.coverage()["all"] >= share
         vols = made.vol(made.forward, made.years)
         assert ((vols > 0.05) & (vols < 1.5)).all()
+
+
+def test_updates_clean_as_the_fit_did():
+    def american(spot, strike, years, rate, dividend, vol, call):
+        return options.american(spot, strike, years, rate, dividend, vol, call, outputs=("price",))
+
+    source = quoted(spread=0.002, price=american)
+    first = surface.Surface.fit(source, exercise="american", rate=RATE)
+    again = first.update(source)
+    assert again.rate.tolist() == [RATE] * 3
+    np.testing.assert_allclose(again.forward, first.forward, rtol=1e-12)
+    np.testing.assert_allclose(again.vol([90.0, 100.0], 0.5), first.vol([90.0, 100.0], 0.5), atol=1e-4)
+    assert first.update(options.read_chain(source, rate=RATE)).rate.tolist() == [RATE] * 3

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OptimBuffers', 'OwnStream', 'PINN_ACTIVATIONS', 'PINN_ANSATZES', 'PINN_SOURCES', 'PinnNet', 'PinnSingle', 'PreparedCall', 'SOBOL_DIMS', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'essvi_fit', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'optim_clip', 'optim_dot', 'optim_product', 'optim_rank_two', 'optim_two_loops', 'pinn_update', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'sabr_fit', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'stream_done', 'stream_wait', 'svi_certify', 'svi_cross', 'svi_fit', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OptimBuffers', 'OwnStream', 'PINN_ACTIVATIONS', 'PINN_ANSATZES', 'PINN_SOURCES', 'PinnNet', 'PinnSingle', 'PreparedCall', 'SOBOL_DIMS', 'SurfaceStream', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'essvi_fit', 'heston_fit', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'optim_clip', 'optim_dot', 'optim_product', 'optim_rank_two', 'optim_two_loops', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'sabr_fit', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'ssvi_fit', 'stream_done', 'stream_wait', 'svi_certify', 'svi_cross', 'svi_fit', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -237,6 +237,43 @@ class OptimBuffers:
     @steps.setter
     def steps(self, arg1: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]) -> None:
         ...
+class SurfaceStream:
+    """
+    Slices of a surface that quotes move as they come.
+    """
+    def __init__(self, essvi: bool, parameters: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], years: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], capacity: typing.SupportsInt | typing.SupportsIndex, outlier: typing.SupportsFloat | typing.SupportsIndex, patience: typing.SupportsInt | typing.SupportsIndex, simd: str) -> None:
+        ...
+    def advance(self, passed: typing.SupportsFloat | typing.SupportsIndex) -> None:
+        """
+        Lets years pass.
+        """
+    def remember(self, slice: typing.SupportsInt | typing.SupportsIndex, strike: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], vol: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64]) -> None:
+        """
+        Quotes of before.
+        """
+    def remembered(self, slice: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray:
+        """
+        ln strike, volatility and weight of quotes.
+        """
+    def update(self, slice: typing.SupportsInt | typing.SupportsIndex, strike: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], vol: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, spread: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, log_forward: typing.SupportsFloat | typing.SupportsIndex, decay: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int, float, float]:
+        """
+        Takes quotes of a slice: how many, steps, rmse, least g.
+        """
+    @property
+    def parameters(self) -> numpy.ndarray:
+        """
+        Of each slice.
+        """
+    @property
+    def status(self) -> numpy.ndarray:
+        """
+        Of each quote of the last update.
+        """
+    @property
+    def years(self) -> numpy.ndarray:
+        """
+        Times to expiry.
+        """
 class PinnNet:
     """
     A network as the kernels want it.
@@ -247,13 +284,29 @@ class PinnNet:
         """
         Streams of derivatives along directions.
         """
+    def differentiate_there(self, parameters: typing.Any, x: typing.Any, directions: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], order: typing.SupportsInt | typing.SupportsIndex, out: dict[str, typing.Any], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> dict[str, typing.Any]:
+        """
+        As `differentiate`, of arrays on a device, by name.
+        """
     def evaluate(self, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], in_f32: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
         """
         Outputs for rows of inputs.
         """
+    def jacobian(self, parameters: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], features: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], coefficients: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], constants: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], positive: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+        """
+        Residuals, and their gradients as rows.
+        """
     def loss(self, parameters: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, features: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], coefficients: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], constants: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], positive: bool, obstacle: typing.Annotated[numpy.typing.ArrayLike, numpy.float64] | None, smoothing: typing.SupportsFloat | typing.SupportsIndex, with_gradient: bool, with_residuals: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
         """
         Loss of residuals, its gradient, the residuals.
+        """
+    def loss_there(self, parameters: typing.Any, features: typing.Any, coefficients: typing.Any, constants: typing.Any, weights: typing.Any, positive: bool, obstacle: typing.Any, smoothing: typing.SupportsFloat | typing.SupportsIndex, with_residuals: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> tuple[typing.Any, ...]:
+        """
+        As `loss`, of arrays on a device.
+        """
+    def place(self, parameters: typing.Any, products: str) -> None:
+        """
+        Where the network is on a device.
         """
     @property
     def number(self) -> float:
@@ -333,6 +386,10 @@ def equity_columns(x: list[typing.Any], signal: list[typing.Any], labels: collec
 def essvi_fit(k: typing.Any, w: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], start: typing.Any, simd: str) -> tuple[typing.Any, ...]:
     """
     An eSSVI surface nearest to quotes, free of arbitrage.
+    """
+def heston_fit(k: typing.Any, target: typing.Any, scale: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], years: typing.Any, start: typing.Any, starts: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+    """
+    Heston's model nearest to quotes of many expiries.
     """
 def ma_array(kind: typing.SupportsInt | typing.SupportsIndex, x: typing.Any, lengths: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], several: bool, seed_first: bool, fast: typing.SupportsFloat | typing.SupportsIndex, slow: typing.SupportsFloat | typing.SupportsIndex, nan: str, axis: typing.SupportsInt | typing.SupportsIndex, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """
@@ -418,10 +475,6 @@ def optim_two_loops(gradients: collections.abc.Sequence[typing.Annotated[numpy.t
     """
     Direction of L-BFGS, and the numbers of its first loop.
     """
-def pinn_update(matrix: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], scale: typing.SupportsFloat | typing.SupportsIndex, factors: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], vectors: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]], g: typing.Annotated[numpy.typing.ArrayLike, numpy.float64], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> numpy.typing.NDArray[numpy.float64]:
-    """
-    Correct a symmetric matrix by a sum of up to three f u u^T; its product with g.
-    """
 def pinned_empty(backend: str, number: typing.SupportsInt | typing.SupportsIndex, shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: numpy.dtype[typing.Any]) -> numpy.ndarray:
     """
     An array in memory of the host that copies reach directly.
@@ -434,9 +487,9 @@ def restore_memory(stack: MemoryStack) -> None:
     """
     Take blocks from a stack again.
     """
-def row_call(name: str, inputs: tuple[typing.Any, ...], names: tuple[str, ...], places: tuple[int, ...], parameters: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None, unpacked: bool) -> typing.Any:
+def row_call(name: str, inputs: tuple[typing.Any, ...], names: tuple[str, ...], places: tuple[int, ...], parameters: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex], out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None, unpacked: bool, kept: typing.Any = None) -> typing.Any:
     """
-    Results of an operation on rows, by name: those of its results that `places` count.
+    Results of an operation on rows, by name: those of its results that `places` count. `kept`: an array on the device that the operation uses besides.
     """
 def row_operations() -> dict[str, typing.Any]:
     """
@@ -470,6 +523,10 @@ def signals_columns(op: str, inputs: list[typing.Any], names: collections.abc.Se
     """
     A stage of ATC, of lists of one-dimensional arrays.
     """
+def ssvi_fit(k: typing.Any, w: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], shape: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+    """
+    An SSVI surface nearest to quotes, free of arbitrage.
+    """
 def stream_done(backend: str, number: typing.SupportsInt | typing.SupportsIndex, stream: typing.SupportsInt | typing.SupportsIndex) -> bool:
     """
     Whether a stream has nothing to do.
@@ -486,7 +543,7 @@ def svi_cross(early: typing.Any, late: typing.Any, slices: typing.SupportsInt | 
     """
     Where pairs of SVI slices cross.
     """
-def svi_fit(k: typing.Any, w: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], start: typing.Any, free_of_arbitrage: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str) -> tuple[typing.Any, ...]:
+def svi_fit(k: typing.Any, w: typing.Any, weights: typing.Any, offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], start: typing.Any, free_of_arbitrage: bool, num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> tuple[typing.Any, ...]:
     """
     SVI slices nearest to the quotes of many smiles.
     """

@@ -59,14 +59,18 @@ def loss_grad(
     def there(values: Any) -> Any:
         return _core.to_device(np.ascontiguousarray(values, dtype), place.backend, place.number, None)
 
-    arrays = [None if one is None else one.data if resident else there(one.data) for one in taken]
-    if arrays[4] is None:
-        arrays[4] = there(np.full(points, 1.0 / max(points, 1)))
+    weights, features, coefficients, constants, loss_weights, obstacle = (
+        None if one is None else one.data if resident else there(one.data) for one in taken
+    )
+    if loss_weights is None:
+        loss_weights = there(np.full(points, 1.0 / max(points, 1)))
     count = sum((i + 1) * o for i, o in itertools.pairwise(widths))
     net = _core.PinnNet(widths, activation, np.zeros(count), None, False)
+    threads, simd = config._execution(num_threads)
     made = net.loss_there(
-        *arrays[:5], positive, arrays[5], smoothing, with_residuals, *config._execution(num_threads), place
-    )
+        weights, features, coefficients, constants, loss_weights, positive, obstacle, smoothing, with_residuals,
+        threads, simd, place,
+    )  # fmt: skip
     results = made if with_residuals else made[:2]
     if resident:
         return tuple(first.wrap_last(result) for result in results)

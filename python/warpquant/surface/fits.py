@@ -301,8 +301,9 @@ def fit_svi(
     place = None
     if there is not None or stream is not None or asked not in ("auto", "cpu"):
         place = resolve(device, there, "k", None, num_threads, stream)
+    places, variances, weighed = quotes
     parameters, numbers, status, proof = _core.svi_fit(
-        *quotes, starts.tolist(), first, bool(no_arbitrage), threads, simd, place
+        places, variances, weighed, starts.tolist(), first, bool(no_arbitrage), threads, simd, place
     )
     a, b, rho, m, sigma = (parameters[i] for i in range(5))
     rmse, rounds, least, at, bound, used = (numbers[i] for i in range(6))

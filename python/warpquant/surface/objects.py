@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from warpquant import _checks, options
 from warpquant.errors import ParameterError, ShapeError, StateError
 from warpquant.options._product import Product
+from warpquant.options.chain import Chain
 
 from . import bands as _bands
 from . import mixture, models
@@ -269,7 +271,7 @@ class Surface:
         num_threads : int, optional
             CPU threads.
         **cleaning
-            For `clean`.
+            For `clean`; what is not said is as it was for the quotes of this surface.
 
         Returns
         -------
@@ -280,7 +282,7 @@ class Surface:
         ParameterError
             If quotes are older than the surface, or as in `clean`.
         """
-        used = quotes if isinstance(quotes, Quotes) else clean(quotes, num_threads=num_threads, **cleaning)
+        used = quotes if isinstance(quotes, Quotes) else self._clean(quotes, num_threads, cleaning)
         names = [name for name in used.chain.terms if (used.kept & (used.chain.expiry == name)).any()]
         if self.model == "mixture" or not set(names) <= set(self.expiries):
             return Surface.fit(used, model=self.model, previous=self, num_threads=num_threads)
@@ -304,6 +306,14 @@ class Surface:
         spots = used.chain.spot[np.isfinite(used.chain.spot)]
         return dataclasses.replace(made, rate=rate, spot=float(np.median(spots)) if len(spots) else self.spot,
                                    quotes=used)  # fmt: skip
+
+    def _clean(self, quotes: Any, num_threads: int | None, cleaning: Mapping[str, Any]) -> Quotes:
+        """Quotes cleaned as those that the surface was fitted to, but for what is said."""
+        settings = {} if self.quotes is None else dict(self.quotes.settings)
+        if isinstance(quotes, Chain):  # it is read already
+            own = inspect.signature(clean).parameters
+            settings = {name: value for name, value in settings.items() if name in own}
+        return clean(quotes, num_threads=num_threads, **{**settings, **cleaning})
 
     def _place(self, years: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
         """The slice before, and how much of the way to the next; below 0 before the first, above 1 after the last."""

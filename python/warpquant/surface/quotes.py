@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ REASONS = (
 )  # fmt: skip
 _CODE = {name: code for code, name in enumerate(REASONS)}
 _HOURS = 365.0 * 24.0
+#: Arguments of `read_chain` that say nothing of other moments.
+_OF_ONE_MOMENT = ("as_of", "at", "years", "spot")
 #: Different strikes that an expiry needs.
 _LEAST = 3
 
@@ -52,6 +55,9 @@ class Quotes:
     bound : ndarray of int8, shape (quotes,), or None
         1 for a quote that is an upper bound (it has an ask alone), -1 for a lower one, else 0; None where one-sided
         quotes are not used.
+    settings : mapping
+        How quotes of another moment are to be cleaned alike: arguments of `clean`, but for those of one moment (age,
+        as_of, at, years, spot).
     """
 
     chain: Chain
@@ -64,6 +70,7 @@ class Quotes:
     forward: Floats
     rate: Floats
     bound: npt.NDArray[np.int8] | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -270,7 +277,12 @@ def clean(
     weight = np.zeros(len(chain))
     for rows in _expiries(chain, reason == 0):
         weight[rows] = _weights(k[rows], np.square(vol[rows]) * chain.years[rows], chain.years[rows], width[rows])
-    return Quotes(chain, reason, k, vol, bid_vol, ask_vol, weight, forward, rate, bound)
+    settings = {
+        "exercise": exercise, "min_tick": min_tick, "min_hours": min_hours, "keep_zero_bid": keep_zero_bid,
+        "one_sided": one_sided, "outliers": outliers, "cliffs": cliffs,
+        **{name: value for name, value in read.items() if name not in _OF_ONE_MOMENT},
+    }  # fmt: skip
+    return Quotes(chain, reason, k, vol, bid_vol, ask_vol, weight, forward, rate, bound, settings)
 
 
 def _seconds(age: Any, chain: Chain) -> Floats:
