@@ -129,6 +129,32 @@ def options() -> str:
     return table(("what", "threads", "time of one", "times as long"), rows)
 
 
+#: What tells rows of one case apart, and how it is said.
+DETAILS = {"net": "{}", "dtype": "{}", "tensors": "{:,} tensors", "points": "{:,} points"}
+
+
+def compared(domain: str, title: str) -> str:
+    """A section with a line for each case of a benchmark, whatever its cases are."""
+    document, rows = load(domain), []
+    for row in document["rows"]:
+        ns = {name: t for name, t in row.get("min_ns", {}).items() if name != "copy"}
+        if "warpquant" in ns:
+            what = ", ".join([row["case"], *(said.format(row[k]) for k, said in DETAILS.items() if row.get(k, 1) != 1)])
+            ours = ns.pop("warpquant")
+            others = ", ".join(f"{t / ours:.1f} × {name} ({time_text(t)})" for name, t in ns.items())
+            rows.append([what, str(row.get("threads", 1)), time_text(ours), others or "–"])
+    cells = table(("what", "threads", "time of one", "times as long"), rows)
+    return f"### {title}\n\n{machine(document)}\n\n{cells}\n"
+
+
+def machine(document: dict[str, Any]) -> str:
+    """Where a benchmark ran, and with which peers."""
+    m = document["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in m["peers"].items())
+    where = f"{m['cpu']}, {m['processors']} processors, level {m['simd']}"
+    return f"On {where}; load {m['load']} at the start. Peers: {versions}."
+
+
 def fill(path: pathlib.Path, text: str) -> None:
     marks = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->)", re.DOTALL)
     before = path.read_text(encoding="utf-8")
@@ -156,9 +182,11 @@ def main() -> None:
     ]
     parts.append(f"### ATC, average only\n\n{atc(fused)}\n\n{atc_notes(fused)}\n")
     parts.append(f"### Equity curves\n\n{equity(load('equity'))}\n")
-    m = load("options")["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in m["peers"].items())
-    parts.append(f"### Options\n\n{options()}\n\nLoad {m['load']} at the start; peers: {versions}.\n")
+    parts.append(f"### Options\n\n{machine(load('options'))}\n\n{options()}\n")
+    parts += [
+        compared(domain, title)
+        for domain, title in (("surface", "Surfaces"), ("pinn", "Networks"), ("optim", "Optimizers"))
+    ]
     parts.append(f"### Around a call\n\n{runtime(load('runtime'))}\n")
     fill(ROOT / "docs" / "performance.md", "\n".join(parts))
 
