@@ -518,6 +518,15 @@ Borrowed Borrowed::output(py::handle object, const std::string& name, DType type
   return a;
 }
 
+bool Borrowed::is_compact() const {
+  std::int64_t step = item_bytes();
+  for (std::size_t d = shape.size(); d-- > 0;) {
+    if (shape[d] > 1 && strides[d] != step) return false;
+    step *= shape[d];
+  }
+  return true;
+}
+
 bool Borrowed::overlaps_itself() const {
   std::vector<std::pair<std::int64_t, std::int64_t>> steps;  // stride, size; of dimensions that step at all
   for (std::size_t d = 0; d < shape.size(); ++d) {
@@ -982,9 +991,8 @@ void carry_out(const Execution& how, const std::function<void(const Execution&)>
 
 Borrowed compact_numbers(py::handle object, const std::string& name, std::int64_t count) {
   Borrowed a = Borrowed::input(object, name);
-  WQ_EXPECT(a.ndim() == 1 && a.type == DType::f64 && a.shape[0] == count &&
-                (count < 2 || a.strides[0] == static_cast<std::int64_t>(sizeof(double))),
-            InternalError, name + ": is not the compact array that the caller makes");
+  WQ_EXPECT(a.ndim() == 1 && a.type == DType::f64 && a.shape[0] == count && a.is_compact(), InternalError,
+            name + ": is not the compact array that the caller makes");
   return a;
 }
 

@@ -89,6 +89,8 @@ class Borrowed {
   std::int64_t item_bytes() const { return bfloat16 ? 2 : item_size(type); }
   std::string shape_text() const;
   bool overlaps_itself() const;
+  /// Whether elements follow each other in the order of rows.
+  bool is_compact() const;
   void set_keep(std::shared_ptr<void> keep) { keep_ = std::move(keep); }
   /// Lowest and highest address that elements occupy; equal if there are none.
   std::pair<const std::byte*, const std::byte*> extent() const;

@@ -158,15 +158,6 @@ py::tuple jacobian(Model& model, const Doubles& parameters, const Doubles& featu
 /// How products are made, by name; "full" on the CPU.
 constexpr const char* kProductNames[] = {"full", "tf32x3", "bf16x6", "tf32", "bf16"};
 
-bool is_compact(const Borrowed& a) {
-  std::int64_t step = a.item_bytes();
-  for (std::size_t d = a.shape.size(); d-- > 0;) {
-    if (a.shape[d] > 1 && a.strides[d] != step) return false;
-    step *= a.shape[d];
-  }
-  return true;
-}
-
 /// Arguments of a call on arrays of one device: all float64 or float32, in the stream that the first one says.
 class There {
  public:
@@ -201,7 +192,7 @@ class There {
               name + ": is not of " + (type == DType::f64 ? "float64" : "float32") + ", as the weights are");
     WQ_EXPECT(a.shape == wanted.shape, ShapeError,
               name + ": has shape " + a.shape_text() + "; accepted is " + wanted.shape_text());
-    WQ_EXPECT(is_compact(a), LayoutError, name + ": has gaps, or another order; accepted is a compact array");
+    WQ_EXPECT(a.is_compact(), LayoutError, name + ": has gaps, or another order; accepted is a compact array");
     return a.data;
   }
   py::object make(DType type, const std::vector<std::int64_t>& shape) {
@@ -250,7 +241,7 @@ class There {
 /// Parameters on a device from now on: `kept` is an array with them, which the caller keeps.
 void place(Model& model, const py::object& kept, const std::string& products) {
   const Borrowed a = Borrowed::input(kept, "parameters", true);
-  WQ_EXPECT(a.device && is_compact(a) && a.ndim() == 1 && a.shape[0] == model.flops() / 2, InternalError,
+  WQ_EXPECT(a.device && a.is_compact() && a.ndim() == 1 && a.shape[0] == model.flops() / 2, InternalError,
             "parameters: of another form");
   model.place(*a.device, model.placed(a.data, a.type == DType::f32,
                                       static_cast<pinn::Products>(place_of(products, kProductNames))));
@@ -320,7 +311,7 @@ py::tuple loss_there(const Model& model, const py::object& parameters, const py:
   const Borrowed first = there.last();
   const DType type = first.type;
   const bool in_f32 = type == DType::f32;
-  WQ_EXPECT(first.ndim() == 1 && first.shape[0] == job.parameters && is_compact(first), LayoutError,
+  WQ_EXPECT(first.ndim() == 1 && first.shape[0] == job.parameters && first.is_compact(), LayoutError,
             "weights: has shape " + first.shape_text() + "; accepted is a compact array of " +
                 std::to_string(job.parameters));
   job.net = model.placed(first.data, in_f32, pinn::Products::full);

@@ -45,15 +45,10 @@ py::tuple fit(const py::object& k, const py::object& w, const py::object& weight
   const auto quotes_of = [&](const py::object& object, const char* name) -> const double* {
     if (object.is_none()) return nullptr;
     const Borrowed& a = arrays.emplace_back(Borrowed::input(object, name, true, rule));
-    std::int64_t expected = a.item_bytes(), count = 1;
-    bool compact = true;
-    for (std::size_t d = a.shape.size(); d-- > 0;) {
-      compact &= a.shape[d] == 1 || a.strides[d] == expected;
-      expected *= a.shape[d];
-      count *= a.shape[d];
-    }
+    std::int64_t count = 1;
+    for (const std::int64_t extent : a.shape) count *= extent;
     WQ_EXPECT(a.type == DType::f64, DTypeError, std::string(name) + ": on a device quotes must be float64");
-    WQ_EXPECT(compact || count == 0, LayoutError, std::string(name) + ": on a device quotes must be contiguous");
+    WQ_EXPECT(a.is_compact() || count == 0, LayoutError, std::string(name) + ": on a device quotes must be contiguous");
     WQ_EXPECT(count == quotes, ShapeError,
               std::string(name) + ": has " + std::to_string(count) + " quotes, but there are " +
                   std::to_string(quotes));

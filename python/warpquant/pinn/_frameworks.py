@@ -19,13 +19,14 @@ def _torch_function() -> Any:
 
     class ResidualLoss(torch.autograd.Function):  # type: ignore[misc, name-defined]
         @staticmethod
-        def forward(ctx: Any, weights: Any, arrays: tuple[Any, ...], how: dict[str, Any]) -> Any:
+        def forward(
+            ctx: Any, weights: Any, widths: Sequence[int], arrays: tuple[Any, ...], settings: dict[str, Any]
+        ) -> Any:
             values = tuple(None if a is None else a.detach() for a in (weights, *arrays))
             features, coefficients, constants, loss_weights, obstacle = values[1:]
             loss, gradient = residual_loss_grad(
-                values[0], how["widths"], features, coefficients, constants, loss_weights,
-                obstacle=obstacle, **{k: v for k, v in how.items() if k != "widths"},
-            )  # fmt: skip
+                values[0], widths, features, coefficients, constants, loss_weights, obstacle=obstacle, **settings
+            )
             gradient = torch.as_tensor(gradient, dtype=weights.dtype, device=weights.device)
             ctx.save_for_backward(gradient)
             return torch.as_tensor(loss, dtype=weights.dtype, device=weights.device).reshape(())
@@ -34,7 +35,7 @@ def _torch_function() -> Any:
         @torch.autograd.function.once_differentiable  # type: ignore[misc]
         def backward(ctx: Any, outer: Any) -> Any:
             (gradient,) = ctx.saved_tensors
-            return outer * gradient, None, None
+            return outer * gradient, None, None, None
 
     return ResidualLoss
 
@@ -90,11 +91,10 @@ def torch_loss(
         None if a is None else torch.as_tensor(a)
         for a in (features, coefficients, constants, loss_weights, obstacle)
     )  # fmt: skip
-    how = {
-        "widths": tuple(widths), "activation": activation, "positive": positive, "smoothing": smoothing,
-        "num_threads": num_threads,
+    settings = {
+        "activation": activation, "positive": positive, "smoothing": smoothing, "num_threads": num_threads,
     }  # fmt: skip
-    return _torch_function().apply(weights, arrays, how)
+    return _torch_function().apply(weights, widths, arrays, settings)
 
 
 @functools.cache

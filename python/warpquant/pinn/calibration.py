@@ -16,7 +16,7 @@ from warpquant._containers import unpack
 from warpquant.errors import ParameterError, ShapeError
 
 from ._minimize import damped_least_squares
-from .model import PinnModel, checked_range
+from .model import PinnModel, checked_range, norms
 from .problems import European, uniforms
 from .product_model import ProductModel
 
@@ -380,14 +380,11 @@ def compare(
         raise ParameterError("models: no point of the grid is covered by all")
     table = []
     for name, model in models.items():
-        error = (prices[name] - exact)[shared]
         table.append(
             {
                 "name": name,
                 "parameters": model.info()["parameters"],
-                "max_error": float(np.max(np.abs(error))),
-                "rmse": float(np.sqrt(np.mean(error**2))),
-                "relative_l2": float(np.linalg.norm(error) / np.linalg.norm(exact[shared])),
+                **norms((prices[name] - exact)[shared], exact[shared]),
                 "outside": int(np.count_nonzero(~np.isfinite(prices[name]))),
                 "us_per_price": 1e6 * seconds[name] / len(exact),
             }

@@ -123,6 +123,15 @@ def flat(layers: _file.Layers) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.concatenate([part.ravel() for layer in layers for part in layer])
 
 
+def norms(error: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> dict[str, float]:
+    """The norms by which errors are reported."""
+    return {
+        "max_error": float(np.max(np.abs(error))),
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "relative_l2": float(np.linalg.norm(error) / np.linalg.norm(exact)),
+    }
+
+
 @functools.cache
 def _sources() -> tuple[str, ...]:
     """What features may be made of: of European options, and of the products."""
@@ -778,11 +787,8 @@ class PinnModel:
         def most(x: Any, where: Any = known) -> float:
             return float(np.max(x[where], initial=0.0))
 
-        error = (mine["price"] - exact["price"])[known]
         return {
-            "max_error": float(np.max(np.abs(error))),
-            "rmse": float(np.sqrt(np.mean(error**2))),
-            "relative_l2": float(np.linalg.norm(error) / np.linalg.norm(exact["price"][known])),
+            **norms((mine["price"] - exact["price"])[known], exact["price"][known]),
             "delta_error": most(np.abs(mine["delta"] - exact["delta"]), late),
             "gamma_error": most(np.abs(mine["gamma"] - exact["gamma"]), late),
             "below_intrinsic": most(np.maximum(spot - 1.0, 0.0) - mine["price"]),

@@ -14,7 +14,7 @@ from warpquant._checks import number
 from warpquant.errors import ParameterError, ShapeError
 
 from ._file import Layers
-from .model import Feature, PinnModel
+from .model import Feature, PinnModel, norms
 
 __all__ = ["Collocation", "European", "LinearPde", "Problem"]
 
@@ -327,12 +327,7 @@ class LinearPde(Problem):
             return {}
         x = self.draw(4096, 104729)
         exact = self.solution(x)
-        error = model.evaluate(self.scaled(x).T) - exact
-        return {
-            "max_error": float(np.max(np.abs(error))),
-            "rmse": float(np.sqrt(np.mean(error**2))),
-            "relative_l2": float(np.linalg.norm(error) / np.linalg.norm(exact)),
-        }
+        return norms(model.evaluate(self.scaled(x).T) - exact, exact)
 
     def describe(self) -> dict[str, Any]:
         """The box; coefficients are code, which is not stored."""

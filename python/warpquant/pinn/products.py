@@ -26,7 +26,7 @@ from ._jets import (
     tanh,
     variables,
 )
-from .model import Feature, PinnModel, checked_range
+from .model import Feature, PinnModel, checked_range, norms
 from .problems import Collocation, European, Problem, uniforms
 
 __all__ = ["PROBLEMS", "PRODUCTS", "American", "Barrier", "Exchange", "Heston", "Merton", "Product"]
@@ -178,12 +178,9 @@ class Product(Problem):
         arguments: dict[str, Any] = dict(self.plain(x))
         more: dict[str, Any] = {"which": ("price", *self._COMPARED)}
         made = model.greeks(**arguments, **more)
-        error = made["price"] - exact["price"]
         late = self.mature(x)
         return {
-            "max_error": float(np.max(np.abs(error))),
-            "rmse": float(np.sqrt(np.mean(error**2))),
-            "relative_l2": float(np.linalg.norm(error) / np.linalg.norm(exact["price"])),
+            **norms(made["price"] - exact["price"], exact["price"]),
             **{
                 f"{name}_error": float(np.max(np.abs(made[name] - exact[theirs])[late]))
                 for name, theirs in self._COMPARED.items()

@@ -288,18 +288,9 @@ def _json(document: Any) -> str:
 
 
 def _page(title: str, result: ScanResult, document: Mapping[str, Any], drawn: int) -> str:
-    css = _file("report.css")
     js = '"use strict";\n(() => {\n' + "\n".join(map(_file, _SCRIPTS)) + "})();\n"  # one scope for all of them
     counts = result.counts
-    policy = f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(js)}; base-uri 'none'; form-action 'none'"
     parts = {
-        "policy": policy,
-        "title": html.escape(title),
-        "css": css,
-        "js": js,
-        "data": _json(document),
-        "version": html.escape(__version__),
-        "made": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "last_bar": html.escape(_last_bar(result)),
         "charts_note": html.escape(_charts_note(drawn, len(result.rows))),
         "min_signal": f"{result.min_signal:g}",
@@ -309,8 +300,24 @@ def _page(title: str, result: ScanResult, document: Mapping[str, Any], drawn: in
         "warnings": _notes("Warnings", [(w.symbol, "", w.message) for w in result.warnings]),
         **{name: f"{number:,}" for name, number in counts.items()},
     }
+    return _filled(_file("report.html"), title, _file("report.css"), js, document, parts)
+
+
+def _filled(template: str, title: str, css: str, js: str, document: Mapping[str, Any], parts: Mapping[str, str]) -> str:
+    """A page that runs its own script and style alone, on data that are in it."""
+    filled = {
+        **parts,
+        "policy": f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(js)}; base-uri 'none'; "
+        "form-action 'none'",
+        "title": html.escape(title),
+        "css": css,
+        "js": js,
+        "data": _json(document),
+        "version": html.escape(__version__),
+        "made": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
     # One pass, so that nothing in the data is taken for a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("report.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: filled[place[1]], template)
 
 
 def _last_bar(result: ScanResult) -> str:

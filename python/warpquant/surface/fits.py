@@ -56,6 +56,11 @@ def floats(values: Any, name: str) -> Floats:
         raise DTypeError(f"{name}: cannot read numbers from {type(values).__name__} ({error})") from error
 
 
+def plain(values: Any) -> Any:
+    """A number where there is one."""
+    return float(values) if np.ndim(values) == 0 else values
+
+
 def ragged(values: Any, name: str, offsets: Any) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Smiles as one flat array and where each begins: from that, a list of arrays, or a table of one smile a row.
 

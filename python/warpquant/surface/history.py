@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
 import html
 import itertools
 import os
 import pathlib
-import re
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
-from warpquant import __version__, _checks
+from warpquant import _checks
 from warpquant.errors import ParameterError
-from warpquant.report import _hash, _json
+from warpquant.report import _filled
 
 from .fits import Floats
 from .mixture import Mixture
@@ -291,14 +289,8 @@ def _file(name: str) -> str:
 
 
 def _page(title: str, document: dict[str, Any]) -> str:
-    css, js = _file("history.css"), _file("history.js")
+    frames = document["frames"]
     parts = {
-        "policy": f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(js)}; base-uri 'none'; "
-        "form-action 'none'",
-        "title": html.escape(title), "css": css, "js": js, "data": _json(document), "version": html.escape(__version__),
-        "made": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "first": html.escape(document["frames"][0]["t"]), "last": html.escape(document["frames"][-1]["t"]),
-        "steps": str(len(document["frames"]) - 1),
+        "first": html.escape(frames[0]["t"]), "last": html.escape(frames[-1]["t"]), "steps": str(len(frames) - 1),
     }  # fmt: skip
-    # One pass, so that nothing in the data is taken for a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("history.html"))
+    return _filled(_file("history.html"), title, _file("history.css"), _file("history.js"), document, parts)

@@ -12,7 +12,7 @@ import numpy as np
 from warpquant import _checks
 from warpquant.errors import ParameterError, ShapeError
 
-from .fits import Floats, floats
+from .fits import Floats, floats, plain
 
 __all__ = ["Kriging", "krige"]
 
@@ -62,20 +62,16 @@ class Kriging:
     def vol(self, k: Any, years: Any) -> Any:
         """Volatility at k = ln(strike / forward) and a time in years: the mean of the process."""
         points, shape = self._at(k, years)
-        return _plain((self.centre + self.unit * self.regressor.predict(points)).reshape(shape))
+        return plain((self.centre + self.unit * self.regressor.predict(points)).reshape(shape))
 
     def total_variance(self, k: Any, years: Any) -> Any:
         """Total variance at k and a time in years."""
-        return _plain(np.square(self.vol(k, years)) * floats(years, "years"))
+        return plain(np.square(self.vol(k, years)) * floats(years, "years"))
 
     def deviation(self, k: Any, years: Any) -> Any:
         """Standard deviation of the volatility."""
         points, shape = self._at(k, years)
-        return _plain((self.unit * self.regressor.predict(points, return_std=True)[1]).reshape(shape))
-
-
-def _plain(values: Any) -> Any:
-    return float(values) if np.ndim(values) == 0 else values
+        return plain((self.unit * self.regressor.predict(points, return_std=True)[1]).reshape(shape))
 
 
 def krige(k: Any, years: Any, vol: Any, spread: Any = None, *, most: int = 600) -> Kriging:

@@ -19,7 +19,7 @@ from warpquant.options.chain import Chain
 from . import bands as _bands
 from . import mixture, models
 from .essvi import balanced, essvi_to_svi, fit_essvi
-from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, svi_crossings
+from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, plain, svi_crossings
 from .quotes import REASONS, Quotes, clean
 from .stream import Stream
 
@@ -419,24 +419,24 @@ class Surface:
         times, logs = self.years, np.log(self.forward)
         if self.spot is not None:
             times, logs = np.r_[0.0, times], np.r_[np.log(self.spot), logs]
-        return _plain(np.exp(_linear(floats(years, "years"), times, logs)))
+        return plain(np.exp(_linear(floats(years, "years"), times, logs)))
 
     def rate_at(self, years: Any) -> Any:
         """Continuously compounded rate to a time, in years."""
         at = floats(years, "years")
         log = _linear(at, np.r_[0.0, self.years], np.r_[0.0, self.rate * self.years])
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _plain(np.where(at > 0, log / at, self.rate[0]))
+            return plain(np.where(at > 0, log / at, self.rate[0]))
 
     def total_variance(self, k: Any, years: Any) -> Any:
         """Total variance vol^2 T at k = ln(strike / forward) and a time in years; NaN at times not above 0."""
         place, at = np.broadcast_arrays(floats(k, "k"), floats(years, "years"))
-        return _plain(self._curve(place, at, ("w",))["w"])
+        return plain(self._curve(place, at, ("w",))["w"])
 
     def vol(self, strike: Any, years: Any) -> Any:
         """Implied volatility of a strike and a time in years; they broadcast."""
         k, at = self._k(strike, years)
-        return _plain(np.sqrt(self._curve(k, at, ("w",))["w"] / at))
+        return plain(np.sqrt(self._curve(k, at, ("w",))["w"] / at))
 
     def _k(self, strike: Any, years: Any) -> tuple[Floats, Floats]:
         struck, at = np.broadcast_arrays(floats(strike, "strike"), floats(years, "years"))
@@ -446,7 +446,7 @@ class Surface:
     def density(self, strike: Any, years: Any) -> Any:
         """Risk-neutral density of the underlying's price at a time in years, at prices `strike`."""
         k, at = self._k(strike, years)
-        return _plain(self._curve(k, at, ("density",))["density"] / np.asarray(strike, dtype=np.float64))
+        return plain(self._curve(k, at, ("density",))["density"] / np.asarray(strike, dtype=np.float64))
 
     def local_vol(self, price: Any, years: Any) -> Any:
         """Dupire's local volatility at prices of the underlying and times in years; NaN where there is arbitrage."""
@@ -454,7 +454,7 @@ class Surface:
         made = self._curve(k, at, ("dw_dt", "g"))
         with np.errstate(invalid="ignore", divide="ignore"):
             good = (made["g"] > 0) & (made["dw_dt"] >= 0)
-            return _plain(np.sqrt(np.where(good, made["dw_dt"] / made["g"], np.nan)))
+            return plain(np.sqrt(np.where(good, made["dw_dt"] / made["g"], np.nan)))
 
     def price(self, strike: Any, years: Any, is_call: Any) -> Any:
         """Prices of European options."""
@@ -514,7 +514,7 @@ class Surface:
             slope, bend = -by_k / first, (by_k2 + by_k) / first**2
             gamma = made["gamma"] + 2.0 * made["vanna"] * slope + made["volga"] * slope**2 + made["vega"] * bend
             made["delta"], made["gamma"] = made["delta"] + made["vega"] * slope, gamma
-        return {name: _plain(values) for name, values in made.items() if names == "all" or name in names}
+        return {name: plain(values) for name, values in made.items() if names == "all" or name in names}
 
     def raw(self) -> Floats:
         """Raw SVI parameters a, b, rho, m, sigma, shape (slices, 5); of a mixture those of its backbone."""
@@ -631,11 +631,6 @@ class Surface:
             None if as_of is None else np.datetime64(as_of),
             slices=mixture.from_lists(made["slices"], len(made["expiries"])) if "slices" in made else (),
         )  # fmt: skip
-
-
-def _plain(values: Any) -> Any:
-    """A number where there is one."""
-    return float(values) if np.ndim(values) == 0 else values
 
 
 def _linear(at: Floats, x: Floats, y: Floats) -> Floats:

@@ -211,12 +211,7 @@ class _Quotes:
             for j in range(first, last - 1):
                 families[1].append(((j, j + 1), (1.0, -1.0), 0.0))
             for j in range(first, last - 1):
-                left = k[j - first] - (k[j - first - 1] if j > first else 0.0)
-                right = k[j - first + 1] - k[j - first]
-                if j > first:
-                    families[2].append(((j - 1, j, j + 1), (right / (left + right), -1.0, left / (left + right)), 0.0))
-                else:
-                    families[2].append(((j, j + 1), (-1.0, left / (left + right)), right / (left + right)))
+                families[2].append(_below(self.k, j - 1 if j > first else -1, j + 1, j))
             for j in range(first, last):
                 for later in range(i + 1, len(self.start) - 1):
                     self._calendar(families, j, later)
@@ -232,12 +227,7 @@ class _Quotes:
         elif right == len(k):
             families[4].append(((last - 1, j), (1.0, -1.0), 0.0))
         else:
-            low = k[right - 1] if right else 0.0
-            share = (self.k[j] - low) / (k[right] - low)
-            if right:
-                families[5].append(((first + right - 1, first + right, j), (1.0 - share, share, -1.0), 0.0))
-            else:
-                families[5].append(((first, j), (share, -1.0), 1.0 - share))
+            families[5].append(_below(self.k, first + right - 1 if right else -1, first + right, j))
 
     def _hulls(self, value: Floats) -> list[_Row]:
         """Constraints that are broken: prices above the convex hull of their own expiry's and all later prices."""
@@ -331,7 +321,13 @@ def _under(k: Floats, hull: list[int], j: int) -> _Row | None:
         return None
     if places[right] == k[j]:
         return (hull[right], j), (1.0, -1.0), 0.0
-    share = (float(k[j]) - places[right - 1]) / (places[right] - places[right - 1])
-    if hull[right - 1] < 0:
-        return (hull[right], j), (share, -1.0), 1.0 - share
-    return (hull[right - 1], hull[right], j), (1.0 - share, share, -1.0), 0.0
+    return _below(k, hull[right - 1], hull[right], j)
+
+
+def _below(k: Floats, left: int, right: int, j: int) -> _Row:
+    """That price j is not above the line through two others; -1 to the left is (0, 1)."""
+    low = 0.0 if left < 0 else float(k[left])
+    share = (float(k[j]) - low) / (float(k[right]) - low)
+    if left < 0:
+        return (right, j), (share, -1.0), 1.0 - share
+    return (left, right, j), (1.0 - share, share, -1.0), 0.0

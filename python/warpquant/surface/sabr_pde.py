@@ -140,8 +140,11 @@ def sabr_density(
     cells, steps = _checks.whole("cells", cells, 10), _checks.whole("steps", steps, 1)
     rest = 1.0 - beta
 
+    def moved(z: Floats) -> Floats:
+        return np.asarray(alpha / nu * (np.sinh(nu * z) + rho * (np.cosh(nu * z) - 1.0)))
+
     def price_of(z: Floats) -> Floats:
-        y = alpha / nu * (np.sinh(nu * z) + rho * (np.cosh(nu * z) - 1.0))
+        y = moved(z)
         if rest == 0:
             return np.asarray(start * np.exp(y))
         return np.asarray(np.maximum(start**rest + rest * y, 0.0) ** (1.0 / rest))
@@ -161,17 +164,16 @@ def sabr_density(
     count = before + int(np.ceil(reach / h))
     z_edges = low + h * np.arange(count + 1)
     edges = price_of(z_edges)
-    centre = price_of(z_edges[:-1] + 0.5 * h)
-    edges[0] = price_of(np.array(low))
+    middle = z_edges[:-1] + 0.5 * h
+    centre = price_of(middle)
     # Cells beyond both ends mirror those inside, so that the ends are in the middle.
     f = np.concatenate([[2.0 * edges[0] - centre[0]], centre, [2.0 * edges[-1] - centre[-1]]])
-    level = price_of(z_edges[:-1] + 0.5 * h)
-    y = alpha / nu * (np.sinh(nu * (z_edges[:-1] + 0.5 * h)) + rho * (np.cosh(nu * (z_edges[:-1] + 0.5 * h)) - 1.0))
-    size = np.sqrt(alpha**2 + 2.0 * alpha * rho * nu * y + (nu * y) ** 2) * level**beta
-    away = level - start
+    y = moved(middle)
+    size = np.sqrt(alpha**2 + 2.0 * alpha * rho * nu * y + (nu * y) ** 2) * centre**beta
+    away = centre - start
     near = np.abs(away) < 1e-9 * start
     with np.errstate(invalid="ignore", divide="ignore"):
-        gamma = np.where(near, beta * start ** (beta - 1.0), (level**beta - start**beta) / away)
+        gamma = np.where(near, beta * start ** (beta - 1.0), (centre**beta - start**beta) / away)
     # Half the flux between neighbours: (C E theta)' / 2 h over the distance of their prices.
     left, right = 0.5 / (f[1:-1] - f[:-2]), 0.5 / (f[2:] - f[1:-1])
     theta = np.zeros(count)

@@ -15,7 +15,7 @@ from warpquant.errors import ParameterError, ShapeError, StateError
 
 from . import _variance
 from ._quadratic import quadratic
-from .fits import Floats, floats
+from .fits import Floats, floats, plain
 
 __all__ = ["KINDS", "Curve", "PriceSmile", "Slice", "Smile", "interpolate", "rbf", "smile", "smooth_prices"]
 
@@ -379,7 +379,50 @@ def _radial(kind: str, r: Floats, order: int) -> Floats:
 
 
 @dataclasses.dataclass(frozen=True)
-class Smile:
+class _Winged:
+    """A smile that is a curve between its first and last knot; beyond, total variance is straight.
+
+    The wings go on with the curve's slope, cut so that total variance neither falls outwards nor rises by 2 or more
+    (Lee's bound).
+    """
+
+    curve: Curve
+    years: float
+
+    def _ends(self) -> tuple[float, float]:
+        """The first and the last knot, in k."""
+        raise NotImplementedError
+
+    def _between(self, k: Floats, order: int) -> Floats:
+        """Total variance between the knots, or a derivative."""
+        raise NotImplementedError
+
+    def _split(self, k: Any) -> tuple[Floats, Floats, Floats]:
+        place, (low, high) = floats(k, "k"), self._ends()
+        ends = self._between(np.array([low, high]), 1)
+        inside = np.clip(place, low, high)
+        slope = np.where(place < inside, np.clip(ends[0], -_STEEPEST, 0.0), np.clip(ends[1], 0.0, _STEEPEST))
+        return place, inside, slope
+
+    def total_variance(self, k: Any) -> Any:
+        """Total variance at k = ln(strike / forward); NaN where there is none."""
+        place, inside, slope = self._split(k)
+        return plain(self._between(inside, 0) + (place - inside) * slope)
+
+    def vol(self, k: Any) -> Any:
+        """Implied volatility at k."""
+        with np.errstate(invalid="ignore"):
+            return plain(np.sqrt(self.total_variance(k) / self.years))
+
+    def derivative(self, k: Any, order: int = 1) -> Any:
+        """First or second derivative of total variance by k."""
+        _checks.whole("order", order, 1, 2)
+        place, inside, slope = self._split(k)
+        return plain(np.where(place == inside, self._between(inside, order), slope if order == 1 else 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Smile(_Winged):
     """A smile that is a curve of total variance between its first and last knot, and straight beyond.
 
     The wings go on with the curve's slope, cut so that total variance neither falls outwards nor rises by 2 or more
@@ -393,37 +436,15 @@ class Smile:
         Time to expiry.
     """
 
-    curve: Curve
-    years: float
+    def _ends(self) -> tuple[float, float]:
+        return float(self.curve.x[0]), float(self.curve.x[-1])
 
-    def _split(self, k: Any) -> tuple[Floats, Floats, Floats]:
-        place = floats(k, "k")
-        low, high = float(self.curve.x[0]), float(self.curve.x[-1])
-        ends = np.array([
-            np.clip(self.curve(low, 1), -_STEEPEST, 0.0), np.clip(self.curve(high, 1), 0.0, _STEEPEST)
-        ])  # fmt: skip
-        inside = np.clip(place, low, high)
-        return place, inside, np.where(place < inside, ends[0], ends[1])
-
-    def total_variance(self, k: Any) -> Any:
-        """Total variance at k = ln(strike / forward)."""
-        place, inside, slope = self._split(k)
-        return _plain(self.curve(inside) + (place - inside) * slope)
-
-    def vol(self, k: Any) -> Any:
-        """Implied volatility at k."""
-        with np.errstate(invalid="ignore"):
-            return _plain(np.sqrt(self.total_variance(k) / self.years))
-
-    def derivative(self, k: Any, order: int = 1) -> Any:
-        """First or second derivative of total variance by k."""
-        _checks.whole("order", order, 1, 2)
-        place, inside, slope = self._split(k)
-        return _plain(np.where(place == inside, self.curve(inside, order), slope if order == 1 else 0.0))
+    def _between(self, k: Floats, order: int) -> Floats:
+        return np.asarray(self.curve(k, order))
 
 
 @dataclasses.dataclass(frozen=True)
-class PriceSmile:
+class PriceSmile(_Winged):
     """A smile that is a curve of call prices, in units of the discounted forward, over strike / forward.
 
     Beyond the first and the last knot total variance is straight, as that of `Smile`.
@@ -436,50 +457,21 @@ class PriceSmile:
         Time to expiry.
     """
 
-    curve: Curve
-    years: float
-
     def price(self, k: Any) -> Any:
         """Calls in units of the discounted forward, at k = ln(strike / forward) between the knots."""
         return self.curve(np.exp(floats(k, "k")))
 
-    def _inside(self, k: Floats) -> tuple[Floats, Floats, Floats]:
-        """w, dw and d2w between the knots."""
+    def _ends(self) -> tuple[float, float]:
+        return float(np.log(self.curve.x[0])), float(np.log(self.curve.x[-1]))
+
+    def _between(self, k: Floats, order: int) -> Floats:
         x = np.exp(k)
         price = np.asarray(self.curve(x))
         w = _variance.of_price(k, np.where(k < 0, price - 1.0 + x, price))
+        if order == 0:
+            return w
         slope, bend = np.asarray(self.curve(x, 1)), np.asarray(self.curve(x, 2))
-        dw, d2w, _ = _variance.slopes(k, w, np.where(k < 0, 1.0 + slope, -slope), bend * x)
-        return w, dw, d2w
-
-    def _split(self, k: Any) -> tuple[Floats, Floats, Floats, Floats]:
-        place = floats(k, "k")
-        low, high = np.log(self.curve.x[0]), np.log(self.curve.x[-1])
-        _, ends, _ = self._inside(np.array([low, high]))
-        inside = np.clip(place, low, high)
-        slope = np.where(place < inside, np.clip(ends[0], -_STEEPEST, 0.0), np.clip(ends[1], 0.0, _STEEPEST))
-        return place, inside, slope, np.asarray(place == inside)
-
-    def total_variance(self, k: Any) -> Any:
-        """Total variance at k = ln(strike / forward); NaN where a price has none."""
-        place, inside, slope, _ = self._split(k)
-        return _plain(self._inside(inside)[0] + (place - inside) * slope)
-
-    def vol(self, k: Any) -> Any:
-        """Implied volatility at k."""
-        with np.errstate(invalid="ignore"):
-            return _plain(np.sqrt(self.total_variance(k) / self.years))
-
-    def derivative(self, k: Any, order: int = 1) -> Any:
-        """First or second derivative of total variance by k."""
-        _checks.whole("order", order, 1, 2)
-        _, inside, slope, within = self._split(k)
-        _, dw, d2w = self._inside(inside)
-        return _plain(np.where(within, (dw, d2w)[order - 1], slope if order == 1 else 0.0))
-
-
-def _plain(values: Any) -> Any:
-    return float(values) if np.ndim(values) == 0 else values
+        return _variance.slopes(k, w, np.where(k < 0, 1.0 + slope, -slope), bend * x)[order - 1]
 
 
 def smile(k: Any, w: Any, years: float, kind: str = "natural", **options: Any) -> Smile:

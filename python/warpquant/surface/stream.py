@@ -145,10 +145,10 @@ class Stream:
 
     def start(self, seconds: float) -> None:
         """Begin so many seconds before: the first update, at that `time`, finds its quotes that old."""
-        self._now = 0.0
-        self._times = [0.0] * len(self._times)
         if seconds < 0:
             raise ParameterError(f"quotes: are {-seconds:g} seconds older than the surface")
+        self._now = 0.0
+        self._times = [0.0] * len(self._times)
 
     def _pass(self, place: int, time: float) -> float:
         """Lets time pass; what it leaves of the weights of an expiry."""

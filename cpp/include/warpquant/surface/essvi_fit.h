@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/cholesky.h"
 #include "warpquant/core/math.h"
 #include "warpquant/core/plain.h"
 #include "warpquant/surface/fit_ops.h"
@@ -35,30 +36,28 @@ WQ_HD void shared(const double* before, const double* x, double (&c)[kShared]) {
   c[2] = (before[1] + before[2]) * x[0] - (x[1] + x[2]) * before[0];
 }
 
+/// Gradients of these distances.
+WQ_HD void own_slopes(const double* x, double (&d)[kOwn][3]) {
+  const double psi = 0.5 * (x[1] + x[2]);
+  const double slopes[kOwn][3] = {
+      {4.0, -(psi + 0.5 * x[1]), -0.5 * x[1]}, {4.0, -0.5 * x[2], -(psi + 0.5 * x[2])}, {0, -1, 0}, {0, 0, -1}};
+  for (int i = 0; i < kOwn; ++i)
+    for (int a = 0; a < 3; ++a) d[i][a] = slopes[i][a];
+}
+/// By the slice before, and by the one after it.
+WQ_HD void shared_slopes(const double* before, const double* x, double (&by_before)[kShared][3],
+                         double (&by_after)[kShared][3]) {
+  const double early[kShared][3] = {{0, -1, 0}, {0, 0, -1}, {-(x[1] + x[2]), x[0], x[0]}};
+  const double late[kShared][3] = {{0, 1, 0}, {0, 0, 1}, {before[1] + before[2], -before[0], -before[0]}};
+  for (int i = 0; i < kShared; ++i)
+    for (int a = 0; a < 3; ++a) by_before[i][a] = early[i][a], by_after[i][a] = late[i][a];
+}
+
 /// Solves the 3 x 3 system A y = b for several right sides, A symmetric and positive; b becomes y. `columns` of them.
-WQ_HD_CALL inline bool solve3(const double (&a)[3][3], double* b, int columns) {
-  double l[3][3];
-  for (int i = 0; i < 3; ++i)
-    for (int j = 0; j <= i; ++j) {
-      double sum = a[i][j];
-      for (int k = 0; k < j; ++k) sum -= l[i][k] * l[j][k];
-      if (i == j) {
-        if (!(sum > 0)) return false;
-        l[i][i] = sqrt(sum);
-      } else {
-        l[i][j] = sum / l[j][j];
-      }
-    }
-  for (int c = 0; c < columns; ++c) {
-    for (int i = 0; i < 3; ++i) {
-      for (int k = 0; k < i; ++k) b[i * columns + c] -= l[i][k] * b[k * columns + c];
-      b[i * columns + c] /= l[i][i];
-    }
-    for (int i = 2; i >= 0; --i) {
-      for (int k = i + 1; k < 3; ++k) b[i * columns + c] -= l[k][i] * b[k * columns + c];
-      b[i * columns + c] /= l[i][i];
-    }
-  }
+WQ_HD bool solve3(const double (&a)[3][3], double* b, int columns) {
+  double l[9];
+  if (!cholesky(&a[0][0], 3, 0.0, 0.0, 0.0, l)) return false;
+  cholesky_solve(l, 3, b, columns);
   return true;
 }
 
@@ -174,19 +173,15 @@ WQ_HD_CALL int essvi_descend(const EssviJob& job, double* x, double scale, doubl
             for (int b = 0; b < 3; ++b) matrix[a][b] += mu * d[a] * d[b] * by * by;
           }
         };
-        double c[kOwn];
+        double c[kOwn], d[kOwn][3];
         own(at, c);
-        const double psi = 0.5 * (at[1] + at[2]);
-        add(c[0], {4.0, -(psi + 0.5 * at[1]), -0.5 * at[1]});
-        add(c[1], {4.0, -0.5 * at[2], -(psi + 0.5 * at[2])});
-        add(c[2], {0.0, -1.0, 0.0});
-        add(c[3], {0.0, 0.0, -1.0});
+        own_slopes(at, d);
+        for (int r = 0; r < kOwn; ++r) add(c[r], d[r]);
         // The slice after pulls at this one, too.
         const auto pair = [&](const double* early, const double* late, bool is_late) {
-          double s[kShared];
+          double s[kShared], d_early[kShared][3], d_late[kShared][3];
           shared(early, late, s);
-          const double d_late[kShared][3] = {{0, 1, 0}, {0, 0, 1}, {early[1] + early[2], -early[0], -early[0]}};
-          const double d_early[kShared][3] = {{0, -1, 0}, {0, 0, -1}, {-(late[1] + late[2]), late[0], late[0]}};
+          shared_slopes(early, late, d_early, d_late);
           for (int r = 0; r < kShared; ++r) {
             add(s[r], is_late ? d_late[r] : d_early[r]);
             if (!is_late) continue;

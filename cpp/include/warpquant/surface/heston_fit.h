@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/cholesky.h"
 #include "warpquant/options/heston_cos.h"
 #include "warpquant/options/heston_tiles.h"
 #include "warpquant/surface/fit_ops.h"
@@ -98,32 +99,6 @@ inline void equations(const HestonFitJob& job, const HestonPoint& at, const Fine
   }
 }
 
-/// Solves (A + damping diag A) y = -g by Cholesky's factors; false where it is singular.
-inline bool solve(const Equations& e, double damping, double (&y)[N]) {
-  double l[N][N];
-  for (int a = 0; a < N; ++a)
-    for (int b = 0; b <= a; ++b) {
-      double sum = e.matrix[a][b] * (a == b ? 1.0 + damping : 1.0);
-      for (int c = 0; c < b; ++c) sum -= l[a][c] * l[b][c];
-      if (a == b) {
-        if (!(sum > 1e-15 * e.matrix[a][a])) return false;
-        l[a][a] = sqrt(sum);
-      } else {
-        l[a][b] = sum / l[b][b];
-      }
-    }
-  for (int a = 0; a < N; ++a) {
-    y[a] = -e.gradient[a];
-    for (int c = 0; c < a; ++c) y[a] -= l[a][c] * y[c];
-    y[a] /= l[a][a];
-  }
-  for (int a = N - 1; a >= 0; --a) {
-    for (int c = a + 1; c < N; ++c) y[a] -= l[c][a] * y[c];
-    y[a] /= l[a][a];
-  }
-  return true;
-}
-
 /// Moved by a step in the unknowns, and kept inside the bounds.
 inline HestonPoint moved(const HestonPoint& at, const double (&step)[N]) {
   HestonPoint y;
@@ -149,12 +124,14 @@ inline Descent descend(const HestonFitJob& job, HestonPoint at, const Fineness& 
   Descent y{at, now.cost, false};
   if (!is_finite(now.cost)) return {at, HUGE_VAL, false};
   for (int round = 0; round < most_rounds && !y.settled; ++round) {
-    double step[N];
-    if (!solve(now, damping, step)) {
+    double step[N], factor[N * N];
+    if (!cholesky(&now.matrix[0][0], N, damping, 0.0, 1e-15, factor)) {
       damping = max(damping * 10.0, 1e-9);
       if (damping > 1e9) break;
       continue;
     }
+    for (int a = 0; a < N; ++a) step[a] = -now.gradient[a];
+    cholesky_solve(factor, N, step);
     double size = 0, promised = 0;
     for (int a = 0; a < N; ++a) {
       size = max(size, std::fabs(step[a]));

@@ -197,33 +197,6 @@ WQ_HD_CALL double equations(const SsviJob& job, const double* x, double scale, d
   return cost;
 }
 
-/// Cholesky's factors of the lower half of a matrix with a larger diagonal, and the solution; false if it is singular.
-WQ_HD_CALL inline bool solve(const double* matrix, const double* gradient, std::int64_t size, double damping,
-                             double floor, double* l, double* y) {
-  for (std::int64_t a = 0; a < size; ++a)
-    for (std::int64_t b = 0; b <= a; ++b) {
-      double sum = matrix[a * size + b];
-      if (a == b) sum += damping * sum + floor;
-      for (std::int64_t c = 0; c < b; ++c) sum -= l[a * size + c] * l[b * size + c];
-      if (a == b) {
-        if (!(sum > 0)) return false;
-        l[a * size + a] = sqrt(sum);
-      } else {
-        l[a * size + b] = sum / l[b * size + b];
-      }
-    }
-  for (std::int64_t a = 0; a < size; ++a) {
-    y[a] = -gradient[a];
-    for (std::int64_t c = 0; c < a; ++c) y[a] -= l[a * size + c] * y[c];
-    y[a] /= l[a * size + a];
-  }
-  for (std::int64_t a = size - 1; a >= 0; --a) {
-    for (std::int64_t c = a + 1; c < size; ++c) y[a] -= l[c * size + a] * y[c];
-    y[a] /= l[a * size + a];
-  }
-  return true;
-}
-
 }  // namespace ssvi_detail
 
 /// From quotes to theta of each slice, rho, eta (lambda) and gamma. `scratch`: ssvi_scratch(slices) numbers.
@@ -275,11 +248,13 @@ WQ_HD_CALL void fit_ssvi(const SsviJob& job, double* scratch) {
         job.numbers[0] += 1;
         double most = 0;
         for (std::int64_t i = 0; i < size; ++i) most = max(most, matrix[i * size + i]);
-        if (!solve(matrix, gradient, size, damping, 1e-14 * most + 1e-300, l, step)) {
+        if (!cholesky(matrix, size, damping, 1e-14 * most + 1e-300, 0.0, l)) {
           damping *= 10.0;
           if (damping > 1e10) break;
           continue;
         }
+        for (std::int64_t i = 0; i < size; ++i) step[i] = -gradient[i];
+        cholesky_solve(l, size, step);
         double longest = 0, promised = 0;
         for (std::int64_t i = 0; i < size; ++i) {
           longest = max(longest, std::fabs(step[i]));

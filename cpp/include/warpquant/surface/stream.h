@@ -72,33 +72,28 @@ int refit_essvi(const StreamJob& job, const EssviJob& quotes) {
   if (!last) wings(slice + 3, after);
   /// Distances to constraints and their gradients; their number.
   const auto distances = [&](const double* at, double (&c)[kMost], double (*d)[3]) {
-    double mine[kOwn], other[kShared];
-    own(at, mine);
-    const double psi = 0.5 * (at[1] + at[2]);
-    const double slopes[kOwn][3] = {
-        {4.0, -(psi + 0.5 * at[1]), -0.5 * at[1]}, {4.0, -0.5 * at[2], -(psi + 0.5 * at[2])}, {0, -1, 0}, {0, 0, -1}};
+    double mine[kOwn], slopes[kOwn][3], other[kShared], by_before[kShared][3], by_after[kShared][3];
     int count = 0;
-    const auto put = [&](double value, double a, double b, double e) {
+    const auto put = [&](double value, const double (&slope)[3]) {
       c[count] = value;
-      d[count][0] = a;
-      d[count][1] = b;
-      d[count++][2] = e;
+      for (int a = 0; a < 3; ++a) d[count][a] = slope[a];
+      ++count;
     };
-    for (int i = 0; i < kOwn; ++i) put(mine[i], slopes[i][0], slopes[i][1], slopes[i][2]);
+    own(at, mine);
+    own_slopes(at, slopes);
+    for (int i = 0; i < kOwn; ++i) put(mine[i], slopes[i]);
     if (first) {
-      put(at[1], 0, 1, 0);
-      put(at[2], 0, 0, 1);
+      put(at[1], {0, 1, 0});
+      put(at[2], {0, 0, 1});
     } else {
       shared(before, at, other);
-      put(other[0], 0, 1, 0);
-      put(other[1], 0, 0, 1);
-      put(other[2], before[1] + before[2], -before[0], -before[0]);
+      shared_slopes(before, at, by_before, by_after);
+      for (int i = 0; i < kShared; ++i) put(other[i], by_after[i]);
     }
     if (!last) {
       shared(at, after, other);
-      put(other[0], 0, -1, 0);
-      put(other[1], 0, 0, -1);
-      put(other[2], -(after[1] + after[2]), after[0], after[0]);
+      shared_slopes(at, after, by_before, by_after);
+      for (int i = 0; i < kShared; ++i) put(other[i], by_before[i]);
     }
     return count;
   };
