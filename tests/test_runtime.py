@@ -103,7 +103,7 @@ class TestConfig:
             "memory.limit": ("90%", "default"),
             "memory.zero_on_free": (False, "default"),
             "memory.poison": (False, "default"),
-            "memory.buffer_pool": (64 * 2**20, "default"),
+            "memory.buffer_pool": (256 * 2**20, "default"),
             "device.timeout": (None, "default"),
             "cache.enabled": (True, "default"),
             "cache.dir": (None, "default"),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -264,3 +266,21 @@ def test_ssvi_of_nonsense_and_on_all_levels(simd_levels):
         surface.fit_ssvi([0.0, 0.1], [np.nan, -1.0])
     with pytest.raises(ParameterError, match="'cubic' is unknown"):
         surface.fit_ssvi(k, w, shape="cubic")
+
+
+def test_weights_of_several_smiles_are_those_of_each():
+    rng = np.random.default_rng(5)
+    offsets = np.array([0, 4, 4, 9, 10])
+    k, w = rng.normal(0.0, 0.3, 10), rng.uniform(0.01, 0.1, 10)
+    spread = np.array([0.01, 0.0, 0.02, np.nan, 0.01, 0.03, 0.0, 0.02, 0.02, 0.0])
+    w[5] = np.nan
+    for more in ({}, {"years": 0.5, "spread": spread}):
+        together = surface.vega_weights(k, w, offsets=offsets, **more)
+        apart = [
+            surface.vega_weights(k[a:b], w[a:b], **({"years": 0.5, "spread": spread[a:b]} if more else {}))
+            for a, b in itertools.pairwise(offsets)
+        ]
+        np.testing.assert_array_equal(together, np.concatenate(apart))
+        assert together[5] == 0.0
+    with pytest.raises(ShapeError, match="offsets"):
+        surface.vega_weights(k, w, offsets=[0, 4])

@@ -56,7 +56,7 @@ PYBIND11_MODULE(_emulator, m) {
           emulator::table.query(0, handle, &done);
           std::memcpy(values, pinned, count * sizeof(double));
           emulator::table.release_pinned(0, pinned);
-          return py::array_t<double>({count}, values, owner);
+          return py::array_t<double>(static_cast<py::ssize_t>(count), values, owner);
         });
       },
       py::arg("capsule"), py::arg("stream"), py::arg("count"), "Read a tensor in a stream; the result is a function.");

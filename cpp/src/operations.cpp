@@ -66,7 +66,7 @@ Put plain(const Device& device, const Job& job, Luggage&) {
 }  // namespace
 
 const std::vector<Op>& operations() {
-  static const std::vector<Op>& all = [] -> const std::vector<Op>& {
+  static const std::vector<Op>& all = []() -> const std::vector<Op>& {
     auto* ops = new std::vector<Op>;
     const auto add = [&](GroupId id, const Group* (*group)(Level), auto on_device) {
       for (int i = 0; i < group(Level::baseline)->count; ++i) {

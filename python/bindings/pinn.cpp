@@ -349,7 +349,7 @@ py::tuple loss_there(const Model& model, const py::object& parameters, const py:
 
 /// Bits of results by their names.
 int bit_of(const std::string& name) {
-  static const std::map<std::string, int>& places = [] -> const std::map<std::string, int>& {
+  static const std::map<std::string, int>& places = []() -> const std::map<std::string, int>& {
     auto* made = new std::map<std::string, int>;
     const std::string all = pinn::kResults;
     for (std::size_t at = 0, k = 0; at < all.size(); ++k) {
@@ -405,7 +405,7 @@ class Single {
     double arguments[pinn::kInputs], results[pinn::kOutputs];
     if (!read_one(args, arguments)) return py::none();
     pinn::price_one(*model_, arguments, in_f32_, false, wanted_, results, level_);
-    if (results[pinn::kStatus] != pinn::kInside) return py::none();
+    if (results[pinn::kStatus] != static_cast<double>(pinn::kInside)) return py::none();
     if (only_ >= 0) return py::float_(results[only_]);
     py::dict made;
     for (std::size_t k = 0; k < places_.size(); ++k) made[names_[k]] = py::float_(results[places_[k]]);

@@ -194,7 +194,7 @@ _KEYS: dict[str, _Key] = {
     "memory.limit": _Key("WQ_MEMORY_LIMIT", "90%", _limit),
     "memory.zero_on_free": _Key("WQ_ZERO_ON_FREE", False, _flag),
     "memory.poison": _Key("WQ_POISON", False, _flag),
-    "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 64 * 2**20, _bytes),
+    "memory.buffer_pool": _Key("WQ_BUFFER_POOL", 256 * 2**20, _bytes),
     "device.timeout": _Key("WQ_DEVICE_TIMEOUT", None, _seconds),
     "cache.enabled": _Key("WQ_CACHE", True, _flag),
     "cache.dir": _Key("WQ_CACHE_DIR", None, _folder),

@@ -241,6 +241,8 @@ class Chain:
         self.rate = np.array(np.broadcast_to(rate, len(order))[order], dtype=np.float64)
         self.dividend = np.array(np.broadcast_to(dividend, len(order))[order], dtype=np.float64)
         self.quote = self._quotes()
+        #: For each quote the number of its expiry, in the order of time.
+        self.number = _numbers(self.expiry)
         self.terms = self._terms(self.rate, self.dividend)
 
     def __len__(self) -> int:
@@ -280,6 +282,7 @@ class Chain:
         for name, values in self.__dict__.items():
             if isinstance(values, np.ndarray):
                 part.__dict__[name] = values[keep]
+        part.number = _numbers(part.expiry)
         part.terms = {name: t for name, t in self.terms.items() if name in names}
         return part
 
@@ -288,15 +291,19 @@ class Chain:
         two_sided = (self.bid + self.ask) / 2.0
         return np.asarray(np.where(self.quote == 0, np.where(np.isnan(two_sided), self.price, two_sided), np.nan))
 
+    def _rows(self) -> list[npt.NDArray[np.intp]]:
+        """Rows of each expiry."""
+        order = np.argsort(self.number, kind="stable")
+        return [] if len(order) == 0 else np.split(order, np.nonzero(np.diff(self.number[order]))[0] + 1)
+
     def _terms(self, rates: Floats, dividends: Floats) -> dict[str, Terms]:
         found: dict[str, Terms] = {}
         uncertain: list[str] = []
         mid = self.mid()
         with np.errstate(invalid="ignore"):
             spread = self.ask - self.bid
-        for expiry in dict.fromkeys(self.expiry.tolist()):
-            (rows,) = np.nonzero(self.expiry == expiry)
-            years = float(self.years[rows[0]])
+        for rows in self._rows():
+            expiry, years = str(self.expiry[rows[0]]), float(self.years[rows[0]])
             spot, rate, dividend = (_one(values[rows]) for values in (self.spot, rates, dividends))
             if spot is not None and rate is not None and (dividend is not None or self.model != "bsm"):
                 carry = rate - dividend if self.model == "bsm" and dividend is not None else 0.0
@@ -381,7 +388,8 @@ class Chain:
 
     def of(self, name: str) -> Floats:
         """A number of `Terms` for each quote: 'forward', 'rate' or 'dividend'."""
-        return np.array([getattr(self.terms[expiry], name) for expiry in self.expiry.tolist()], dtype=np.float64)
+        values = [getattr(terms, name) for terms in self.terms.values()]
+        return np.asarray(np.array(values, dtype=np.float64)[self.number])
 
     def prices(self, side: str = "mid") -> Floats:
         """Prices of one side: 'bid', 'mid' or 'ask'.
@@ -680,6 +688,14 @@ def _calls(table: Frame, name: str) -> npt.NDArray[np.bool_]:
         if text[:1].lower() not in known:
             raise ParameterError(f"is_call: {text!r} in column {name!r} says neither call nor put")
     return np.array([known[text[0].lower()] for text in texts], bool)
+
+
+def _numbers(expiry: npt.NDArray[np.str_]) -> npt.NDArray[np.intp]:
+    """For each quote the number of its expiry, in the order of their first quotes."""
+    starts = np.nonzero(np.r_[True, expiry[1:] != expiry[:-1]])[0][: len(expiry)]
+    known: dict[str, int] = {}
+    numbers = [known.setdefault(name, len(known)) for name in expiry[starts].tolist()]
+    return np.repeat(np.array(numbers, np.intp), np.diff(np.r_[starts, len(expiry)]))
 
 
 def _snapshot(

@@ -530,7 +530,18 @@ def _parameters(values: tuple[Any, ...]) -> tuple[Floats, int]:
     return np.ascontiguousarray(table).reshape(-1), len(table)
 
 
-def vega_weights(k: Any, w: Any, *, years: Any = None, spread: Any = None, floor: float = 1e-4) -> Floats:
+def _largest(values: Floats, starts: npt.NDArray[np.int64] | None) -> Any:
+    """The largest of all, or for each of them that of its smile."""
+    if starts is None:
+        return values.max(initial=0.0)
+    lengths = np.diff(starts)
+    full = lengths > 0
+    return np.repeat(np.maximum.reduceat(values, starts[:-1][full]), lengths[full]) if full.any() else values
+
+
+def vega_weights(
+    k: Any, w: Any, *, years: Any = None, spread: Any = None, floor: float = 1e-4, offsets: Any = None
+) -> Floats:
     """Weights of squared errors in total variance, for fits.
 
     With spreads 1 / dw^2, where dw = 2 sqrt(w T) spread is the spread in w; without them phi(d1)^2 + 0.02, so that
@@ -546,16 +557,20 @@ def vega_weights(k: Any, w: Any, *, years: Any = None, spread: Any = None, floor
         Of the bid and ask volatilities.
     floor : float, default 1e-4
         The least weight, as a share of the largest.
+    offsets : array of int, shape (smiles + 1,), optional
+        Where each smile begins, of several in a row.
 
     Returns
     -------
     ndarray of float64
-        The largest is 1; 0 where a number is missing.
+        The largest of each smile is 1; 0 where a number is missing.
 
     Raises
     ------
     ParameterError
         If spreads come without years.
+    ShapeError
+        If offsets do not divide the quotes.
 
     Examples
     --------
@@ -565,21 +580,22 @@ def vega_weights(k: Any, w: Any, *, years: Any = None, spread: Any = None, floor
     array([0.032, 1.   , 0.047])
     """
     place, variance = floats(k, "k"), floats(w, "w")
+    starts = None if offsets is None else begins(place.shape, "k", offsets)
     with np.errstate(invalid="ignore", divide="ignore"):
         if spread is not None:
             if years is None:
                 raise ParameterError("years: is needed with spread, to make it one of total variance")
             width = 2.0 * np.sqrt(variance * floats(years, "years")) * floats(spread, "spread")
             weight = 1.0 / np.square(width)
-            weight[~(width > 0)] = np.inf if (width > 0).any() else 1.0
-            finite = np.isfinite(weight)
-            weight = np.minimum(weight, np.max(weight[finite]) if finite.any() else 1.0)
+            # A spread of 0 weighs as the narrowest other one does.
+            some = np.isfinite(weight) & (width > 0)
+            most = _largest(np.where(some, weight, 0.0), starts)
+            weight = np.where(most > 0, np.where(width > 0, np.minimum(weight, most), most), 1.0)
         else:
             root = np.sqrt(variance)
             d1 = -place / root + 0.5 * root
             weight = np.exp(-np.square(d1)) + 0.02
     good = np.isfinite(place) & np.isfinite(variance) & np.isfinite(weight)
-    if not good.any():
-        return np.zeros(weight.shape)
-    most = float(weight[good].max())
-    return np.where(good, np.maximum(weight / most, floor), 0.0)
+    most = _largest(np.where(good, weight, 0.0), starts)
+    with np.errstate(invalid="ignore"):
+        return np.where(good, np.maximum(weight / most, floor), 0.0)

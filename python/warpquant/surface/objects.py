@@ -352,24 +352,29 @@ class Surface:
         return max(float((money[-1] - money[-2]) / (self.years[-1] - self.years[-2])), 0.0)
 
     def _records(self) -> tuple[float, ...]:
-        """What the core knows of a surface: how many slices, their times, and a record for each piece of time."""
+        """What the core knows of a surface: how many slices, their times, and a record for each piece of time.
+
+        Records are 8 or 16 numbers long, as packs of the core are.
+        """
         if self.model == "mixture":
             return ()
         n, years, rows = len(self.years), self.years, self.parameters
         made: list[float] = [float(n), *years.tolist()]
         if self.model == "essvi":
-            made += [0.0, 0.0, 0.0, 0.0, *(rows[0] / years[0]).tolist()]
+            made += [0.0, 0.0, 0.0, 0.0, *(rows[0] / years[0]).tolist(), 0.0]
             for i in range(n - 1):
                 slope = (rows[i + 1] - rows[i]) / (years[i + 1] - years[i])
-                made += [float(years[i]), *rows[i].tolist(), *slope.tolist()]
+                made += [float(years[i]), *rows[i].tolist(), *slope.tolist(), 0.0]
             # Only theta rises: constant wings and a falling phi stay free of arbitrage.
-            made += [float(years[-1]), *rows[-1].tolist(), self._last_rise(), 0.0, 0.0]
+            made += [float(years[-1]), *rows[-1].tolist(), self._last_rise(), 0.0, 0.0, 0.0]
             return tuple(made)
-        made += [0.0, float(1.0 / years[0]), 0.0, 0.0, 0.0, 0.0, 1.0, *rows[0].tolist()]
+        rest = [0.0] * 4
+        made += [0.0, float(1.0 / years[0]), 0.0, 0.0, 0.0, 0.0, 1.0, *rows[0].tolist(), *rest]
         for i in range(n - 1):
-            made += [float(years[i]), float(1.0 / (years[i + 1] - years[i])), *rows[i].tolist(), *rows[i + 1].tolist()]
+            step = float(1.0 / (years[i + 1] - years[i]))
+            made += [float(years[i]), step, *rows[i].tolist(), *rows[i + 1].tolist(), *rest]
         last = rows[-1].tolist()
-        made += [float(years[-1]), 1.0, *last, last[0] + self._last_rise(), *last[1:]]
+        made += [float(years[-1]), 1.0, *last, last[0] + self._last_rise(), *last[1:], *rest]
         return tuple(made)
 
     def evaluate(

@@ -89,10 +89,10 @@ class Quotes:
 
     def smiles(self) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64], list[str]]:
         """k, w and weight of the quotes that are kept, where each expiry begins, and the expiries, in their order."""
-        names = list(dict.fromkeys(self.chain.expiry[self.kept].tolist()))
         order = self._order()
-        starts = [int(np.sum(self.chain.expiry[order] == name)) for name in names]
-        offsets = np.cumsum([0, *starts], dtype=np.int64)
+        _, first, lengths = np.unique(self.chain.number[order], return_index=True, return_counts=True)
+        names = self.chain.expiry[order[first]].tolist()
+        offsets = np.cumsum([0, *lengths], dtype=np.int64)
         return self.k[order], self.w[order], self.weight[order], offsets, names
 
     def in_smiles(self, values: Any) -> npt.NDArray[Any]:
@@ -101,7 +101,7 @@ class Quotes:
 
     def _order(self) -> npt.NDArray[np.intp]:
         kept = np.nonzero(self.kept)[0]  # the chain is sorted by expiry
-        return kept[np.lexsort((self.k[kept], self.chain.years[kept]))]
+        return kept[np.lexsort((self.k[kept], self.chain.number[kept]))]
 
     def broken(self, vol: Floats) -> npt.NDArray[np.intp]:
         """Rows of bounds that volatilities, one a quote, are beyond, by more than 1e-9."""
@@ -266,17 +266,19 @@ def clean(
         mark("outlier", _outliers(chain, reason == 0, k, vol, width, num_threads))
     if cliffs:
         mark("cliff", _cliffs(chain, reason == 0, k, vol, width))
-    for name in dict.fromkeys(chain.expiry[reason == 0].tolist()):
-        rows = (chain.expiry == name) & (reason == 0)
-        if len(np.unique(chain.strike[rows])) < _LEAST:
-            mark("too_few", rows)
+    for rows in _expiries(chain, reason == 0):
+        # There are two options of a strike at most.
+        if len(rows) < 2 * _LEAST and len(np.unique(chain.strike[rows])) < _LEAST:
+            reason[rows] = _CODE["too_few"]
     bound = None
     if one_sided == "bound":
         bound = _bounds(chain, reason, one & (reason != 0), k, bid_vol, ask_vol)
         reason[bound != 0] = _CODE["bound"]
     weight = np.zeros(len(chain))
-    for rows in _expiries(chain, reason == 0):
-        weight[rows] = _weights(k[rows], np.square(vol[rows]) * chain.years[rows], chain.years[rows], width[rows])
+    groups = _expiries(chain, reason == 0)
+    if groups:
+        rows = np.concatenate(groups)
+        weight[rows] = _weights(k[rows], np.square(vol[rows]), chain.years[rows], width[rows], _offsets(groups))
     settings = {
         "exercise": exercise, "min_tick": min_tick, "min_hours": min_hours, "keep_zero_bid": keep_zero_bid,
         "one_sided": one_sided, "outliers": outliers, "cliffs": cliffs,
@@ -316,16 +318,22 @@ def _expiries(chain: Chain, kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.
     order = np.nonzero(kept)[0]  # the chain is sorted by expiry and strike
     if len(order) == 0:
         return []
-    names = chain.expiry[order]
-    return np.split(order, np.nonzero(names[1:] != names[:-1])[0] + 1)
+    return np.split(order, np.nonzero(np.diff(chain.number[order]))[0] + 1)
 
 
-def _weights(k: Floats, w: Floats, years: Floats, width: Floats) -> Floats:
+def _offsets(groups: list[npt.NDArray[np.intp]]) -> npt.NDArray[np.int64]:
+    return np.cumsum([0, *(len(g) for g in groups)], dtype=np.int64)
+
+
+def _weights(k: Floats, square: Floats, years: Floats, width: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+    """Of quotes of several expiries, by the squares of their volatilities and their spreads in volatility."""
     known = np.isfinite(width) & (width > 0)
-    if known.sum() < 0.5 * len(k):
-        return vega_weights(k, w)
+    lengths = np.diff(offsets)
     # A side without a volatility is as wide as the widest that is there.
-    return vega_weights(k, w, years=years, spread=np.where(known, width, np.max(width[known])))
+    widest = np.repeat(np.maximum.reduceat(np.where(known, width, 0.0), offsets[:-1]), lengths)
+    by_spread = vega_weights(k, square * years, years=years, spread=np.where(known, width, widest), offsets=offsets)
+    enough = np.repeat(np.add.reduceat(known, offsets[:-1], dtype=np.int64) >= 0.5 * lengths, lengths)
+    return by_spread if enough.all() else np.where(enough, by_spread, vega_weights(k, square * years, offsets=offsets))
 
 
 def _vols(
@@ -355,16 +363,12 @@ def _other_side(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats) -> npt.NDA
     """Options in the money whose partner out of the money is kept."""
     with np.errstate(invalid="ignore"):
         inside = np.where(chain.is_call, k < 0, k >= 0)
-    outside = {
-        (expiry, strike)
-        for expiry, strike in zip(
-            chain.expiry[kept & ~inside].tolist(), chain.strike[kept & ~inside].tolist(), strict=True
-        )
-    }
-    partner = np.array(
-        [pair in outside for pair in zip(chain.expiry.tolist(), chain.strike.tolist(), strict=True)], bool
-    )
-    return np.asarray(inside & partner)
+    # A number for each strike of each expiry, beside which it stands twice at most.
+    new = (np.diff(chain.number) != 0) | (np.diff(chain.strike) != 0)
+    contract = np.cumsum(np.r_[False, new])[: len(chain)]
+    outside = np.zeros(len(chain), bool)
+    outside[contract[kept & ~inside]] = True
+    return np.asarray(inside & outside[contract])
 
 
 def _outliers(
@@ -377,9 +381,9 @@ def _outliers(
         if not groups:
             break
         rows = np.concatenate(groups)
-        offsets = np.cumsum([0, *(len(g) for g in groups)], dtype=np.int64)
+        offsets = _offsets(groups)
         place, w, years = k[rows], variance[rows], chain.years[rows]
-        weight = np.concatenate([_weights(k[g], variance[g], chain.years[g], width[g]) for g in groups])
+        weight = _weights(place, np.square(vol[rows]), years, width[rows], offsets)
         fit = fit_svi(place, w, weight, offsets, num_threads=num_threads)
         smile = np.repeat(np.arange(len(groups)), np.diff(offsets))
         at = models.svi(
@@ -396,16 +400,15 @@ def _outliers(
         root = np.sqrt(np.maximum(at["w"], 1e-12) / years)
         distance = np.abs(vol[rows] - root) / np.maximum(1.0 - leverage, 0.05)
         new = np.zeros(len(rows), bool)
-        for i, group in enumerate(groups):
+        least = np.maximum(2.0 * np.where(np.isfinite(width[rows]), width[rows], 0.0), 1e-6)
+        for i in np.unique(smile[distance > least]).tolist():
             part = slice(offsets[i], offsets[i + 1])
-            spread = np.where(np.isfinite(width[group]), width[group], 0.0)
-            limit = np.maximum(4.0 * 1.4826 * np.median(distance[part]), 2.0 * spread)
-            over = distance[part] / np.maximum(limit, 1e-12)
+            over = distance[part] / np.maximum(4.0 * 1.4826 * np.median(distance[part]), least[part])
             # A few at a time, the worst first: they bend the curve that the others are measured by.
-            worst = np.argsort(over)[::-1][: max(1, len(group) // 10)]
-            chosen = np.zeros(len(group), bool)
+            worst = np.argsort(over)[::-1][: max(1, len(groups[i]) // 10)]
+            chosen = np.zeros(len(over), bool)
             chosen[worst] = True
-            new[part] = chosen & (over > 1.0) & (distance[part] > 1e-6)
+            new[part] = chosen & (over > 1.0)
         if not new.any():
             break
         bad[rows[new]] = True
@@ -420,12 +423,14 @@ def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, w
             continue
         place, sigma = k[rows], vol[rows]
         half = 0.5 * np.where(np.isfinite(width[rows]), width[rows], 0.0)
+        (jumps,) = np.nonzero(np.abs(np.diff(sigma)) > np.maximum(0.02, 2.0 * (half[:-1] + half[1:])))
+        if len(jumps) == 0:
+            continue
         money = sigma[np.argmin(np.abs(place))] * np.sqrt(chain.years[rows[0]])
         steps = np.diff(sigma) / np.maximum(np.diff(place), 1e-12)
         for wing in (-1, 1):
             # Outwards from one deviation on.
-            path = range(len(steps)) if wing > 0 else range(len(steps) - 1, -1, -1)
-            for i in path:
+            for i in jumps[::wing].tolist():
                 outer = i + 1 if wing > 0 else i
                 if wing * place[outer] < money:
                     continue
@@ -433,9 +438,7 @@ def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, w
                 if len(inner) < 2:
                     continue
                 local = float(np.median(np.abs(inner)))
-                jump = abs(sigma[i + 1] - sigma[i])
-                expected = local * (place[i + 1] - place[i])
-                if jump > 3.0 * expected and jump > max(0.02, 2.0 * (half[i] + half[i + 1])):
+                if abs(sigma[i + 1] - sigma[i]) > 3.0 * local * (place[i + 1] - place[i]):
                     bad[rows[outer:] if wing > 0 else rows[: outer + 1]] = True
                     break
     return bad

@@ -21,7 +21,7 @@ class BufferPool {
   /// Frees what exceeds the new limit.
   static void set_limit(std::size_t bytes);
 
-  static constexpr std::size_t kDefaultLimit = std::size_t{64} << 20;
+  static constexpr std::size_t kDefaultLimit = std::size_t{256} << 20;
 };
 
 }  // namespace wq

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/math.h"
+#include "warpquant/core/plain.h"
+#include "warpquant/core/twin.h"
+#include "warpquant/core/word_lanes.h"
 
 /// Functions that promise an error bound rather than bits: they fuse multiplications and additions where the machine
-/// can, so levels may differ in the last place. Coefficients: Chebyshev interpolation, computed with 60 digits
-/// (docs/numerics.md).
+/// can, so levels may differ in the last place. Coefficients: Chebyshev interpolation, computed with 60 digits.
 namespace wq::inline WQ_LEVEL {
 
 /// coefficients[0] + coefficients[1] * x + ... Long ones as two chains, of even powers and of odd ones, which a
@@ -60,20 +61,49 @@ WQ_HD V product_error(V a, V b, V product) {
   }
 }
 
-/// e^(x + low), where `low` is what x lost to rounding: below 1 ulp, subnormal results included.
-template <class V>
-WQ_HD V exp_of(V x, V low = V(0.0)) {
+/// e^x; add_low(r) puts to what is left of x, when powers of two are taken out, what x lost to rounding.
+template <class V, class AddLow>
+WQ_HD V exp_with(V x, AddLow add_low) {
   const V inside = max(V(-760.0), min(V(720.0), x));  // in this order a NaN stays one
-  const V n = rint(inside * V(1.4426950408889634074));
-  // ln 2 in two parts; the first has 21 zero bits at its end, so that n * part is exact.
-  V r = mul_add(n, V(-6.93147180369123816490e-01), inside);
-  r = mul_add(n, V(-1.90821492927058770002e-10), r) + low;
-  constexpr double kTail[] = {0.5000000000000001,    0.16666666666666669,    0.04166666666662399,
-                              0.008333333333330051,  0.0013888888917281794,  0.00019841269863105968,
-                              2.480152119021773e-05, 2.7557268378684192e-06, 2.7620138719733994e-07,
-                              2.5100424157005067e-08};
-  const V y = V(1.0) + mul_add(r * r, polynomial(r, kTail), r);
-  return scale(y, n);
+  // ln 2 in two parts; the first has 21 zero bits at its end, so that whole numbers times it are exact.
+  constexpr double kHigh = 6.93147180369123816490e-01, kLow = 1.90821492927058770002e-10;
+  if constexpr (kQuickEntries) {
+    // In sixteenths, of which less is left; 1.5 * 2^52 moves their number into the low bits.
+    const V moved = mul_add(inside, V(16.0 * 1.4426950408889634074), V(6755399441055744.0));
+    const V n = moved - V(6755399441055744.0);
+    const V r = add_low(mul_add(n, V(-kLow / 16), mul_add(n, V(-kHigh / 16), inside)));
+    constexpr double kTail[] = {0.5, 0.1666666666530169, 0.04166666666496045, 0.008333449701253456,
+                                0.0013889034348599464};
+    const V part = entry(sixteenths(), words_of(moved));
+    return scale_by_floor(mul_add(part, mul_add(r * r, polynomial(r, kTail), r), part), n * V(1.0 / 16));
+  } else {
+    const V n = rint(inside * V(1.4426950408889634074));
+    const V r = add_low(mul_add(n, V(-kLow), mul_add(n, V(-kHigh), inside)));
+    constexpr double kTail[] = {0.5000000000000001,    0.16666666666666669,    0.04166666666662399,
+                                0.008333333333330051,  0.0013888888917281794,  0.00019841269863105968,
+                                2.480152119021773e-05, 2.7557268378684192e-06, 2.7620138719733994e-07,
+                                2.5100424157005067e-08};
+    return scale(V(1.0) + mul_add(r * r, polynomial(r, kTail), r), n);
+  }
+}
+
+/// e^x: below 1 ulp, subnormal results included.
+template <class V>
+WQ_HD V exp_of(V x) {
+  return exp_with(x, [](V r) { return r; });
+}
+template <class V>
+WQ_HD Twin<V> exp_of(Twin<V> x) {
+  return {exp_of(x.a), exp_of(x.b)};
+}
+/// e^(x + low), where `low` is what x lost to rounding.
+template <class V>
+WQ_HD V exp_of(V x, V low) {
+  return exp_with(x, [=](V r) { return r + low; });
+}
+template <class V>
+WQ_HD Twin<V> exp_of(Twin<V> x, Twin<V> low) {
+  return {exp_of(x.a, low.a), exp_of(x.b, low.b)};
 }
 
 /// (artanh(s) / s - 1) / s^2 as a series in u = s^2, |s| <= 3 - 2 sqrt(2).

@@ -389,6 +389,7 @@ WQ_HD Pack<W> split(Pack<W> x, Pack<W>& mantissa) {
 }
 #if defined(__AVX512F__)
 WQ_HD Pack<8> scale(Pack<8> y, Pack<8> n) { return _mm512_scalef_pd(y.v, n.v); }
+WQ_HD Pack<8> scale_by_floor(Pack<8> y, Pack<8> n) { return _mm512_scalef_pd(y.v, n.v); }
 #endif
 
 /// Exchange rows and columns of a W x W block held in W packs.

@@ -86,6 +86,12 @@ WQ_HD V scale(V y, V n) {
   return y * pow2(half) * pow2(n - half);
 }
 
+/// The same for any n of such a magnitude, which is rounded down.
+template <class V>
+WQ_HD V scale_by_floor(V y, V n) {
+  return scale(y, floor(n));
+}
+
 /// x = mantissa * 2^exponent with a mantissa in [1, 2), for finite x > 0.
 WQ_HD double split(double x, double& mantissa) {
   const bool subnormal = x < 0x1p-1022;

@@ -4,9 +4,36 @@
 #include "warpquant/core/lanes.h"
 #include "warpquant/core/math.h"
 
-/// Inverses for x > 0 to 1e-8 of themselves or better, for what is an approximation anyway: a processor with a first
-/// guess of them needs no division.
+/// Inverses without a division, on processors that have a first guess of them: one unit divides, and several multiply.
 namespace wq::inline WQ_LEVEL {
+
+/// 1 / x, below 1 ulp, for every x.
+WQ_HD double inverse_of(double x) { return 1.0 / x; }
+template <int W>
+WQ_HD Pack<W> inverse_of(Pack<W> x) {
+#if defined(__AVX512F__)
+  if constexpr (W == 8) {
+    // Of a guess y, 1 - x y = e, the inverse is y (1 + e + e^2 + ...). Where the guess is 0 or infinite, it is right,
+    // and e is NaN or infinite.
+    const Pack<W> guess = Pack<W>(_mm512_rcp14_pd(x.v)), minus = Pack<W>(0.0) - x, one(1.0);
+    const Pack<W> e = mul_add(minus, guess, one);
+    const auto finite = gt(e, Pack<W>(-1.0));
+    const Pack<W> y = mul_add(guess, mul_add(e, e, e), guess);
+    return select(finite, mul_add(y, mul_add(minus, y, one), y), guess);
+  }
+#endif
+  return Pack<W>(1.0) / x;
+}
+
+/// x / y, given the inverse of y > 0: that is infinite for the smallest y.
+template <class V>
+WQ_HD V quotient(V x, V y, V inverse) {
+  const auto tiny = lt(y, V(0x1p-1022));
+  const V product = x * inverse;
+  return any(tiny) ? select(tiny, x / y, product) : product;
+}
+
+/// For x > 0 to 1e-8 of themselves or better, for what is an approximation anyway.
 
 WQ_HD double near_inverse(double x) { return 1.0 / x; }
 WQ_HD double near_inverse_root(double x) { return 1.0 / sqrt(x); }

@@ -27,7 +27,11 @@ struct TileRow {
   WQ_HD bool wants(int k) const { return kSet != 0 ? (kSet >> k & 1) != 0 : tile.out[k] != nullptr; }
   template <class V>
   WQ_HD void put(int k, V value) const {
-    if (wants(k)) value.store(tile.out[k] + first);
+    if (!wants(k)) return;
+    if (tile.past)
+      value.stream(tile.out[k] + first);
+    else
+      value.store(tile.out[k] + first);
   }
 };
 

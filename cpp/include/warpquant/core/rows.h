@@ -105,6 +105,7 @@ struct Tile {
   const double* table;
   double* scratch;  // work memory of the rows of a pack, or of one row
   int rows;
+  bool past;  // results go past the cache, to places on its lines
 };
 
 using TileKernel = void (*)(const Tile&);

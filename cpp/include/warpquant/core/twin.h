@@ -19,6 +19,10 @@ struct Twin {
     a.store(p);
     b.store(p + kWidth<V>);
   }
+  WQ_HD void stream(double* p) const {
+    a.stream(p);
+    b.stream(p + kWidth<V>);
+  }
 };
 
 /// Marks of two values of W numbers each.
@@ -74,6 +78,7 @@ WQ_TWIN_VALUE(abs)
 WQ_TWIN_VALUE(floor)
 WQ_TWIN_VALUE(rint)
 WQ_TWIN_VALUE(sqrt)
+WQ_TWIN_VALUE(inverse_of)
 WQ_TWIN_VALUE(pow2)
 WQ_TWIN_VALUES(max)
 WQ_TWIN_VALUES(min)

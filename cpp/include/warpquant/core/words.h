@@ -23,6 +23,13 @@ WQ_HD double numbers_of(std::uint64_t word) { return __builtin_bit_cast(double, 
 /// The entry of a table that the four lowest bits count.
 WQ_HD double entry(const double (&table)[16], std::uint64_t word) { return table[word & 15]; }
 
+/// Whether a pack looks an entry up as fast as it multiplies.
+#if defined(__AVX512F__)
+inline constexpr bool kQuickEntries = true;
+#else
+inline constexpr bool kQuickEntries = false;
+#endif
+
 /// How many zeros are below the lowest one of a word that is not 0.
 WQ_HD int lowest_one(std::uint64_t word) {
 #if defined(__CUDA_ARCH__)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/near.h"
 #include "warpquant/core/normal.h"
 #include "warpquant/core/row_ops.h"
 #include "warpquant/options/option_inputs.h"
@@ -48,6 +49,7 @@ template <class V>
 struct Black {
   V spot, strike, expiry, rate, dividend, vol, sign;
   V root, inverse_v;         // sqrt(T), 1 / (sigma sqrt(T))
+  V by_spot;                 // 1 / S
   V spot_now, strike_now;    // S e^(-qT), K e^(-rT)
   V carry_factor, discount;  // e^(-qT), e^(-rT)
   V log_moneyness;           // ln(F / K)
@@ -87,10 +89,11 @@ struct Black {
     o.d2 = max(min(h - half, V(1e8)), V(-1e8));
     // Of the two ways to write the density, the one that depends less on what rounding did to d1 and d2.
     const V x1 = abs(o.d1), x2 = abs(o.d2);
-    const auto by_spot = le(x1, x2);
+    const auto nearer_spot = le(x1, x2);
     const V density = normal_density(min(x1, x2));
-    o.spot_density = select(by_spot, o.spot_now, o.strike_now) * density;
-    o.slope = select(by_spot, o.carry_factor * density, o.spot_density / spot);
+    o.spot_density = select(nearer_spot, o.spot_now, o.strike_now) * density;
+    o.by_spot = V(1.0) / spot;
+    o.slope = select(nearer_spot, o.carry_factor * density, quotient(o.spot_density, spot, o.by_spot));
     mills(x1, x2, o.m1, o.m2);
     return o;
   }
@@ -270,21 +273,17 @@ struct BlackGreeks {
       const auto outside = both(o.same_tail(), le(o.sign * o.log_moneyness, V(0.0)));
       put(kLambda, o.sign * select(outside, tail, spot_share / price));
     }
-    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * (strike_share / o.strike));
-    const V by_spot = one / o.spot, by_vol = one / o.vol;
-    const V slope = o.slope;
-    const V gamma = slope * o.inverse_v * by_spot, d12 = o.d1 * o.d2;
+    const V by_vol = inverse_of(o.vol), by_strike = inverse_of(o.strike), slope = o.slope;
+    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * quotient(strike_share, o.strike, by_strike));
+    const V gamma = slope * o.inverse_v * o.by_spot, d12 = o.d1 * o.d2;
     if (wants(kGamma)) put(kGamma, gamma);
-    if (wants(kDualGamma)) {
-      const V by_strike = one / o.strike;
-      put(kDualGamma, o.spot_density * by_strike * o.inverse_v * by_strike);
-    }
+    if (wants(kDualGamma)) put(kDualGamma, o.spot_density * by_strike * o.inverse_v * by_strike);
     if (wants(kVanna)) put(kVanna, V(0.0) - slope * o.d2 * by_vol);
     if (wants(kVolga)) put(kVolga, vega * d12 * by_vol);
     if (wants(kVera))
       put(kVera, kForward ? V(0.0) - o.expiry * vega : V(0.0) - o.expiry * o.spot_density * o.d1 * by_vol);
     if (wants(kCharm) || wants(kVeta) || wants(kColor)) {
-      const V by_expiry = half / o.expiry, drift = b * o.inverse_v;  // 1 / (2 T)
+      const V by_expiry = half * inverse_of(o.expiry), drift = b * o.inverse_v;  // 1 / (2 T)
       const auto there = gt(slope, V(0.0));
       const V path = mul_add(drift, o.d1, o.dividend);  // q + b d1 / v
       if (wants(kCharm)) {
@@ -294,7 +293,7 @@ struct BlackGreeks {
       if (wants(kVeta)) put(kVeta, keep_if(there, vega * mul_add(V(0.0) - (one + d12), by_expiry, path)));
       if (wants(kColor)) put(kColor, keep_if(there, gamma * mul_add(one - d12, by_expiry, path)));
     }
-    if (wants(kSpeed)) put(kSpeed, V(0.0) - gamma * by_spot * mul_add(o.d1, o.inverse_v, one));
+    if (wants(kSpeed)) put(kSpeed, V(0.0) - gamma * o.by_spot * mul_add(o.d1, o.inverse_v, one));
     if (wants(kZomma)) put(kZomma, gamma * (d12 - one) * by_vol);
     if (wants(kUltima)) {
       const V sum = mul_add(d12, one - d12, mul_add(o.d1, o.d1, o.d2 * o.d2));

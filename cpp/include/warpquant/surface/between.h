@@ -12,40 +12,44 @@ namespace wq::surface::inline WQ_LEVEL {
 WQ_HD int piece_of(const double* table, double time) {
   const int slices = static_cast<int>(table[0]);
   const double* const years = table + 1;
-  // Slices that are earlier, by halving.
-  int from = 0, count = slices;
-  while (count > 0) {
+  // Slices that are earlier, by halving, without a branch to be guessed.
+  int from = 0;
+  for (int count = slices; count > 1;) {
     const int half = count / 2;
-    const bool earlier = years[from + half] < time;
-    from = earlier ? from + half + 1 : from;
-    count = earlier ? count - half - 1 : half;
+    from += half * (years[from + half - 1] < time);
+    count -= half;
   }
+  from += years[from] < time;
   return from == 0 && time >= years[0] ? 1 : from;
 }
 
-/// Number `place` of each lane's record, `width` numbers each.
+/// Each lane's record, kCount numbers long: as many as a pack has, or several times that.
 template <class V, int kCount>
-WQ_HD void records(const double* table, int width, V time, V (&values)[kCount]) {
+WQ_HD void records(const double* table, V time, V (&values)[kCount]) {
   const int slices = static_cast<int>(table[0]);
   const double* const first = table + 1 + slices;
   const int piece = piece_of(table, lane(time, 0));
-  const double* const record = first + piece * width;
+  const double* const record = first + piece * kCount;
   for (int p = 0; p < kCount; ++p) values[p] = V(record[p]);
   if constexpr (kWidth<V> > 1) {
     // Points of one time, or sorted by it, are mostly in one piece.
     const double low = piece == 0 ? -HUGE_VAL : table[piece], high = piece == slices ? HUGE_VAL : table[piece + 1];
     if (all(both(gt(time, V(low)), lt(time, V(high))))) return;
     // Counted for all lanes at once: halving in each would be guessed wrong at every step.
-    V count(0.0);
-    for (int i = 1; i <= slices; ++i) count = count + select(lt(V(table[i]), time), V(1.0), V(0.0));
+    V counts[4] = {V(0.0), V(0.0), V(0.0), V(0.0)};
+    for (int i = 0; i < slices; i += 4)
+      for (int c = 0; c < 4 && i + c < slices; ++c)
+        counts[c] = add_if(lt(V(table[1 + i + c]), time), counts[c], V(1.0));
+    V count = (counts[0] + counts[1]) + (counts[2] + counts[3]);
     count = select(both(eq(count, V(0.0)), ge(time, V(table[1]))), V(1.0), count);
-    alignas(64) double pieces[kWidth<V>], numbers[kCount][kWidth<V>];
+    alignas(64) double pieces[kWidth<V>];
     count.store(pieces);
-    for (int j = 0; j < kWidth<V>; ++j) {
-      const double* const own = first + static_cast<int>(pieces[j]) * width;
-      for (int p = 0; p < kCount; ++p) numbers[p][j] = own[p];
+    for (int p = 0; p < kCount; p += kWidth<V>) {
+      V part[kWidth<V>];
+      for (int j = 0; j < kWidth<V>; ++j) part[j] = V::load(first + static_cast<int>(pieces[j]) * kCount + p);
+      transpose(part);
+      for (int j = 0; j < kWidth<V>; ++j) values[p + j] = part[j];
     }
-    for (int p = 0; p < kCount; ++p) values[p] = V::load(numbers[p]);
   }
 }
 
@@ -77,7 +81,8 @@ WQ_HD bool wants_slopes(const Row& r) {
   return more;
 }
 
-/// eSSVI: theta, psi and chi are linear in time. Record: time, the three, what they change by in a year.
+/// eSSVI: theta, psi and chi are linear in time. Record: time, the three, what they change by in a year; and a number
+/// that is not used.
 struct EssviBetween {
   static constexpr rows::Info kInfo = {"essvi_surface", kBetweenInputs, kBetweenOutputs, 6, true};
   static constexpr std::uint32_t kSets[] = {1, 2};
@@ -85,8 +90,8 @@ struct EssviBetween {
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
     const V k = r.template in<V>(0), years = r.template in<V>(1);
-    V x[7];
-    records(r.table(), 7, years, x);
+    V x[8];
+    records(r.table(), years, x);
     const V passed = years - x[0];
     const Ssvi<V> slice{x[1] + passed * x[4], x[2] + passed * x[5], x[3] + passed * x[6]};
     if (!wants_slopes(r)) return put_curve(r, k, years, {slice.at(k), V(0.0), V(0.0)}, V(0.0));
@@ -96,7 +101,7 @@ struct EssviBetween {
 };
 
 /// SVI: total variance is linear in time at equal k. Record: time, 1 / (the next one less this), a, b, rho, m, sigma of
-/// both.
+/// both; and four that are not used.
 struct SviBetween {
   static constexpr rows::Info kInfo = {"svi_surface", kBetweenInputs, kBetweenOutputs, 10, true};
   static constexpr std::uint32_t kSets[] = {1, 2};
@@ -104,8 +109,8 @@ struct SviBetween {
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
     const V k = r.template in<V>(0), years = r.template in<V>(1);
-    V x[12];
-    records(r.table(), 12, years, x);
+    V x[16];
+    records(r.table(), years, x);
     const V share = (years - x[0]) * x[1];
     const Svi<V> early{x[2], x[3], x[4], x[5], x[6]}, late{x[7], x[8], x[9], x[10], x[11]};
     const auto mixed = [&](V from, V to) { return from + share * (to - from); };
