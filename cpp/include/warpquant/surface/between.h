@@ -12,14 +12,13 @@ namespace wq::surface::inline WQ_LEVEL {
 WQ_HD int piece_of(const double* table, double time) {
   const int slices = static_cast<int>(table[0]);
   const double* const years = table + 1;
-  // Slices that are earlier, by halving, without a branch to be guessed.
-  int from = 0;
-  for (int count = slices; count > 1;) {
+  int from = 0, count = slices;  // slices that are earlier, by halving
+  while (count > 0) {
     const int half = count / 2;
-    from += half * (years[from + half - 1] < time);
-    count -= half;
+    const bool earlier = years[from + half] < time;
+    from = earlier ? from + half + 1 : from;
+    count = earlier ? count - half - 1 : half;
   }
-  from += years[from] < time;
   return from == 0 && time >= years[0] ? 1 : from;
 }
 
@@ -28,20 +27,24 @@ template <class V, int kCount>
 WQ_HD void records(const double* table, V time, V (&values)[kCount]) {
   const int slices = static_cast<int>(table[0]);
   const double* const first = table + 1 + slices;
-  const int piece = piece_of(table, lane(time, 0));
-  const double* const record = first + piece * kCount;
-  for (int p = 0; p < kCount; ++p) values[p] = V(record[p]);
-  if constexpr (kWidth<V> > 1) {
-    // Points of one time, or sorted by it, are mostly in one piece.
-    const double low = piece == 0 ? -HUGE_VAL : table[piece], high = piece == slices ? HUGE_VAL : table[piece + 1];
-    if (all(both(gt(time, V(low)), lt(time, V(high))))) return;
-    // Counted for all lanes at once: halving in each would be guessed wrong at every step.
+  if constexpr (kWidth<V> == 1) {
+    const double* const record = first + piece_of(table, time) * kCount;
+    for (int p = 0; p < kCount; ++p) values[p] = record[p];
+  } else {
+    // Slices that are earlier are counted for all lanes at once: halving in each would be guessed wrong at every step.
     V counts[4] = {V(0.0), V(0.0), V(0.0), V(0.0)};
     for (int i = 0; i < slices; i += 4)
       for (int c = 0; c < 4 && i + c < slices; ++c)
         counts[c] = add_if(lt(V(table[1 + i + c]), time), counts[c], V(1.0));
     V count = (counts[0] + counts[1]) + (counts[2] + counts[3]);
     count = select(both(eq(count, V(0.0)), ge(time, V(table[1]))), V(1.0), count);
+    const double piece = lane(count, 0);
+    if (all(eq(count, V(piece)))) {
+      // Points of one time, or sorted by it, are mostly in one piece.
+      const double* const record = first + static_cast<int>(piece) * kCount;
+      for (int p = 0; p < kCount; ++p) values[p] = V(record[p]);
+      return;
+    }
     alignas(64) double pieces[kWidth<V>];
     count.store(pieces);
     for (int p = 0; p < kCount; p += kWidth<V>) {
