@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -248,10 +249,9 @@ def _quotes(k: Any, w: Any, weights: Any, offsets: Any) -> tuple[Floats, Floats,
 def balanced(k: Floats, w: Floats, weight: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
     """Weights by which every expiry counts the same, in errors relative to its variance."""
     balanced: Floats = weight.copy()
-    for i in range(len(offsets) - 1):
-        part = slice(offsets[i], offsets[i + 1])
-        total = float(np.sum(weight[part]))
+    for begin, end in itertools.pairwise(offsets.tolist()):
+        total = float(weight[begin:end].sum())
         if total > 0:
-            near = w[part][np.argmin(np.abs(k[part]))]
-            balanced[part] /= total * near * near
+            near = w[begin + int(np.abs(k[begin:end]).argmin())]
+            balanced[begin:end] /= total * near * near
     return balanced

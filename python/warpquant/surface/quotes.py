@@ -417,15 +417,19 @@ def _outliers(
 
 def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, width: Floats) -> npt.NDArray[np.bool_]:
     """Everything beyond a jump of volatility in a wing."""
-    bad = np.zeros(len(chain), bool)
-    for rows in _expiries(chain, kept):
+    bad, half = np.zeros(len(chain), bool), 0.5 * np.where(np.isfinite(width), width, 0.0)
+
+    def large(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        return np.asarray(np.abs(np.diff(vol[rows])) > np.maximum(0.02, 2.0 * (half[rows][:-1] + half[rows][1:])))
+
+    every = np.nonzero(kept)[0]
+    suspects = np.zeros(len(chain), bool)
+    suspects[chain.number[every][1:][large(every)]] = True
+    for rows in _expiries(chain, kept & suspects[chain.number]):
         if len(rows) < 6:
             continue
         place, sigma = k[rows], vol[rows]
-        half = 0.5 * np.where(np.isfinite(width[rows]), width[rows], 0.0)
-        (jumps,) = np.nonzero(np.abs(np.diff(sigma)) > np.maximum(0.02, 2.0 * (half[:-1] + half[1:])))
-        if len(jumps) == 0:
-            continue
+        (jumps,) = np.nonzero(large(rows))
         money = sigma[np.argmin(np.abs(place))] * np.sqrt(chain.years[rows[0]])
         steps = np.diff(sigma) / np.maximum(np.diff(place), 1e-12)
         for wing in (-1, 1):
