@@ -30,6 +30,8 @@ _HOURS = 365.0 * 24.0
 _OF_ONE_MOMENT = ("as_of", "at", "years", "spot")
 #: Different strikes that an expiry needs.
 _LEAST = 3
+#: The share of a quote's distance from the others' curve that is left when it bends the curve towards itself, at least.
+_LEAST_FREE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,26 +388,33 @@ def _outliers(
         weight = _weights(place, np.square(vol[rows]), years, width[rows], offsets)
         fit = fit_svi(place, w, weight, offsets, num_threads=num_threads)
         smile = np.repeat(np.arange(len(groups)), np.diff(offsets))
-        at = models.svi(
-            place, *(column[smile] for column in fit.parameters.T),
-            outputs=("w", "dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma"),
-        )  # fmt: skip
-        jacobian = np.stack([at[n] for n in ("dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma")], axis=1)
+        fitted = models.svi(place, *(column[smile] for column in fit.parameters.T))["w"]
+        distance = np.abs(vol[rows] - np.sqrt(np.maximum(fitted, 1e-12) / years))
+        least = np.maximum(2.0 * np.where(np.isfinite(width[rows]), width[rows], 0.0), 1e-6)
+        # Whatever the leverage is, a distance becomes no more than this.
+        some = np.unique(smile[distance / _LEAST_FREE > least])
+        if len(some) == 0:
+            break
+        among = np.isin(smile, some)
+        rows, place, weight, distance, least = (v[among] for v in (rows, place, weight, distance, least))
+        smile, parameters = np.searchsorted(some, smile[among]), fit.parameters[some]
+        offsets = np.cumsum(np.r_[0, np.bincount(smile)])
+        slopes = ("dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma")
+        at = models.svi(place, *(column[smile] for column in parameters.T), outputs=slopes)
+        jacobian = np.stack([at[n] for n in slopes], axis=1)
         jacobian *= np.sqrt(weight)[:, None]
         products = np.add.reduceat(jacobian[:, :, None] * jacobian[:, None, :], offsets[:-1], axis=0)
         scale = np.sqrt(np.einsum("sii->si", products)) + 1e-300
         inverse = np.linalg.pinv(products / scale[:, :, None] / scale[:, None, :], rcond=1e-10, hermitian=True)
         jacobian /= scale[smile]
         leverage = np.einsum("qi,qij,qj->q", jacobian, inverse[smile], jacobian)
-        root = np.sqrt(np.maximum(at["w"], 1e-12) / years)
-        distance = np.abs(vol[rows] - root) / np.maximum(1.0 - leverage, 0.05)
+        distance = distance / np.maximum(1.0 - leverage, _LEAST_FREE)
         new = np.zeros(len(rows), bool)
-        least = np.maximum(2.0 * np.where(np.isfinite(width[rows]), width[rows], 0.0), 1e-6)
         for i in np.unique(smile[distance > least]).tolist():
             part = slice(offsets[i], offsets[i + 1])
             over = distance[part] / np.maximum(4.0 * 1.4826 * np.median(distance[part]), least[part])
             # A few at a time, the worst first: they bend the curve that the others are measured by.
-            worst = np.argsort(over)[::-1][: max(1, len(groups[i]) // 10)]
+            worst = np.argsort(over)[::-1][: max(1, len(over) // 10)]
             chosen = np.zeros(len(over), bool)
             chosen[worst] = True
             new[part] = chosen & (over > 1.0)
