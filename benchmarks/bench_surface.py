@@ -233,7 +233,7 @@ def points(run: Benchmark) -> None:
 
 
 def chain(run: Benchmark) -> None:
-    """40 expiries of 100 strikes: prices to volatilities, weights, surface, check; alone, and with all rules of cleaning."""
+    """40 expiries of 100 strikes: prices to volatilities, weights, surface, check; the same with all cleaning."""
     expiries, strikes = (3, 20) if run.smoke else (40, 100)
     years = np.linspace(0.05, 2.0, expiries)
     theta = 0.04 * years

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from warpquant import data, options
+from warpquant import data, options, surface
 from warpquant.errors import ParameterError, WarpquantError
 from warpquant.options.chain import STATUSES, parity, read_chain
 
@@ -411,3 +411,44 @@ def test_one_underlying_and_one_quote_of_a_contract():
         read_chain(frame, spot=100.0)
     frame["quote_datetime"] = np.array(["2024-03-15T10:00", "2024-03-15T10:01"], dtype="datetime64[s]")
     assert read_chain(frame, spot=100.0).bid.tolist() == [2.0]
+
+
+def test_expiries_of_one_day_at_two_times_are_two():
+    rows = [("2026-04-02T09:30", k, right, vol) for k in range(70, 135, 5) for right, vol in (("C", 0.2), ("P", 0.2))]
+    rows += [("2026-04-02T22:00", k, right, vol) for k in range(70, 135, 5) for right, vol in (("C", 0.3), ("P", 0.3))]
+    rows += [("2026-07-02", k, right, vol) for k in range(70, 135, 5) for right, vol in (("C", 0.3), ("P", 0.3))]
+    expiry, strike, right, vol = (np.array(column) for column in zip(*rows, strict=True))
+    years = (expiry.astype("datetime64[m]") - np.datetime64("2026-01-01T00:00")) / np.timedelta64(1, "D") / 365.0
+    price = options.price(100.0, strike.astype(float), years, 0.02, 0.0, vol, right == "C")["price"]
+    columns = {"expiry": expiry, "strike": strike, "right": right, "bid": price - 0.01, "ask": price + 0.01}
+    chain = options.read_chain(columns, spot=100.0, as_of="2026-01-01T00:00")
+    assert list(chain.terms) == ["2026-04-02T09:30", "2026-04-02T22:00", "2026-07-02"]
+    made = surface.Surface.fit(chain)
+    np.testing.assert_allclose([made.vol(100.0, t.years) for t in chain.terms.values()][:2], [0.2, 0.3], atol=2e-3)
+    same = options.read_chain(
+        {"expiry": [0.25, 0.2500001], "strike": [90.0, 90.0], "is_call": [True, True], "bid": [11.0, 11.0],
+         "ask": [12.0, 12.0]}, spot=100.0, rate=0.0, dividend=0.0,
+    )  # fmt: skip
+    assert len(same.terms) == 2
+
+
+def test_rights_spelled_in_two_ways_are_one_contract():
+    columns = {"expiry": [0.25, 0.25], "strike": [90.0, 90.0], "right": ["C", "call"], "bid": [11.0, 10.0],
+               "ask": [12.0, 13.0]}  # fmt: skip
+    with pytest.raises(ParameterError, match="rows 0 and 1 are both of"):
+        options.read_chain(columns, spot=100.0, rate=0.0, dividend=0.0)
+
+
+def test_what_cleaning_refuses():
+    columns = {"expiry": np.full(6, 0.25), "strike": [95.0, 95.0, 105.0, 105.0, 110.0, 110.0],
+               "is_call": [True, False] * 3, "bid": [7.0, 1.0, 2.0, 6.0, 1.0, 10.0],
+               "ask": [7.2, 1.2, 2.2, 6.2, 1.2, 10.2]}  # fmt: skip
+    chain = options.read_chain(columns, spot=100.0, rate=0.0, dividend=0.0)
+    for given in (
+        {"min_tick": np.nan},
+        {"min_hours": -1.0},
+        {"outliers": "no"},
+        {"age": np.full(6, -1.0), "max_age": 9},
+    ):
+        with pytest.raises(ParameterError, match=next(iter(given))):
+            surface.clean(chain, **given)

@@ -267,6 +267,9 @@ class Chain:
     def only(self, expiries: Iterable[str]) -> Chain:
         """The quotes of some expiries, with the terms that they have here.
 
+        Where American options are turned into European ones (:func:`warpquant.surface.clean`), parity is asked again,
+        of the quotes that are left alone.
+
         Raises
         ------
         ParameterError
@@ -706,7 +709,7 @@ def _snapshot(
     keys = list(
         zip(
             table.texts(roles.columns["expiry"]), table.numbers(roles.columns["strike"]).tolist(),
-            table.texts(roles.columns["is_call"]), strict=True,
+            (text[:1].lower() for text in table.texts(roles.columns["is_call"])), strict=True,
         )
     )  # fmt: skip
     if "time" not in roles.columns:
@@ -728,8 +731,9 @@ def _snapshot(
         other = last.setdefault(keys[row], row)
         if other != row and (times is None or times[other] == times[row]):
             expiry, strike, right = keys[row]
+            contract = f"{expiry} {strike:g} {right.upper()}"
             raise ParameterError(
-                f"source: rows {other} and {row} are both of {expiry} {strike:g} {right}, and neither is later; "
+                f"source: rows {other} and {row} are both of {contract}, and neither is later; "
                 "choose one by a column that tells them apart: where={...}"
             )
         last[keys[row]] = row
@@ -778,6 +782,14 @@ def _time_of_day(text: str, name: str) -> np.timedelta64:
     return np.timedelta64(1000 * (3600 * int(match[1]) + 60 * int(match[2]) + int(match[3] or 0)), "ms")
 
 
+def _distinct(numbers: Floats) -> list[str]:
+    """Numbers as texts: of six digits, unless that makes two of them one."""
+    texts = [f"{v:.6g}" for v in numbers]
+    if len(set(texts)) == len(np.unique(numbers)):
+        return texts
+    return [repr(v) for v in numbers.tolist()]
+
+
 def _third_friday(month: int) -> np.datetime64:
     first = np.datetime64(f"{month // 100:04d}-{month % 100:02d}-01", "D")
     weekday = (int(first.astype(np.int64)) + 3) % 7  # Monday is 0
@@ -792,10 +804,10 @@ def _expiries(
     if values.dtype.kind in "iuf":
         numbers = values.astype(np.float64)
         if name.lower() == "days":
-            return numbers / day_count, np.array([f"{v:g} days" for v in numbers])
+            return numbers / day_count, np.array([f"{text} days" for text in _distinct(numbers)])
         whole = numbers[np.isfinite(numbers)]
         if not (len(whole) and (whole >= 100_000).all()):
-            return numbers, np.array([f"{v:.6g}" for v in numbers])
+            return numbers, np.array(_distinct(numbers))
         is_month = (whole < 1_000_000).all()  # 201203: the third Friday; else 20120316
         values = np.array([_third_friday(int(v)) for v in numbers]) if is_month else _days(numbers)
     when = moments(values)
@@ -804,9 +816,12 @@ def _expiries(
     if moment is None:
         raise ParameterError(f"as_of: is needed to make years of the dates in column {name!r}")
     days = when.astype("datetime64[D]")
-    labels = np.datetime_as_string(days)
     is_date = when == days
     if moment != moment.astype("datetime64[D]"):
         when = np.where(is_date, when + _time_of_day(close, "close"), when)
+    # Where options of one day end at several times, the time is part of the name.
+    moments_of_day = np.unique(when[~np.isnat(when)]).astype("datetime64[D]")
+    twice = moments_of_day[1:][moments_of_day[1:] == moments_of_day[:-1]]
+    labels = np.where(np.isin(days, twice), np.datetime_as_string(when, unit="m"), np.datetime_as_string(days))
     years = np.asarray((when - moment) / _DAY, dtype=np.float64) / day_count
     return years, labels

@@ -34,7 +34,7 @@ _LEAST = 3
 _LEAST_FREE = 0.05
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Quotes:
     """Quotes of a chain, those that are kept and those that are not, each with its reason.
 
@@ -215,7 +215,10 @@ def clean(
     """
     _checks.choice("exercise", exercise, ("european", "american"))
     _checks.choice("one_sided", one_sided, ("drop", "bound"))
-    _checks.flag("keep_zero_bid", keep_zero_bid)
+    for name, value in (("keep_zero_bid", keep_zero_bid), ("outliers", outliers), ("cliffs", cliffs)):
+        _checks.flag(name, value)
+    _checks.number("min_tick", min_tick, 0.0)
+    _checks.number("min_hours", min_hours, 0.0)
     if isinstance(quotes, Chain):
         if read:
             raise ParameterError(f"{next(iter(read))}: is for sources that are yet to be read; pass it to read_chain")
@@ -245,6 +248,8 @@ def clean(
             raise ShapeError(f"age: has {len(seconds)} entries, but the chain has {len(chain)} quotes")
         if max_age is None:
             raise ParameterError("max_age: is needed with age")
+        if (seconds < 0).any():
+            raise ParameterError(f"age: {np.nanmin(seconds):g} s is of a quote that is yet to come")
         mark("stale", ~(seconds <= max_age))
     vol, bid_vol, ask_vol, said = _vols(chain, forward, rate, mid, num_threads)
     bid_vol = np.where(zero, 0.0, bid_vol)
@@ -269,8 +274,7 @@ def clean(
     if cliffs:
         mark("cliff", _cliffs(chain, reason == 0, k, vol, width))
     for rows in _expiries(chain, reason == 0):
-        # There are two options of a strike at most.
-        if len(rows) < 2 * _LEAST and len(np.unique(chain.strike[rows])) < _LEAST:
+        if np.count_nonzero(np.diff(chain.strike[rows])) < _LEAST - 1:  # in ascending order
             reason[rows] = _CODE["too_few"]
     bound = None
     if one_sided == "bound":
@@ -396,7 +400,8 @@ def _outliers(
         if len(some) == 0:
             break
         among = np.isin(smile, some)
-        rows, place, weight, distance, least = (v[among] for v in (rows, place, weight, distance, least))
+        rows = rows[among]
+        place, weight, distance, least = (v[among] for v in (place, weight, distance, least))
         smile, parameters = np.searchsorted(some, smile[among]), fit.parameters[some]
         offsets = np.cumsum(np.r_[0, np.bincount(smile)])
         slopes = ("dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma")

@@ -54,7 +54,7 @@ WQ_HD V reduce(V x, V& n) {
   }
 }
 
-/// tanh(x) to 2 ulp, odd, from e = e^(2|x|) - 1 as e / (e + 2).
+/// tanh(x) to 3 ulp, odd, from e = e^(2|x|) - 1 as e / (e + 2).
 template <class V>
 WQ_HD V tanh_of(V x) {
   constexpr double kFlat = kOfDoubles<V> ? 20.0 : 10.0;  // 1 to the last place from here on
