@@ -3,7 +3,9 @@
 
 #include "warpquant/core/plain.h"
 #include "warpquant/core/twin.h"
+#if !defined(__CUDACC__)
 #include "warpquant/core/word_lanes.h"
+#endif
 
 /// Functions that promise an error bound rather than bits: they fuse multiplications and additions where the machine
 /// can, so levels may differ in the last place. Coefficients: Chebyshev interpolation, computed with 60 digits.

@@ -1,14 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "warpquant/core/lanes.h"
 #include "warpquant/core/math.h"
+
+#if !defined(__CUDACC__)
+#include "warpquant/core/lanes.h"
+#endif
 
 /// Inverses without a division, on processors that have a first guess of them: one unit divides, and several multiply.
 namespace wq::inline WQ_LEVEL {
 
 /// 1 / x, below 1 ulp, for every x.
 WQ_HD double inverse_of(double x) { return 1.0 / x; }
+/// For x > 0 to 1e-8 of themselves or better, for what is an approximation anyway.
+WQ_HD double near_inverse(double x) { return 1.0 / x; }
+WQ_HD double near_inverse_root(double x) { return 1.0 / sqrt(x); }
+
+/// x / y, given the inverse of y > 0: that is infinite for the smallest y.
+template <class V>
+WQ_HD V quotient(V x, V y, V inverse) {
+  const auto tiny = lt(y, V(0x1p-1022));
+  const V product = x * inverse;
+  return any(tiny) ? select(tiny, x / y, product) : product;
+}
+
+#if !defined(__CUDACC__)
+
 template <int W>
 WQ_HD Pack<W> inverse_of(Pack<W> x) {
 #if defined(__AVX512F__)
@@ -24,19 +41,6 @@ WQ_HD Pack<W> inverse_of(Pack<W> x) {
 #endif
   return Pack<W>(1.0) / x;
 }
-
-/// x / y, given the inverse of y > 0: that is infinite for the smallest y.
-template <class V>
-WQ_HD V quotient(V x, V y, V inverse) {
-  const auto tiny = lt(y, V(0x1p-1022));
-  const V product = x * inverse;
-  return any(tiny) ? select(tiny, x / y, product) : product;
-}
-
-/// For x > 0 to 1e-8 of themselves or better, for what is an approximation anyway.
-
-WQ_HD double near_inverse(double x) { return 1.0 / x; }
-WQ_HD double near_inverse_root(double x) { return 1.0 / sqrt(x); }
 
 template <int W>
 WQ_HD Pack<W> near_inverse(Pack<W> x) {
@@ -58,5 +62,7 @@ WQ_HD Pack<W> near_inverse_root(Pack<W> x) {
 #endif
   return Pack<W>(1.0) / sqrt(x);
 }
+
+#endif
 
 }  // namespace wq::inline WQ_LEVEL
