@@ -666,3 +666,14 @@ def test_weights():
     assert surface.vega_weights(k, np.array([0.04, np.nan, 0.04, -1.0, 0.04]))[[1, 3]].tolist() == [0.0, 0.0]
     with pytest.raises(ParameterError, match="years"):
         surface.vega_weights(k, w, spread=w)
+
+
+def test_a_surface_says_what_it_is_and_is_equal_to_itself_alone():
+    made = surface.Surface(
+        "essvi", ("near", "far"), np.array([0.25, 1.0]), np.array([[0.01, 0.1, -0.05], [0.04, 0.2, -0.1]]),
+        np.full(2, 100.0), np.zeros(2),
+    )  # fmt: skip
+    assert repr(made) == "Surface(essvi, 2 expiries of 0.25 to 1 years)"
+    assert made == made
+    assert made != surface.Surface.from_dict(made.to_dict())
+    assert made in {made}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from test_surface_chain import quoted as chain_of
 from warpquant import config, options, surface
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
@@ -284,3 +286,78 @@ def test_weights_of_several_smiles_are_those_of_each():
         assert together[5] == 0.0
     with pytest.raises(ShapeError, match="offsets"):
         surface.vega_weights(k, w, offsets=[0, 4])
+
+
+def test_arrays_of_the_same_size_and_another_shape():
+    k = np.linspace(-0.3, 0.3, 9)
+    w = surface.svi(k, 0.01, 0.1, -0.4, 0.05, 0.2)["w"]
+    table = np.stack([k, k])
+    for fit in (surface.fit_svi, surface.fit_essvi):
+        with pytest.raises(ShapeError, match="other smiles"):
+            fit([k[:4], k], [w, w[:4]])
+        with pytest.raises(ShapeError, match="other smiles"):
+            fit(table, np.resize(w, (9, 2)))
+        with pytest.raises(ShapeError, match="weights"):
+            fit(table, np.stack([w, w]), np.ones(18))
+        fit(table, [w, w])
+    with pytest.raises(ShapeError, match="start"):
+        surface.fit_svi([k] * 5, [w] * 5, start=np.ones((2, 5)))
+    strike = np.resize([90.0, 100.0, 110.0], (2, 3))
+    with pytest.raises(ShapeError, match="vol"):
+        surface.fit_sabr(100.0, strike, 1.0, np.full((3, 2), 0.2))
+    with pytest.raises(ShapeError, match="vol"):
+        surface.fit_heston(100.0, strike, [0.5, 1.0], np.full((3, 2), 0.2))
+
+
+def test_quotes_without_variance_and_strikes_that_are_the_same():
+    k = np.linspace(-0.3, 0.3, 9)
+    w = surface.svi(k, 0.01, 0.1, -0.4, 0.05, 0.2)["w"]
+    fit = surface.fit_svi(k, np.where(np.arange(9) == 4, -w, w))
+    assert (fit.quotes[0], fit.status[0]) == (8, 0)
+    assert fit.rho[0] == pytest.approx(-0.4)
+    assert surface.FIT_STATUS[surface.fit_svi(k, -w).status[0]] == "too few quotes"
+    strikes = [[90.0, 100.0, 90.0, 100.0], [90.0, 100.0, 110.0, 100.0], [], [90.0, 100.0, 110.0, 100.0]]
+    sabr = surface.fit_sabr(100.0, [np.array(s) for s in strikes], 1.0, [np.full(len(s), 0.2) for s in strikes],
+                            [np.ones(4), np.ones(4), np.ones(0), np.array([1.0, 1.0, 0.0, 1.0])])  # fmt: skip
+    assert sabr.status.tolist() == [2, 0, 2, 2]
+
+
+def test_weights_of_missing_and_wrong_numbers():
+    k, w = np.zeros(5), np.array([0.04, 0.04, 0.04, 0.04, -0.04])
+    weight = surface.vega_weights(k, w, years=1.0, spread=np.array([0.0, 0.01, np.nan, -0.01, 0.01]))
+    assert weight.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert surface.vega_weights(k, w)[4] == 0.0
+    table = surface.vega_weights(np.array([[0.0, 0.1], [0.3, 0.5]]), 0.04)
+    assert table.max(axis=1).tolist() == [1.0, 1.0]
+    assert float(surface.vega_weights(0.0, 0.04)) == 1.0
+    for floor in (-0.1, 1.1, np.nan):
+        with pytest.raises(ParameterError, match="floor"):
+            surface.vega_weights(k, w, floor=floor)
+    for more in ({"w": w[:3]}, {"w": w[:, None]}, {"w": w, "years": 1.0, "spread": np.ones((2, 5))}):
+        with pytest.raises(ShapeError):
+            surface.vega_weights(k, **more, offsets=[0, 2, 5])
+
+
+def test_surfaces_have_no_slices_of_nothing():
+    quotes = surface.clean(chain_of())
+    some = quotes.chain.expiry == quotes.chain.expiry[0]
+    few = dataclasses.replace(quotes, weight=np.where(some, 0.0, quotes.weight))
+    made = surface.Surface.fit(few, model="svi")
+    assert np.isfinite(made.parameters).all()
+    assert "too few quotes" in made.skipped[quotes.chain.expiry[0]]
+    with pytest.raises(ParameterError, match="too few quotes"):
+        surface.Surface.fit(dataclasses.replace(quotes, weight=np.zeros_like(quotes.weight)), model="svi")
+
+
+def test_surfaces_that_do_not_go_together():
+    good = {"model": "svi", "expiries": ("a",), "years": [0.5], "parameters": [[0.01, 0.1, 0.0, 0.0, 0.1]],
+            "forward": [100.0], "rate": [0.0]}  # fmt: skip
+    surface.Surface(**good)
+    with pytest.raises(ShapeError, match="expiries"):
+        surface.Surface(**{**good, "expiries": ("a", "b")})
+    for forward in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ParameterError, match="forward"):
+            surface.Surface(**{**good, "forward": [forward]})
+    for made in ({}, [], {"version": 1}):
+        with pytest.raises(ParameterError):
+            surface.Surface.from_dict(made)

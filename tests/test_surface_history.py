@@ -139,3 +139,18 @@ def test_the_page_in_a_browser(history, tmp_path):
         page.wait_for_function("document.getElementById('time').textContent.endsWith('12:03:00')")
         browser.close()
     assert wrong == []
+
+
+def test_surfaces_of_one_moment_stay_apart(tmp_path):
+    pytest.importorskip("pyarrow")
+    made = surface.History()
+    for expiry, years in (("a", 0.1), ("b", 0.5)):
+        made.append(surface.Surface("svi", (expiry,), [years], [[0.01, 0.1, 0.0, 0.0, 0.1]], [100.0], [0.0],
+                                    as_of=START))  # fmt: skip
+    made.to_parquet(tmp_path / "two.parquet")
+    assert [s.expiries for s in surface.History.from_parquet(tmp_path / "two.parquet")] == [("a",), ("b",)]
+    for moment in (np.datetime64("NaT"), "yesterday", 5, None):
+        with pytest.raises(ParameterError, match="moment"):
+            made.asof(moment)
+    with pytest.raises(ParameterError, match="no moment"):
+        made.append(dataclasses.replace(made.asof(START), as_of=np.datetime64("NaT")))

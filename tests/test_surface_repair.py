@@ -227,3 +227,8 @@ def test_hostile_input():
         surface.repair(strike, years[:2], price, forward=forward)
     with pytest.raises(DTypeError, match="price"):
         surface.repair(strike, years, "dear", forward=forward)
+
+
+def test_an_expiry_has_one_forward():
+    with pytest.raises(ParameterError, match="forward: is"):
+        surface.repair([90.0, 100.0, 110.0], 0.5, [12.0, 8.0, 2.0], forward=[100.0, 101.0, 100.0])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from test_surface_chain import quoted
-from warpquant import config, surface
-from warpquant.errors import ParameterError, ShapeError
+from warpquant import config, options, surface
+from warpquant.errors import ParameterError, ShapeError, StateError
 
 YEARS = np.array([0.05, 0.1, 0.25, 0.5, 1.0, 2.0])
 NAMES = tuple("abcdef")
@@ -266,3 +267,72 @@ def test_surfaces_of_svi_take_tables_of_points():
         for i, k in enumerate(K[3]):
             for j, years in enumerate(YEARS):
                 assert table[i, j] == made.total_variance(k, years)
+
+
+def stopped(level, vol=lambda k: 0.2 - 0.1 * k + 0.1 * k * k, as_of="2026-01-02"):
+    """Quotes whose nearest slices have butterfly arbitrage."""
+    rows = {name: [] for name in ("expiry", "strike", "is_call", "bid", "ask")}
+    strike = np.arange(70.0, 131.0, 5.0)
+    for expiry in ("2026-02-02", "2026-05-02", "2026-11-02"):
+        years = float((np.datetime64(expiry) - np.datetime64(as_of)) / np.timedelta64(1, "D")) / 365
+        forward = 100.0 * np.exp(0.02 * years)
+        vols = vol(np.log(strike / forward)) + level
+        for call in (True, False):
+            mid = options.price(forward, strike, years, 0.02, 0.0, vols, call, model="black76")["price"]
+            for name, values in zip(
+                rows, ([expiry] * 13, strike, [call] * 13, np.maximum(mid - 0.02, 0.01), mid + 0.02), strict=True
+            ):
+                rows[name].extend(values)
+    made = {name: np.array(values) for name, values in rows.items()}
+    return options.read_chain({**made, "spot": np.full(len(made["strike"]), 100.0)}, as_of=as_of)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.1, -0.03])
+def test_slices_that_arbitrage_stops_are_fitted_again(level):
+    first = surface.Surface.fit(stopped(0.0), model="svi")
+    quotes = surface.clean(stopped(level))
+    k, w, weight, offsets, names = quotes.smiles()
+    whole = surface.Surface.fit(quotes, model="svi")
+    made = first.update(quotes, half_life=1e-3)
+    again = made.update(quotes)
+    stream = surface.Stream(first)
+    for name in names:
+        rows = quotes.kept & (quotes.chain.expiry == name)
+        stream.update(name, quotes.chain.strike[rows], quotes.vol[rows], quotes.weight[rows],
+                      forward=quotes.chain.terms[name].forward)  # fmt: skip
+        assert len(stream.status) == rows.sum()
+
+    def errors(of):
+        parts = [slice(*pair) for pair in itertools.pairwise(offsets)]
+        off = [weight[p] * (of.total_variance(k[p], t) - w[p]) ** 2 for p, t in zip(parts, whole.years, strict=True)]
+        return np.array([np.sqrt(o.sum() / weight[p].sum()) for o, p in zip(off, parts, strict=True)])
+
+    for updated in (made, again, stream.surface()):
+        assert updated.check().butterfly.free.all()
+        # Updates remember quotes of strikes that are not among the new ones.
+        assert (errors(updated) <= 1.2 * errors(whole) + 2e-3 * w.mean()).all()
+        assert (errors(updated) <= errors(first)).all()
+
+
+def test_quotes_of_a_strike_replace_each_other_from_surface_to_surface():
+    made = surface.Surface.fit(stopped(0.0), model="svi")
+    for level in (0.01, 0.012, 0.0):
+        made = made.update(stopped(level))
+        for strike, _, _ in made.memory.values():
+            assert len(set(np.round(strike, 6))) == len(strike)
+
+
+def test_time_passes_without_quotes(model):
+    first = surface.Surface.fit(stopped(0.0, as_of="2026-01-02"), model=model)
+    later = surface.clean(stopped(0.0, as_of="2026-01-12"))
+    none = surface.Quotes(later.chain, np.ones_like(later.reason), later.k, later.vol, later.bid_vol, later.ask_vol,
+                          later.weight, later.forward, later.rate)  # fmt: skip
+    made = first.update(none)
+    assert made.as_of == later.chain.as_of
+    np.testing.assert_allclose(made.years, first.years - 10 / 365, rtol=1e-9)
+    np.testing.assert_allclose(made.vol(100.0, made.years[1]), first.vol(100.0, first.years[1]), rtol=1e-2)
+    stream = surface.Stream(first)
+    stream.advance(0.0)
+    stream.advance(2 * 365 * 86400.0)
+    with pytest.raises(StateError, match="have passed"):
+        stream.surface()

@@ -24,7 +24,7 @@ __all__ = ["BAND_METHODS", "Bands"]
 BAND_METHODS = ("delta", "bootstrap", "gp")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Bands:
     """Volatilities of an expiry, and between what they lie.
 
@@ -51,7 +51,7 @@ class Bands:
     method: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Smile:
     """Quotes of an expiry: places, total variances, weights of the fit, deviations of errors (NaN: unknown)."""
 

@@ -72,7 +72,7 @@ class SabrSlice:
         return 2.0 * self.years * (by_k * by_k + vol * (by_k + strike * strike * bend))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Choice:
     """Models, what they say of quotes that they were not shown, and the best.
 
@@ -104,7 +104,7 @@ class Choice:
         return f"Choice({self.model}: {shown})"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Smiles:
     """Quotes of all expiries, flat."""
 

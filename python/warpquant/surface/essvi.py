@@ -18,7 +18,7 @@ from .fits import Floats, alike, floats, ragged
 __all__ = ["EssviFit", "SsviFit", "essvi_to_svi", "fit_essvi", "fit_ssvi"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class EssviFit:
     """Slices of an eSSVI surface, in the order of their expiries.
 
@@ -141,7 +141,7 @@ def fit_essvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, start
     return EssviFit(theta, psi, chi, rmse, int(numbers[0]))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class SsviFit:
     """An SSVI surface: one rho and one function phi of theta for all slices.
 
@@ -238,7 +238,7 @@ def fit_ssvi(k: Any, w: Any, weights: Any = None, offsets: Any = None, *, shape:
 def _quotes(k: Any, w: Any, weights: Any, offsets: Any) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64]]:
     """Flat quotes, of which those that cannot be used have no weight, and where each slice begins."""
     flat, starts = ragged(k, "k", offsets)
-    variance, weight = alike(w, "w", flat), alike(weights, "weights", flat, 1.0)
+    variance, weight = alike(w, "w", flat, of=k), alike(weights, "weights", flat, 1.0, of=k)
     good = np.isfinite(flat) & np.isfinite(variance) & np.isfinite(weight) & (weight > 0) & (variance > 0)
     if not good.any():
         raise ParameterError(f"k, w: none of the {len(flat)} quotes has finite numbers, w > 0 and a weight above 0")

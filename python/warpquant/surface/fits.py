@@ -105,8 +105,22 @@ def _some(values: npt.NDArray[Any]) -> str:
     return f"{shown}, ..., {values[-1]}" if len(values) > 4 else shown
 
 
-def alike(values: Any, name: str, like: Floats, default: float | None = None) -> Floats:
-    """The flat array that goes with another one."""
+def _layout(values: Any) -> tuple[int, ...]:
+    """Quotes of each smile; of a flat array, of all."""
+    if isinstance(values, (list, tuple)) and values and np.ndim(values[0]) == 1:
+        return tuple(len(part) for part in values)
+    shape = np.shape(values)
+    return (shape[-1],) * shape[0] if len(shape) == 2 else shape or (1,)
+
+
+def alike(values: Any, name: str, like: Floats, default: float | None = None, of: Any = None) -> Floats:
+    """The flat array that goes with another one, which was `of` before it was flat.
+
+    Raises
+    ------
+    ShapeError
+        If there are not as many quotes, in all or in each smile.
+    """
     if values is None:
         assert default is not None
         return np.full(len(like), default)
@@ -116,6 +130,8 @@ def alike(values: Any, name: str, like: Floats, default: float | None = None) ->
         flat = floats(values, name).reshape(-1)
     if len(flat) != len(like):
         raise ShapeError(f"{name}: has {len(flat)} quotes, but k has {len(like)}")
+    if of is not None and _layout(values) != _layout(of):
+        raise ShapeError(f"{name}: has as many quotes as k, but in other smiles: both must have the same rows")
     return flat
 
 
@@ -133,7 +149,7 @@ def each_smile(values: Any, name: str, smiles: int) -> Floats:
         raise ShapeError(f"{name}: has shape {np.shape(values)}; accepted are a number and ({smiles},)") from error
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Certificate:
     """Proof about the least value of g of slices.
 
@@ -161,7 +177,7 @@ class Certificate:
         return np.asarray(self.status == 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Crossings:
     """Where pairs of slices cross.
 
@@ -181,7 +197,7 @@ class Crossings:
     slack_at: Floats
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class SviFit:
     """Slices nearest to quotes.
 
@@ -195,7 +211,7 @@ class SviFit:
         0 fitted; 1 reduced, from three or four quotes, with m and sigma as given or typical; 2 too few quotes; 3 moved
         away from the best fit, to be free of butterfly arbitrage. `FIT_STATUS` has them in words.
     quotes : ndarray of int64, shape (smiles,)
-        Quotes that were used: those with finite numbers and a weight above 0.
+        Quotes that were used: those with finite numbers, and w and a weight above 0.
     rounds : ndarray of int64, shape (smiles,)
         Steps from the starts.
     certificate : Certificate
@@ -248,8 +264,8 @@ def fit_svi(
         ln(strike / forward) and total variance vol^2 T of quotes: of one smile, of one smile in each row (NaN where a
         row is short), a list of arrays, or all smiles in one flat array with `offsets`.
     weights : array, optional
-        Of the squared errors in w; 1 by default. `vega_weights` makes some. Quotes whose weight is not above 0, or
-        with a number that is not finite, do not count.
+        Of the squared errors in w; 1 by default. `vega_weights` makes some. Quotes whose weight or w is not above 0,
+        or with a number that is not finite, do not count.
     offsets : array of int, shape (smiles + 1,), optional
         Where each smile begins in the flat arrays, and the number of quotes.
     start : array of float, shape (smiles, 5) or (smiles, 2), optional
@@ -261,7 +277,8 @@ def fit_svi(
     device, stream
         As in :func:`warpquant.options.greeks`. Quotes of a device are compact arrays of float64, all of them there;
         results are then, too. Slices have the same bits as on the CPU; of certificates there is a look at g, with its
-        least value: 1 where that is negative, else 3, unproven.
+        least value: 1 where that is negative, else 3, unproven. They are not looked at before: w that is not above 0
+        needs a weight of 0.
 
     Returns
     -------
@@ -290,14 +307,17 @@ def fit_svi(
     quotes: tuple[Any, Any, Any]
     if one is None or there is None:
         flat, starts = ragged(k, "k", offsets)
-        quotes = flat, alike(w, "w", flat), alike(weights, "weights", flat, 1.0)
+        variance, weight = alike(w, "w", flat, of=k), alike(weights, "weights", flat, 1.0, of=k)
+        quotes = flat, variance, np.where(variance > 0, weight, 0.0)
     else:
         starts, quotes = begins(tuple(one.data.shape), "k", offsets), (one.data, w, weights)
     smiles = len(starts) - 1
     first = None
     if start is not None:
-        given = floats(start, "start").reshape(smiles, -1) if np.size(start) in (2 * smiles, 5 * smiles) else None
-        if given is None:
+        given = floats(start, "start")
+        if given.ndim == 1 and smiles == 1:
+            given = given[None]
+        if given.shape not in ((smiles, 5), (smiles, 2)):
             raise ShapeError(f"start: has shape {np.shape(start)}; accepted are ({smiles}, 5) and ({smiles}, 2)")
         first = np.ascontiguousarray(given[:, -2:]).reshape(-1)
     threads, simd = config._execution(num_threads)
@@ -317,7 +337,7 @@ def fit_svi(
     return SviFit(a, b, rho, m, sigma, rmse, status, used, rounds, Certificate(least, at, bound, proof))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class SabrFit:
     """SABR slices nearest to quotes.
 
@@ -332,8 +352,8 @@ class SabrFit:
     rmse : ndarray of float64, shape (smiles,)
         Weighted root mean squared error of the volatility.
     status : ndarray of int8, shape (smiles,)
-        0 fitted; 1 invalid forward (with its shift), expiry or beta; 2 fewer than three quotes above minus the shift.
-        `SABR_FIT_STATUS` has them in words.
+        0 fitted; 1 invalid forward (with its shift), expiry or beta; 2 fewer than three different strikes
+        above minus the shift. `SABR_FIT_STATUS` has them in words.
     rounds : ndarray of int64, shape (smiles,)
         Steps from the starts.
     forward, expiry : ndarray of float64, shape (smiles,)
@@ -424,7 +444,7 @@ def fit_sabr(
     """
     _checks.choice("variant", variant, _VARIANTS)
     flat, starts = ragged(strike, "strike", offsets)
-    vols, weight = alike(vol, "vol", flat), alike(weights, "weights", flat, 1.0)
+    vols, weight = alike(vol, "vol", flat, of=strike), alike(weights, "weights", flat, 1.0, of=strike)
     smiles = len(starts) - 1
 
     price, years, power, moved = (
@@ -438,13 +458,24 @@ def fit_sabr(
             raise ShapeError(f"start: has shape {first.shape}; accepted is ({smiles}, 3)")
         first = first.reshape(-1)
     threads, simd = config._execution(num_threads)
+    place = flat + np.repeat(moved, np.diff(starts))
+    weight = _of_three(place, (place > 0) & (vols > 0) & np.isfinite(vols), weight, starts)
     parameters, rmse, status, rounds = _core.sabr_fit(
-        flat + np.repeat(moved, np.diff(starts)), vols, weight, starts.tolist(), price + moved, years, power, first,
+        place, vols, weight, starts.tolist(), price + moved, years, power, first,
         _VARIANTS.index(variant), threads, simd,
     )  # fmt: skip
     alpha, rho, nu = (np.ascontiguousarray(column) for column in parameters.T)
     return SabrFit(alpha, rho, nu, power, moved, variant, rmse, status.astype(np.int8),
                    np.nan_to_num(rounds).astype(np.int64), price, years)  # fmt: skip
+
+
+def _of_three(strike: Floats, good: npt.NDArray[np.bool_], weight: Floats, starts: npt.NDArray[np.int64]) -> Floats:
+    """Weights; 0 in smiles without three different strikes."""
+    good = good & np.isfinite(strike) & np.isfinite(weight) & (weight > 0)
+    low = -_largest(np.where(good, -strike, -np.inf), starts)
+    high = _largest(np.where(good, strike, -np.inf), starts)
+    between = _largest((good & (strike > low) & (strike < high)).astype(np.float64), starts)
+    return np.where(between > 0, weight, 0.0)
 
 
 def certify_svi(a: Any, b: Any, rho: Any, m: Any, sigma: Any, *, num_threads: int | None = None) -> Certificate:
@@ -530,10 +561,8 @@ def _parameters(values: tuple[Any, ...]) -> tuple[Floats, int]:
     return np.ascontiguousarray(table).reshape(-1), len(table)
 
 
-def _largest(values: Floats, starts: npt.NDArray[np.int64] | None) -> Any:
-    """The largest of all, or for each of them that of its smile."""
-    if starts is None:
-        return values.max(initial=0.0)
+def _largest(values: Floats, starts: npt.NDArray[np.int64]) -> Floats:
+    """For each of them the largest of its smile."""
     lengths = np.diff(starts)
     full = lengths > 0
     return np.repeat(np.maximum.reduceat(values, starts[:-1][full]), lengths[full]) if full.any() else values
@@ -550,27 +579,28 @@ def vega_weights(
     Parameters
     ----------
     k, w : array
-        ln(strike / forward) and total variance.
+        ln(strike / forward) and total variance: of one smile, of one smile in each row, or all in one flat array with
+        `offsets`.
     years : array or float, optional
         Time to expiry; needed with `spread`.
     spread : array, optional
-        Of the bid and ask volatilities.
+        Of the bid and ask volatilities. One of 0 weighs as the narrowest other one of its smile.
     floor : float, default 1e-4
-        The least weight, as a share of the largest.
+        The least weight, as a share of the largest; from 0 to 1.
     offsets : array of int, shape (smiles + 1,), optional
         Where each smile begins, of several in a row.
 
     Returns
     -------
     ndarray of float64
-        The largest of each smile is 1; 0 where a number is missing.
+        The largest of each smile is 1; 0 where a number is missing, a spread is negative or w is not above 0.
 
     Raises
     ------
     ParameterError
-        If spreads come without years.
+        If spreads come without years, or the floor is out of range.
     ShapeError
-        If offsets do not divide the quotes.
+        If arrays do not go together, or offsets do not divide the quotes.
 
     Examples
     --------
@@ -579,23 +609,36 @@ def vega_weights(
     >>> surface.vega_weights(np.array([-0.4, 0.0, 0.4]), np.full(3, 0.04)).round(3)
     array([0.032, 1.   , 0.047])
     """
-    place, variance = floats(k, "k"), floats(w, "w")
-    starts = None if offsets is None else begins(place.shape, "k", offsets)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if spread is not None:
-            if years is None:
-                raise ParameterError("years: is needed with spread, to make it one of total variance")
-            width = 2.0 * np.sqrt(variance * floats(years, "years")) * floats(spread, "spread")
+    _checks.number("floor", floor, 0.0, 1.0)
+    if spread is not None and years is None:
+        raise ParameterError("years: is needed with spread, to make it one of total variance")
+    columns = [floats(k, "k"), floats(w, "w")]
+    if spread is not None:
+        columns += [floats(years, "years"), floats(spread, "spread")]
+    try:
+        shape = np.broadcast_shapes(*(column.shape for column in columns))
+    except ValueError as error:
+        raise ShapeError(f"k, w, years and spread do not go together: {error}") from error
+    if offsets is not None and shape != columns[0].shape:
+        raise ShapeError(
+            f"w, years, spread: have shape {shape} with k; with offsets that must be k's {columns[0].shape}"
+        )
+    starts = begins(shape or (1,), "k", offsets)
+    place, variance, *more = (np.broadcast_to(column, shape).reshape(-1) for column in columns)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        good = np.isfinite(place) & np.isfinite(variance) & (variance > 0)
+        if more:
+            width = 2.0 * np.sqrt(variance * more[0]) * more[1]
+            good &= width >= 0
             weight = 1.0 / np.square(width)
             # A spread of 0 weighs as the narrowest other one does.
-            some = np.isfinite(weight) & (width > 0)
+            some = good & np.isfinite(weight) & (width > 0)
             most = _largest(np.where(some, weight, 0.0), starts)
             weight = np.where(most > 0, np.where(width > 0, np.minimum(weight, most), most), 1.0)
         else:
             root = np.sqrt(variance)
             d1 = -place / root + 0.5 * root
             weight = np.exp(-np.square(d1)) + 0.02
-    good = np.isfinite(place) & np.isfinite(variance) & np.isfinite(weight)
-    most = _largest(np.where(good, weight, 0.0), starts)
-    with np.errstate(invalid="ignore"):
-        return np.where(good, np.maximum(weight / most, floor), 0.0)
+        good &= np.isfinite(weight)
+        most = _largest(np.where(good, weight, 0.0), starts)
+        return np.where(good, np.maximum(weight / most, floor), 0.0).reshape(shape)

@@ -114,7 +114,7 @@ def fit_heston(
     [0.04, 1.5, 0.06, 0.5, -0.7]
     """
     flat, begins = ragged(strike, "strike", offsets)
-    vols, weight = alike(vol, "vol", flat), alike(weights, "weights", flat, 1.0)
+    vols, weight = alike(vol, "vol", flat, of=strike), alike(weights, "weights", flat, 1.0, of=strike)
     slices = len(begins) - 1
     price, years = each_smile(forward, "forward", slices), each_smile(expiry, "expiry", slices)
     of = np.repeat(np.arange(slices), np.diff(begins))

@@ -32,7 +32,7 @@ _MODEL = ("p0", "p1", "p2", "p3", "p4")
 _POINTS, _DECIMALS = 41, 5
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Entry:
     """A surface, and what is known of its slices."""
 
@@ -96,7 +96,7 @@ class History:
         ParameterError
             If it has no moment, or one before the last.
         """
-        if surface.as_of is None:
+        if surface.as_of is None or np.isnat(np.datetime64(surface.as_of)):
             raise ParameterError("surface: has no moment (as_of)")
         last = self._entries[-1].surface.as_of if self._entries else None
         if last is not None and surface.as_of < last:
@@ -109,9 +109,14 @@ class History:
         Raises
         ------
         ParameterError
-            If there is none so early.
+            If there is none so early, or it is no moment.
         """
-        when = np.datetime64(moment)
+        try:
+            when = np.datetime64(moment)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"moment: {moment!r} is none ({error})") from error
+        if np.isnat(when):
+            raise ParameterError(f"moment: {moment!r} is none; accepted are dates and times")
         moments = np.array([s.as_of for s in self], dtype="datetime64[ns]")
         place = int(np.searchsorted(moments, when, side="right"))
         if place == 0:
@@ -121,25 +126,27 @@ class History:
     def to_columns(self) -> dict[str, Any]:
         """One row for each slice.
 
-        Moment, model, expiry, years, forward, rate and spot; the model's own parameters p0 to p4; raw SVI parameters a,
-        b, rho, m and sigma (of a mixture those of its backbone); rmse, the least g, the least difference to the next
-        slice, how many quotes were used and rejected, and the share that encloses the slice. NaN where there is none.
+        Number of the surface, moment, model, expiry, years, forward, rate and spot; the model's own parameters p0 to
+        p4; raw SVI parameters a, b, rho, m and sigma (of a mixture those of its backbone); rmse, the least g, the least
+        difference to the next slice, how many quotes were used and rejected, and the share that encloses the slice. NaN
+        where there is none.
         Of mixtures also nodes, masses and variance, as lists.
         """
         columns: dict[str, list[Any]] = {
-            name: [] for name in ("as_of", "model", "expiry", "years", "forward", "rate", "spot", *_MODEL,
-                                  "a", "b", "rho", "m", "sigma", *_DIAGNOSTICS)
+            name: [] for name in ("surface", "as_of", "model", "expiry", "years", "forward", "rate", "spot",
+                                  *_MODEL, "a", "b", "rho", "m", "sigma", *_DIAGNOSTICS)
         }  # fmt: skip
         mixtures = any(s.slices for s in self)
         laws: dict[str, list[Any]] = {"nodes": [], "masses": [], "variance": []} if mixtures else {}
-        for entry in self._entries:
+        for number, entry in enumerate(self._entries):
             s, raw = entry.surface, entry.surface.raw()
             spot = np.nan if s.spot is None else s.spot
             for i, name in enumerate(s.expiries):
                 own = np.full(5, np.nan)
                 own[: s.parameters.shape[1]] = s.parameters[i]
                 measured = (entry.diagnostics[d][i] for d in _DIAGNOSTICS)
-                row = (s.as_of, s.model, name, s.years[i], s.forward[i], s.rate[i], spot, *own, *raw[i], *measured)
+                terms = (s.years[i], s.forward[i], s.rate[i], spot)
+                row = (number, s.as_of, s.model, name, *terms, *own, *raw[i], *measured)
                 for column, value in zip(columns.values(), row, strict=True):
                     column.append(value)
                 if laws:
@@ -188,8 +195,10 @@ class History:
         columns = {name: table[name].to_numpy() for name in table.column_names if name not in lists}
         made = cls(size)
         moments = columns["as_of"]
-        # A surface's expiries rise: where they do not, or the moment changes, another one begins.
-        breaks = (moments[1:] != moments[:-1]) | (np.diff(columns["years"]) <= 0)
+        if "surface" in columns:
+            breaks = np.diff(columns["surface"]) != 0
+        else:  # a file of before: a surface's expiries rise; where they do not, or the moment changes, another begins
+            breaks = (moments[1:] != moments[:-1]) | (np.diff(columns["years"]) <= 0)
         starts = [0, *(np.nonzero(breaks)[0] + 1).tolist(), len(moments)]
         for first, last in itertools.pairwise(starts):
             if first == last:

@@ -35,7 +35,7 @@ def process(x: Floats, y: Floats, nugget: Floats | None, scales: tuple[float, ..
         return made.fit(x, y)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Kriging:
     """A surface of volatilities without a model, with its own variance.
 

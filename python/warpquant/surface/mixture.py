@@ -35,7 +35,7 @@ _HUBER = 0.7
 _BLOCK = 4096
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Mixture:
     """The law of S / F at one expiry: a discrete one times an independent lognormal one.
 
@@ -95,7 +95,7 @@ class Mixture:
         return np.where((price < 1e-290) & (np.abs(k) > np.abs(edge)), limit, w)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class MixtureFit:
     """Slices of a surface, in the order of their expiries.
 
@@ -173,8 +173,8 @@ def fit_mixture(
     """
     _checks.number("smoothness", smoothness, 0.0)
     flat, starts = ragged(k, "k", offsets)
-    variance = alike(w, "w", flat)
-    low, high = (alike(v, n, flat, np.nan) for v, n in ((bid, "bid"), (ask, "ask")))
+    variance = alike(w, "w", flat, of=k)
+    low, high = (alike(v, n, flat, np.nan, of=k) for v, n in ((bid, "bid"), (ask, "ask")))
     good = np.isfinite(flat) & np.isfinite(variance) & (variance > 0)
     if not good.any():
         raise ParameterError(f"k, w: none of the {len(flat)} quotes has finite numbers and w > 0")

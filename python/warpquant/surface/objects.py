@@ -19,13 +19,15 @@ from warpquant.options.chain import Chain
 from . import bands as _bands
 from . import mixture, models
 from .essvi import balanced, essvi_to_svi, fit_essvi
-from .fits import Certificate, Crossings, Floats, certify_svi, fit_svi, floats, plain, svi_crossings
+from .fits import FIT_STATUS, Certificate, Crossings, Floats, certify_svi, fit_svi, floats, plain, svi_crossings
 from .quotes import REASONS, Quotes, clean
 from .stream import Stream
 
 __all__ = ["Check", "Surface"]
 
 _VERSION = 1
+#: What `to_dict` writes of every surface.
+_WRITTEN = ("model", "expiries", "years", "parameters", "forward", "rate", "spot", "rmse", "skipped", "as_of")
 _BETWEEN = {model: Product(f"{model}_surface") for model in ("essvi", "svi")}
 _MODELS = ("essvi", "svi", "mixture")
 #: Weights of one-sided quotes that a fit is beyond, beside the median of their expiry's, one fit after the other.
@@ -34,7 +36,7 @@ _PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 _ROUNDING = 1e-12
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Check:
     """Whether a surface has static arbitrage, with proofs.
 
@@ -78,7 +80,7 @@ class Check:
         return f"Check({'no arbitrage' if not wrong else f'{len(wrong)} violations'}, min g {least:.3g})"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Surface:
     """Total variance of every strike and expiry. It does not change; `update` makes a new one.
 
@@ -154,11 +156,22 @@ class Surface:
                 f"parameters, forward, rate: have shapes {self.parameters.shape}, {self.forward.shape} and "
                 f"{self.rate.shape}; accepted are ({n}, {width}), ({n},) and ({n},), of at least one expiry"
             )
+        if len(self.expiries) != n:
+            raise ShapeError(f"expiries: has {len(self.expiries)} names; accepted are {n}, one for each slice")
+        if not (np.isfinite(self.forward).all() and (self.forward > 0).all()):
+            raise ParameterError("forward: must be finite and above 0")
         if len(self.slices) != (n if self.model == "mixture" else 0):
             raise ShapeError(f"slices: has {len(self.slices)}; accepted are {n} of a mixture, and none of other models")
         if not (np.isfinite(self.years).all() and (self.years > 0).all() and (np.diff(self.years) > 0).all()):
             raise ParameterError("years: must be finite, above 0 and in ascending order")
         object.__setattr__(self, "_table", self._records())
+
+    def __repr__(self) -> str:
+        times = f"{self.years[0]:.4g} to {self.years[-1]:.4g} years"
+        some = "" if self.quotes is None else f", {int(self.quotes.kept.sum()):,} quotes"
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        moment = "" if self.as_of is None else f", {self.as_of}"
+        return f"Surface({self.model}, {len(self.years)} expiries of {times}{skipped}{some}{moment})"
 
     @classmethod
     def fit(
@@ -234,7 +247,14 @@ class Surface:
             parameters, rmse, slices = mixed.backbone.parameters, mixed.rmse, mixed.slices
         else:
             fit = fit_svi(k, w, weight, offsets, start=start, no_arbitrage=no_arbitrage, num_threads=num_threads)
-            parameters, rmse = fit.parameters, fit.rmse
+            fitted = fit.status != 2
+            for i in np.nonzero(~fitted)[0].tolist():
+                skipped[names[i]] = f"{FIT_STATUS[2]}: {fit.quotes[i]} with a weight above 0, or of one or two strikes"
+            if not fitted.any():
+                raise ParameterError(f"quotes: no expiry can be fitted; {names[0]} has {skipped[names[0]]}")
+            parameters, rmse, years = fit.parameters[fitted], fit.rmse[fitted], years[fitted]
+            left = np.nonzero(fitted)[0].tolist()
+            names, terms = [names[i] for i in left], [terms[i] for i in left]
         spots = used.chain.spot[np.isfinite(used.chain.spot)]
         return cls(
             model, tuple(names), years, parameters, np.array([t.forward for t in terms]),
@@ -256,9 +276,10 @@ class Surface:
         """A new surface from newer quotes, begun where this one is.
 
         Expiries with quotes move by a few steps, as in :class:`Stream`: quotes that are off are left out, older ones
-        fade and count where there are none of their strike. Other expiries stay as they are; time that has passed
-        between the moments of the two is taken off all. Should an expiry be new, all are fitted again, to the new
-        quotes alone.
+        fade and count where there are none of their strike. An 'svi' slice that butterfly arbitrage stops short of its
+        quotes, or that steps do not lead to them, is fitted again, with `no_arbitrage`. Other expiries stay as they
+        are; time that has passed between the moments of the two is taken off all, also where no quote is kept. Should
+        an expiry be new, all are fitted again, to the new quotes alone.
 
         Parameters
         ----------
@@ -281,6 +302,8 @@ class Surface:
         ------
         ParameterError
             If quotes are older than the surface, or as in `clean`.
+        StateError
+            If all expiries have passed.
         """
         used = quotes if isinstance(quotes, Quotes) else self._clean(quotes, num_threads, cleaning)
         names = [name for name in used.chain.terms if (used.kept & (used.chain.expiry == name)).any()]
@@ -293,12 +316,12 @@ class Surface:
         stream.start(seconds)
         for name in names:
             rows = used.kept & (used.chain.expiry == name)
-            strike = used.forward[rows] * np.exp(used.k[rows])
             spread = used.ask_vol[rows] - used.bid_vol[rows]
             stream.update(
-                name, strike, used.vol[rows], used.weight[rows], spread=np.where(np.isfinite(spread), spread, 0.0),
-                forward=used.chain.terms[name].forward, time=seconds,
+                name, used.chain.strike[rows], used.vol[rows], used.weight[rows],
+                spread=np.where(np.isfinite(spread), spread, 0.0), forward=used.chain.terms[name].forward, time=seconds,
             )  # fmt: skip
+        stream.advance(seconds)  # also where there is no quote
         made = stream.surface(used.chain.as_of)
         rates = dict(zip(self.expiries, self.rate.tolist(), strict=True))
         rates.update((name, used.chain.terms[name].rate) for name in names)
@@ -625,10 +648,15 @@ class Surface:
         Raises
         ------
         ParameterError
-            If it is of another version.
+            If it is of another version, or something is missing.
         """
+        if not isinstance(made, Mapping):
+            raise ParameterError(f"made: is a {type(made).__name__}; accepted is what `to_dict` made")
         if made.get("version") != _VERSION:
             raise ParameterError(f"version: {made.get('version')!r} is unknown; accepted is {_VERSION}")
+        lacking = [name for name in _WRITTEN if name not in made]
+        if lacking:
+            raise ParameterError(f"{lacking[0]}: is missing; `to_dict` writes it")
         rmse, as_of = made["rmse"], made["as_of"]
         return cls(
             made["model"], tuple(made["expiries"]), made["years"], np.array(made["parameters"]), made["forward"],

@@ -29,7 +29,7 @@ _ROUNDS = 50
 Ints = npt.NDArray[np.intp]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Repair:
     """Prices without static arbitrage.
 
@@ -94,7 +94,7 @@ def repair(
     Raises
     ------
     ParameterError
-        If no quote is of use, or a strike, a forward or a discount factor is not above 0.
+        If no quote is of use, a strike, a forward or a discount factor is not above 0, or an expiry has two forwards.
     ShapeError, DTypeError
         If arrays do not go together, or are no numbers.
     StateError
@@ -140,6 +140,16 @@ def repair(
     for name, values in (("strike", struck), ("years", times), ("forward", ahead), ("discount", factor)):
         if (values[good] <= 0).any():
             raise ParameterError(f"{name}: {values[good].min()} is out of range; accepted are numbers above 0")
+    _, expiry = np.unique(times[good], return_inverse=True)
+    expiry = expiry.reshape(-1)
+    one = np.zeros(expiry.max() + 1)
+    one[expiry] = ahead[good]
+    other = np.nonzero(np.abs(ahead[good] - one[expiry]) > _RESOLUTION * one[expiry])[0]
+    if len(other):
+        at, row = times[good][other[0]], other[0]
+        raise ParameterError(
+            f"forward: is {ahead[good][row]} and {one[expiry[row]]} at {at:.6g} years; accepted is one of an expiry"
+        )
     unit = ahead * factor
     parity = np.where(calls, 0.0, 1.0 - struck / ahead)  # what turns a put's price into the call's
     quotes = _Quotes(

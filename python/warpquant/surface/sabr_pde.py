@@ -17,7 +17,7 @@ from .fits import Floats, floats
 __all__ = ["SabrDensity", "sabr_density", "sabr_floor"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class SabrDensity:
     """The distribution of the forward price at expiry: cells of density, and what is absorbed at both ends.
 

@@ -39,7 +39,7 @@ class Slice(Protocol):
         """First or second derivative of total variance by k."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
     """A function of one variable and its derivatives.
 
@@ -378,7 +378,7 @@ def _radial(kind: str, r: Floats, order: int) -> Floats:
     return made
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Winged:
     """A smile that is a curve between its first and last knot; beyond, total variance is straight.
 
@@ -421,7 +421,7 @@ class _Winged:
         return plain(np.where(place == inside, self._between(inside, order), slope if order == 1 else 0.0))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Smile(_Winged):
     """A smile that is a curve of total variance between its first and last knot, and straight beyond.
 
@@ -443,7 +443,7 @@ class Smile(_Winged):
         return np.asarray(self.curve(k, order))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class PriceSmile(_Winged):
     """A smile that is a curve of call prices, in units of the discounted forward, over strike / forward.
 

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _checks, _core, config
-from warpquant.errors import ParameterError
+from warpquant.errors import ParameterError, StateError
 
-from .fits import Floats
+from . import models
+from .fits import Floats, certify_svi, fit_svi
 
 if TYPE_CHECKING:
     from .objects import Surface
@@ -23,6 +24,15 @@ __all__ = ["STREAM_STATUS", "Stream"]
 #: What the codes of `Stream.status` mean, by code.
 STREAM_STATUS = ("taken", "outlier", "no quote: strike, volatility and weight must be finite and above 0")
 _YEAR = 365.0 * 24.0 * 3600.0
+#: A slice whose least g is below this may have been stopped on its way.
+_NEAR_ARBITRAGE = 0.05
+#: What the error of a slice may rise by in an update before it is looked at.
+_RISE = 1.5
+#: The share of squared errors that a step from a slice at its best may promise, at most.
+_PROMISE = 0.02
+#: Errors beside total variance: those that are no matter, and those with which a slice that got worse is fitted again.
+_FINE, _POOR = 1e-5, 1e-2
+_BY = ("dw_da", "dw_db", "dw_drho", "dw_dm", "dw_dsigma")
 
 
 class Stream:
@@ -34,9 +44,12 @@ class Stream:
     the market may move. Quotes off to one side, one after the other, are believed once there are `patience` of them. A
     quote replaces the one of its strike; weights of the others halve in `half_life`. Then a few steps lead on: four of
     variable projection for 'svi', six of an interior-point method between the neighbours for 'essvi', which stays free
-    of arbitrage. An 'svi' slice goes no further than it has no butterfly arbitrage.
+    of arbitrage. An 'svi' slice goes no further than it has no butterfly arbitrage; where that stops it short of its
+    quotes, or the steps do not get there, it is fitted to them by :func:`fit_svi` with `no_arbitrage`, which takes
+    tens of times as long as they do. Of the slice that the fit, the steps and the beginning give the nearest is kept.
 
-    The compiled part keeps its room between calls and asks for none. One thread at a time works on a stream.
+    The compiled part keeps its room between calls and asks for none, but for slices that are fitted again. One thread
+    at a time works on a stream.
 
     Parameters
     ----------
@@ -89,9 +102,15 @@ class Stream:
             self._rmse[:] = surface.rmse
         self._last: tuple[int, int, float, float] = (0, 0, float("nan"), float("nan"))
         _, simd = config._execution(None)
-        self._core = _core.SurfaceStream(
-            surface.model == "essvi", surface.parameters, surface.years, capacity, outlier, patience, simd
-        )
+        self._svi, self._capacity = surface.model == "svi", capacity
+        self._settings = capacity, outlier, patience, simd
+        self._core = _core.SurfaceStream(not self._svi, surface.parameters, surface.years, *self._settings)
+        #: Of each slice the stream that it is in, and its place there: slices that were fitted again have their own.
+        self._homes = [(self._core, place) for place in range(len(surface.expiries))]
+        self._cores = [self._core]
+        self._latest = self._core
+        #: Slices of before and their times, as far as they are known here.
+        self._known = list(zip(surface.parameters, surface.years.tolist(), strict=True))
         for name, (strike, vol, weight) in _memory_of(surface).items():
             if name in self._places:
                 most = np.argsort(-weight, kind="stable")[:capacity]
@@ -139,9 +158,44 @@ class Stream:
                 raise ParameterError(f"forward: is {forward!r}; accepted are finite numbers above 0")
             self._forward[place], self._log_forward[place] = float(forward), math.log(forward)
         decay = 1.0 if time is None else self._pass(place, time)
-        self._last = self._core.update(place, strike, vol, weights, spread, self._log_forward[place], decay)
-        self._rmse[place] = self._last[2]
-        return self._last[0]
+        core, at = self._homes[place]
+        self._latest = core
+        self._last = last = core.update(at, strike, vol, weights, spread, self._log_forward[place], decay)
+        if self._svi and last[0] and (last[3] < _NEAR_ARBITRAGE or not last[2] <= _RISE * self._rmse[place]):
+            self._look(place, not last[2] <= _RISE * self._rmse[place])
+        else:
+            self._rmse[place] = last[2]
+        return last[0]
+
+    def _look(self, place: int, worse: bool) -> None:
+        """Fits a slice again that was stopped on its way to its quotes, or did not get there."""
+        core, at = self._homes[place]
+        row, years = core.parameters[at], float(core.years[at])
+        rmse = self._last[2]
+        strike, vol, weight = _distinct(*core.remembered(at))
+        k, w = np.log(strike) - self._log_forward[place], np.square(vol) * years
+        if len(k) >= 3 and not _settled(row, k, w, weight, rmse, worse):
+            before, then = self._known[place]
+            before = before * np.array([years / then, years / then, 1.0, 1.0, 1.0])
+            fit = fit_svi(k, w, weight, start=row[None], no_arbitrage=True, num_threads=1)
+            rows = np.stack([row, before, fit.parameters[0]])
+            errors = np.sum(weight * np.square(models.svi(k, *rows.T[:, :, None])["w"] - w), axis=1)
+            errors[np.isnan(errors)] = np.inf
+            free = certify_svi(*rows.T, num_threads=1).free
+            best = int(np.argmin(np.where(free, errors, np.inf) if free.any() else errors))
+            if best != 0:
+                row, rmse = rows[best], float(np.sqrt(errors[best] / weight.sum()))
+                own = _core.SurfaceStream(False, row[None], np.array([years]), *self._settings)
+                most = np.argsort(-weight, kind="stable")[: self._capacity]
+                own.remember(0, strike[most], vol[most], weight[most])
+                if core is self._core:
+                    self._cores.append(own)
+                else:
+                    self._cores[self._cores.index(core)] = own
+                self._homes[place] = (own, 0)
+                self._last = (self._last[0], self._last[1], rmse, self._last[3])
+        self._known[place] = (row, years)
+        self._rmse[place] = rmse
 
     def start(self, seconds: float) -> None:
         """Begin so many seconds before: the first update, at that `time`, finds its quotes that old."""
@@ -150,13 +204,18 @@ class Stream:
         self._now = 0.0
         self._times = [0.0] * len(self._times)
 
-    def _pass(self, place: int, time: float) -> float:
-        """Lets time pass; what it leaves of the weights of an expiry."""
+    def advance(self, time: float) -> None:
+        """Let time pass, to a moment in seconds as `update` takes them, without a quote."""
         if self._now is not None:
             if not time >= self._now:
                 raise ParameterError(f"time: is {time!r}, before the last one of {self._now!r}")
-            self._core.advance((time - self._now) / _YEAR)
+            for core in self._cores:
+                core.advance((time - self._now) / _YEAR)
         self._now = time
+
+    def _pass(self, place: int, time: float) -> float:
+        """Lets time pass; what it leaves of the weights of an expiry."""
+        self.advance(time)
         before, self._times[place] = self._times[place], time
         if before is None or self._half_life is None:
             return 1.0
@@ -165,7 +224,7 @@ class Stream:
     @property
     def status(self) -> npt.NDArray[np.int8]:
         """Of each quote of the last update: 0 taken, 1 an outlier, 2 no quote. `STREAM_STATUS` has them in words."""
-        return np.asarray(self._core.status, dtype=np.int8)
+        return np.asarray(self._latest.status, dtype=np.int8)
 
     @property
     def rounds(self) -> int:
@@ -184,21 +243,65 @@ class Stream:
         ----------
         as_of : datetime64, optional
             Its moment; that of the surface before by default.
+
+        Raises
+        ------
+        StateError
+            If all of them have passed.
         """
         memory = {}
-        years = self._core.years
+        years = np.array([core.years[at] for core, at in self._homes])
+        parameters = np.stack([core.parameters[at] for core, at in self._homes])
         left = years > 0
+        if not left.any():
+            raise StateError("expiries: all of the surface's have passed")
         for name, place in self._places.items():
             if not left[place]:
                 continue
-            log_strike, vol, weight = self._core.remembered(place)
-            memory[name] = (np.exp(log_strike), vol, weight)
+            core, at = self._homes[place]
+            memory[name] = _distinct(*core.remembered(at))
         before = self._surface
         return dataclasses.replace(
-            before, expiries=tuple(memory), parameters=self._core.parameters[left], years=years[left],
+            before, expiries=tuple(memory), parameters=parameters[left], years=years[left],
             forward=np.array(self._forward)[left], rate=before.rate[left], rmse=self._rmse[left],
             as_of=before.as_of if as_of is None else np.datetime64(as_of), quotes=None, memory=memory,
         )  # fmt: skip
+
+
+def _settled(row: Floats, k: Floats, w: Floats, weight: Floats, rmse: float, worse: bool) -> bool:
+    """Whether a slice is as near to quotes as it gets: Gauss and Newton's step from it promises next to nothing."""
+    total, level = float(weight.sum()), float(np.average(w, weights=weight))
+    if not rmse > _FINE * level:
+        return True
+    if worse and rmse > _POOR * level:  # it may be at its best and there be another one
+        return False
+    made = models.svi(k, *row.tolist(), outputs=("w", *_BY))
+    root = np.sqrt(weight)
+    off = root * (w - made["w"])
+    slopes = np.stack([root * made[name] for name in _BY], axis=1)
+    if not np.isfinite(slopes).all():
+        return False
+    rest = off - slopes @ np.linalg.lstsq(slopes, off, rcond=None)[0]
+    gain = float(off @ off - rest @ rest)
+    return not (gain > _PROMISE * float(off @ off) and gain > total * (_FINE * level) ** 2)
+
+
+def _distinct(log_strike: Floats, vol: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    """Strikes, volatilities and weights of remembered quotes: of strikes that rounding alone tells apart the last."""
+    strike = np.exp(log_strike)
+    if len(strike) == 0:
+        return strike, vol, weight
+    # Strikes of a few digits have their own bits again, by which the next quotes of them are known.
+    step = 10.0 ** (9.0 - np.floor(np.log10(strike)))
+    short = np.round(strike * step) / step
+    strike = np.where(np.abs(short - strike) <= 4e-15 * strike, short, strike)
+    order = np.lexsort((np.arange(len(strike)), strike))
+    # They are next to each other; the order among those is that of their coming.
+    run = np.cumsum(np.r_[0, np.diff(strike[order]) > 1e-14 * strike[order][1:]])
+    last = np.zeros(run[-1] + 1, np.intp)
+    np.maximum.at(last, run, order)
+    last.sort()
+    return strike[last], vol[last], weight[last]
 
 
 def _memory_of(surface: Surface) -> dict[str, tuple[Floats, Floats, Floats]]:
@@ -211,5 +314,5 @@ def _memory_of(surface: Surface) -> dict[str, tuple[Floats, Floats, Floats]]:
     made = {}
     for name in surface.expiries:
         rows = used.kept & (used.chain.expiry == name)
-        made[name] = (used.forward[rows] * np.exp(used.k[rows]), used.vol[rows], used.weight[rows])
+        made[name] = (used.chain.strike[rows], used.vol[rows], used.weight[rows])
     return made
