@@ -418,6 +418,27 @@ class TestBuffers:
         np.testing.assert_allclose(view, 0.999)
 
 
+class TestTensors:
+    def test_clipping_parameters_clips_what_they_carry(self, torch):
+        module = torch.nn.Linear(3, 2)
+        before = [p.detach().clone() for p in module.parameters()]
+        module.weight.grad = torch.full((2, 3), 4.0)
+        assert optim.clip_grad_norm_(module.parameters(), 1.0) == pytest.approx(4.0 * math.sqrt(6.0))
+        assert float(module.weight.grad.norm()) == pytest.approx(1.0, rel=1e-5)
+        optim.clip_grad_value_(module.weight, 0.1)
+        assert float(module.weight.grad.max()) == pytest.approx(0.1)
+        assert all(torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
+
+    def test_negated_views(self, torch):
+        negated = torch.tensor([1j, 2j], dtype=torch.complex128).conj().imag
+        assert negated.is_neg()
+        p = torch.zeros(2, dtype=torch.float64)
+        optim.SGD([p], lr=1.0).step([negated])
+        assert p.tolist() == [1.0, 2.0]
+        with pytest.raises(errors.LayoutError, match="negated"):
+            optim.SGD([negated], lr=1.0)
+
+
 class TestBfloat16:
     """Parameters of bfloat16 are those of a run in float32, rounded."""
 
@@ -463,6 +484,28 @@ class TestBfloat16:
         g = np.array([3, 4], bfloat16)
         assert optim.clip_grad_norm_(g, 1.0) == 5.0
         np.testing.assert_array_equal(g, np.array([0.6, 0.8], np.float32).astype(bfloat16))
+
+    def test_changed_behind_the_optimizer(self, torch):
+        p = torch.nn.Parameter(torch.randn(100).bfloat16())
+        adam = optim.AdamW([p], lr=1e-3)
+        adam.step([torch.ones(100)])
+        master = adam.state[0]["master_param"]
+        kept = master.clone()
+        with torch.no_grad():
+            p[:50] = 3.0
+        still = optim.SGD([p], lr=0.0)
+        adam.param_groups[0].update(lr=0.0)
+        adam.step([torch.ones(100)])
+        assert (master[:50] == 3.0).all()
+        assert torch.equal(master[50:], kept[50:])
+        # A stale copy that a state carries.
+        state = adam.state_dict()
+        p.data[:50] = 5.0
+        adam.load_state_dict(state)
+        adam.step([torch.ones(100)])
+        assert (p[:50] == 5.0).all()
+        assert torch.equal(adam.state[0]["master_param"][50:], kept[50:])
+        still.step([torch.ones(100)])
 
     def test_rounding(self):
         """As ml_dtypes rounds: halfway cases, the largest numbers, subnormal ones, NaN."""

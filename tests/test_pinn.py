@@ -397,6 +397,15 @@ def hostile(content):
     yield "fewer features", change("__metadata__", features='[{"source": "k"}]')
     yield "domain", change("__metadata__", domain='{"k": [1, -1], "v": [0, 1]}')
     yield "json", change("__metadata__", norms="{")
+    yield "texts", change("__metadata__", domain='{"k": ["-1", "1"], "v": [0, 1]}')
+    yield "a text", change("__metadata__", domain='{"k": "05", "v": [0, 1]}')
+    (length,) = struct.unpack("<Q", content[:8])
+    known = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["features"])
+    yield "repeated features", change("__metadata__", features=json.dumps([*known[:3], known[0]]))
+    yield "features as a text", change("__metadata__", features='"abcd"')
+    for key in ("features", "domain", "ansatz", "activation"):
+        yield f"no {key}", damaged(content, edit=lambda h, key=key: h["__metadata__"].pop(key))
+    yield "prices alone", damaged(content, edit=lambda h: [h["__metadata__"].pop(k) for k in ("features", "domain")])
 
 
 def test_hostile_files(european, tmp_path):
@@ -472,8 +481,57 @@ def test_onnx_refuses_other_graphs(tmp_path):
         if node.op_type == "Tanh":
             node.op_type = "Relu"
     onnx.save(model, path)
-    with pytest.raises(ParameterError, match="Relu does not belong"):
+    with pytest.raises(ParameterError, match=r"Relu .* does not belong"):
         PinnModel.from_onnx(path)
+
+
+def _graphs():
+    """Graphs of two layers, and what they are of; None if they are no chain."""
+    first, last = ("Gemm", "x W1 b1", "z"), ("Gemm", "a W2 b2", "y")
+    yield "Tanh", None, [("Tanh", "x", "a"), ("Gemm", "a W1 b1", "z"), ("Gemm", "z W2 b2", "y")]
+    yield "Gemm 'w'", None, [first, ("Gemm", "z W2 b2", "w"), ("Tanh", "w", "y")]
+    yield "Gemm 'y'", None, [first, ("Tanh", "z", "a"), ("Gemm", "x W2 b2", "y")]
+    yield "output", None, [first, ("Tanh", "z", "y")]
+    yield "Gemm", None, [first, ("Sigmoid", "z", "s"), ("Mul", "x s", "a"), last]
+    yield "Gemm", None, [first, ("Sigmoid", "z", "s"), ("Mul", "s one", "a"), last]
+    yield "MatMul", None, [("MatMul", "W1 x", "p"), ("Add", "p b1", "z"), ("Tanh", "z", "a"), last]
+    yield "Gemm 'z'", None, [("Gemm", "x W1 W1", "z"), ("Tanh", "z", "a"), last]
+    yield "", "silu", [first, ("Sigmoid", "z", "s"), ("Mul", "s z", "a"), last]
+    yield "", "tanh", [("MatMul", "x W1", "p"), ("Add", "b1 p", "z"), ("Identity", "z", "i"), ("Tanh", "i", "a"), last]
+    for kind, scale, one, half in (
+        ("gelu", "Div z s2", "one", "half"), ("gelu", "Mul r2 z", "one", "half"), (None, "Mul z one", "one", "half"),
+        (None, "Div s2 z", "one", "half"), (None, "Div z s2", "half", "half"), (None, "Div z s2", "one", "one"),
+    ):  # fmt: skip
+        op, *operands = scale.split()
+        begin = [first, (op, " ".join(operands), "q"), ("Erf", "q", "e"), ("Add", f"e {one}", "f")]
+        yield "", kind, [*begin, ("Mul", "z f", "g"), ("Mul", f"g {half}", "a"), last]
+        yield "", kind, [*begin, ("Mul", f"z {half}", "g"), ("Mul", "f g", "a"), last]
+
+
+def test_onnx_follows_tensors(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    (w1, b1), (w2, b2) = layers = layers_of((3, 3, 1))
+    known = {
+        "W1": w1.T, "b1": b1, "W2": w2.T, "b2": b2, "one": 1.0, "half": 0.5, "s2": np.sqrt(2.0), "r2": np.sqrt(0.5),
+    }  # fmt: skip
+    x = np.random.default_rng(3).normal(size=(9, 3))
+    for names, kind, nodes in _graphs():
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node(op, inputs.split(), [made]) for op, inputs, made in nodes],
+            "net",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.DOUBLE, ["n", 3])],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.DOUBLE, ["n", None])],
+            [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in known.items()],
+        )
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+        if kind is None:
+            with pytest.raises(ParameterError, match=names or "does not belong"):
+                pytest.fail(f"{nodes}: {PinnModel.from_onnx(path)}")
+            continue
+        model = PinnModel.from_onnx(path)
+        assert model.activation == kind
+        np.testing.assert_allclose(model.evaluate(x), forward(layers, x, kind), rtol=0, atol=1e-12)
 
 
 class _Tensor:
@@ -502,6 +560,8 @@ def test_state_dicts():
     np.testing.assert_allclose(model.evaluate(x), forward(layers, x, "silu"), rtol=0, atol=1e-12)
     with pytest.raises(ParameterError, match="activation: is needed"):
         PinnModel.from_torch(state)
+    with pytest.raises(ParameterError, match="'scale' is no weight"):
+        PinnModel.from_torch({**state, "scale": _Tensor(np.ones(3))}, activation="silu")
 
 
 def test_torch_modules():
@@ -515,6 +575,50 @@ def test_torch_modules():
     jets = model.jets(x.detach().numpy(), order=1)
     np.testing.assert_allclose(jets["value"], y.detach().numpy()[:, 0], rtol=0, atol=1e-12)
     np.testing.assert_allclose(jets["gradient"], gradient.numpy(), rtol=0, atol=1e-12)
+
+
+def test_torch_modules_are_what_they_compute():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Own(nn.Module):
+        def __init__(self, f):
+            super().__init__()
+            self.a, self.b, self.f = nn.Linear(3, 3), nn.Linear(3, 1), f
+
+        def forward(self, x):
+            return self.b(self.f(self.a(x)))
+
+    def linear(*widths):
+        return nn.Linear(*widths)
+
+    for layers in (
+        [linear(3, 5), nn.Tanh(), linear(5, 1), nn.Tanh()], [nn.Tanh(), linear(3, 5), nn.Tanh(), linear(5, 1)],
+        [linear(3, 5), linear(5, 5), nn.Tanh(), linear(5, 1)], [linear(3, 5), linear(5, 1)], [],
+    ):  # fmt: skip
+        with pytest.raises(ParameterError, match="accepted are linear layers with an activation between"):
+            PinnModel.from_torch(nn.Sequential(*layers), activation="tanh")
+    module = nn.Sequential(linear(3, 5), nn.Tanh(), nn.Sequential(linear(5, 5), nn.Tanh()), linear(5, 1))
+    assert len(PinnModel.from_torch(module, activation="tanh").layers) == 3
+    assert len(PinnModel.from_torch(module.state_dict(), activation="tanh").layers) == 3
+    with pytest.raises(ParameterError, match="'sin' is not that of the module, 'tanh'"):
+        PinnModel.from_torch(module, activation="sin")
+    # What forward does is code.
+    assert PinnModel.from_torch(Own(torch.sin), activation="sin").activation == "sin"
+    for f, activation in ((torch.relu, "tanh"), (lambda x: x + torch.tanh(x), "tanh"), (torch.sin, "silu")):
+        with pytest.raises(ParameterError, match="forward is something else"):
+            PinnModel.from_torch(Own(f), activation=activation)
+    with pytest.raises(ParameterError, match="does not take rows of 3 inputs"):
+        PinnModel.from_torch(Own(lambda x: x[:, 7]), activation="tanh")
+    with pytest.raises(ParameterError, match="activation: is needed"):
+        PinnModel.from_torch(Own(torch.sin))
+    with pytest.raises(DTypeError, match="int is neither a module"):
+        PinnModel.from_torch(5)
+    for kind in (torch.bfloat16, torch.float16):
+        half = nn.Sequential(linear(3, 5), nn.Tanh(), linear(5, 1)).to(kind)
+        model = PinnModel.from_torch(half)
+        assert half[0].weight.dtype == kind
+        assert np.array_equal(model.layers[0][0], half[0].weight.detach().double().numpy())
 
 
 # ---------------------------------------------------------------------------------------------- losses

@@ -510,7 +510,18 @@ class TestCalibration:
         spoilt[2] = np.nan
         found = pinn.calibrate(model, spoilt, contracts, {"sigma": 0.3})
         assert found.parameters["sigma"] == pytest.approx(0.25, abs=1e-6)
-        assert len(found.residuals) == 8
+        assert np.isnan(found.residuals).tolist() == [i == 2 for i in range(9)]
+        noisy = quotes + 0.01 * np.cos(np.arange(9.0))
+        fewer = pinn.calibrate(model, noisy[3:], {**contracts, "K": strikes[3:]}, {"sigma": 0.3})
+        found = pinn.calibrate(model, noisy, contracts, {"sigma": 0.3}, weights=np.r_[np.zeros(3), np.ones(6)])
+        assert found.standard_errors["sigma"] == pytest.approx(fewer.standard_errors["sigma"], rel=1e-6)
+        with pytest.raises(ShapeError, match="of weight are 0"):
+            pinn.calibrate(model, noisy, contracts, {"sigma": 0.3}, weights=np.zeros(9))
+        far = options.price(100.0, strikes, 0.5, 0.03, 0.0, 0.8, True)["price"]
+        jammed = pinn.calibrate(model, far, contracts, {"sigma": 0.4})
+        assert jammed.status == "domain"
+        assert jammed.parameters["sigma"] == pytest.approx(np.sqrt(0.5), abs=1e-6)
+        assert math.isnan(jammed.standard_errors["sigma"])
         held = pinn.calibrate(model, quotes, contracts, {"sigma": 0.3}, bounds={"sigma": (0.28, 0.5)})
         assert (held.status, held.parameters["sigma"]) == ("bound", 0.28)
         assert math.isnan(held.standard_errors["sigma"])
@@ -604,5 +615,7 @@ def test_domains():
     assert pinn.Heston(rho=(-0.99, 0.99)).wider()["rho"] == (-0.999, 0.999)
     with pytest.raises(ParameterError, match="features"):
         PinnModel.from_layers(model.layers, features=model.features[:2], ansatz="barrier", domain=model.domain)
+    with pytest.raises(ParameterError, match="domain: has v"):
+        PinnModel.from_layers(model.layers, features=model.features, ansatz="barrier", domain={"v": (0.0, 0.04)})
     with pytest.raises(ParameterError, match="ansatz"):
         PinnModel.from_layers(model.layers, features=model.features, ansatz="asian", domain=model.domain)

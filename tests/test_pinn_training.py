@@ -214,6 +214,35 @@ def test_stopping():
     assert patient.model.info()["training"]["steps"] < 403
 
 
+def test_checkpoints_are_of_one_equation(tmp_path):
+    path, plan = tmp_path / "run.npz", [("adam", 20)]
+
+    def trainer(sign):
+        return PinnTrainer(
+            LinearPde(
+                [(-1.0, 1.0), (0.0, 1.0)],
+                diffusion=[lambda x: np.array([[1.0], [0.0]])],
+                drift=lambda x: np.array([[0.0], [-1.0]]),
+                conditions=[(1, 0.0, lambda x: sign * np.cos(x[0]))],
+            ),
+            (4,),
+        )
+
+    first = trainer(1.0).fit(plan, points=64, target=1e9, checkpoint=path)
+    again = trainer(1.0).fit(plan, points=64, target=1e9, checkpoint=path)  # has reached its target
+    assert np.array_equal(again.weights, first.weights)
+    assert again.model.info()["training"]["steps"] == 1
+    with pytest.raises(StateError, match="another equation"):
+        trainer(-1.0).fit(plan, points=64, target=1e9, checkpoint=path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    name = next(k for k, v in arrays.items() if k != "state" and v.ndim == 1 and v.dtype == float)
+    arrays[name][0] = np.nan
+    np.savez(path, **arrays)
+    with pytest.raises(StateError, match="not finite"):
+        trainer(1.0).fit(plan, points=64, target=1e9, checkpoint=path)
+
+
 def test_linear_equations():
     """Heat with a source, whose solution is known: u_t = u_xx / 2 + f."""
 

@@ -99,7 +99,7 @@ class Optimizer:
             all(hasattr(p, "grad") for p in self._params),
             "grads: is missing; only tensors of PyTorch carry their gradients themselves",
         )
-        return [p.grad for p in self._params]
+        return [_kinds.resolved(p.grad) for p in self._params]
 
     def _evaluate(self, closure: Callable[[], Any]) -> tuple[Any, list[Any]]:
         """Loss and gradients: what a closure returns, or the loss alone where parameters carry their gradients."""
@@ -110,7 +110,7 @@ class Optimizer:
         return found[0], self._listed(found[1])
 
     def _listed(self, grads: Any) -> list[Any]:
-        listed = [grads] if is_array(grads) else list(grads)
+        listed = [_kinds.resolved(g) for g in ([grads] if is_array(grads) else grads)]
         if len(listed) != len(self._params):
             raise ShapeError(f"grads: has {len(listed)} gradients for {len(self._params)} buffers")
         return listed
@@ -194,6 +194,9 @@ class GroupedOptimizer(Optimizer):
         self._device = _kinds.device_of(self._params[0])
         self._states_of: list[dict[str, Any]] = [{} for _ in self._params]
         self._without_state = set(range(len(self._params)))
+        #: Of parameters of bfloat16, their version when the float32 copy was known to be theirs.
+        self._versions: dict[int, Any] = {i: None for i, p in enumerate(self._params) if _kinds.is_bfloat16(p)}
+        self._unsure: set[int] = set()
         self._in_use = [self._wanted(group) for group in self.param_groups]
         self._norm, self._found_norm = math.nan, False
         self._left_out = 0
@@ -281,6 +284,8 @@ class GroupedOptimizer(Optimizer):
             self._notice(len(flags) - 1)
         for i in [i for i in self._without_state if listed[i] is not None]:
             self._make_state(i)
+        if self._versions:
+            self._refresh()
         asked = wishes(grad_scale, clip_value, clip_norm, norm_type, norm, False, nonfinite != "keep")
         on_device = self._device is not None or stream is not None
         place = resolve(None, self._device, "buffers", None, num_threads, stream) if on_device else None
@@ -309,6 +314,15 @@ class GroupedOptimizer(Optimizer):
         return self._left_out if self._device is None else int(self._core.outcome()[2])
 
     # ------------------------------------------------------------------------------------------ state
+
+    def _refresh(self) -> None:
+        """Float32 copies of what was changed behind the optimizer; to compare all at each step costs as much as it."""
+        for i, known in self._versions.items():
+            now = _kinds.version(self._params[i])
+            if "master_param" in self._states_of[i] and (i in self._unsure or now != known):
+                _kinds.refresh(self._states_of[i]["master_param"], self._params[i])
+            self._versions[i] = now
+        self._unsure.clear()
 
     def _notice(self, g: int) -> None:
         """Flags of a group that have come to want other state."""
@@ -377,7 +391,8 @@ class GroupedOptimizer(Optimizer):
         Parameters
         ----------
         state_dict : dict
-            What `state_dict` gives. Its values are copied.
+            What `state_dict` gives. Its values are copied. Elements of ``master_param`` that do not round to those of
+            their parameter at the next step are taken from it then.
 
         Raises
         ------
@@ -411,6 +426,8 @@ class GroupedOptimizer(Optimizer):
         for i in set(range(len(states))) - self._without_state:
             self._attach(i)
         self._core.steps = steps
+        # Not at once: the parameters may be loaded after this.
+        self._unsure = set(self._versions)
 
     def __repr__(self) -> str:
         flags = ", ".join(

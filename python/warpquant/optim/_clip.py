@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from warpquant import _core, config
@@ -15,8 +16,16 @@ from ._base import check, is_array, wishes
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
+def _gradient(x: Any) -> Any:
+    """What a parameter of PyTorch carries; anything else is a gradient itself."""
+    if not _kinds.is_torch(x):
+        return x
+    return x.grad if (x.requires_grad and x.is_leaf) or isinstance(x, sys.modules["torch"].nn.Parameter) else x
+
+
 def _clip(grads: Any, asked: tuple[Any, ...], num_threads: int | None, stream: Any) -> Any:
-    listed = [g for g in ([grads] if is_array(grads) else list(grads)) if g is not None]
+    given = [_gradient(g) for g in ([grads] if is_array(grads) else grads)]
+    listed = [g for g in given if g is not None]
     device = _kinds.device_of(listed[0]) if listed else None
     arrays = [_kinds.memory(g, f"grads[{i}]") for i, g in enumerate(listed)]
     on_device = device is not None or stream is not None
@@ -41,7 +50,7 @@ def clip_grad_norm_(
     Parameters
     ----------
     grads : array, or list of arrays and None
-        Gradients (not the parameters that carry them), of float64, float32 or bfloat16.
+        Gradients, of float64, float32 or bfloat16; or parameters of PyTorch, for the gradients that they carry.
     max_norm : float
         Most that the norm is to be.
     norm_type : float
@@ -85,7 +94,7 @@ def clip_grad_value_(grads: Any, clip_value: float, *, num_threads: int | None =
     Parameters
     ----------
     grads : array, or list of arrays and None
-        Gradients, of float64, float32 or bfloat16.
+        Gradients, of float64, float32 or bfloat16; or parameters of PyTorch, for the gradients that they carry.
     clip_value : float
         Most that a magnitude is to be.
     num_threads : int, optional

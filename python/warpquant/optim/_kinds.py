@@ -13,7 +13,10 @@ from warpquant._containers import _device_of, _library
 from warpquant._devices import to_device
 from warpquant.errors import LayoutError, ShapeError
 
-__all__ = ["as_tensor", "assign", "device_of", "is_bfloat16", "is_torch", "memory", "scalar", "state_like", "to_host"]
+__all__ = [
+    "as_tensor", "assign", "device_of", "is_bfloat16", "is_torch", "memory", "refresh", "resolved", "scalar",
+    "state_like", "to_host", "version",
+]  # fmt: skip
 
 
 def is_torch(x: Any) -> bool:
@@ -38,7 +41,29 @@ def memory(x: Any, name: str) -> Any:
         return x
     if x.layout is not sys.modules["torch"].strided:
         raise LayoutError(f"{name}: is a tensor of layout {x.layout}; accepted are dense ones")
+    if x.is_neg():
+        raise LayoutError(f"{name}: is a negated view of other memory; accepted is what its resolve_neg() gives")
     return x.detach()
+
+
+def resolved(x: Any) -> Any:
+    """The array, in memory of its own where a tensor is a negated view, whose memory has the other sign."""
+    is_neg = getattr(x, "is_neg", None)
+    return x.resolve_neg() if is_neg is not None and is_neg() else x
+
+
+def version(x: Any) -> int | None:
+    """PyTorch's count of changes of a tensor, which those by its ``data`` are not in; None if there is none."""
+    return x._version if is_torch(x) and not x.is_inference() else None
+
+
+def refresh(master: Any, x: Any) -> None:
+    """Bring elements of a float32 copy that do not round to those of a bfloat16 array to their values."""
+    if is_torch(x):
+        own = x.detach()
+        master.copy_(sys.modules["torch"].where(master.to(own.dtype) == own, master, own.to(master.dtype)))
+    else:
+        np.copyto(master, x.astype(master.dtype), where=master.astype(x.dtype) != x)
 
 
 def device_of(x: Any) -> str | None:
@@ -68,7 +93,7 @@ def state_like(x: Any, *, copy: bool) -> Any:
 def to_host(x: Any) -> np.ndarray[Any, Any]:
     """A copy as an array of NumPy; of float32 where `x` has bfloat16."""
     if is_torch(x):
-        x = x.detach().cpu()
+        x = resolved(x.detach()).cpu()
         x = x.float().numpy() if is_bfloat16(x) else x.numpy()
     elif isinstance(x, _core.Array):
         return x.to_numpy()

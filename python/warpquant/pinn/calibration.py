@@ -48,14 +48,15 @@ class Calibration:
         Name to value.
     standard_errors : dict
         Name to its standard error, from the scatter of the residuals; NaN where that cannot be told: at a bound, with
-        as many parameters as quotes, or if quotes do not tell parameters apart.
+        as many parameters as quotes, at the edge of the domain, or if quotes do not tell parameters apart.
     covariance : numpy.ndarray, shape (p, p)
         Of the parameters, in the order of `parameters`.
     residuals : numpy.ndarray, shape (n,)
-        Price of the model less quote, in units of prices.
+        Price of the model less quote, in units of prices; NaN where a quote is left out.
     status : str
-        'converged'; 'bound' if it converged with a parameter at a bound; 'singular' if quotes do not tell parameters
-        apart; 'steps' if there were not enough; 'stuck' if no step lowered the loss before it had converged.
+        'converged'; 'bound' if it converged with a parameter at a bound; 'domain' if it ended at the edge of the
+        model's domain, which the quotes press against; 'singular' if quotes do not tell parameters apart; 'steps' if
+        there were not enough; 'stuck' if no step lowered the loss before it had converged.
     steps : int
         Steps that were taken.
     rmse : float
@@ -93,7 +94,7 @@ def calibrate(
     model : PinnModel
         Of any product.
     quotes : array_like, shape (n,)
-        Prices. Rows with NaN are left out.
+        Prices. Rows with NaN, and those of weight 0, are left out.
     contracts : mapping
         Arguments of `model.price` other than the parameters, each a number or of shape (n,).
     start : mapping
@@ -148,9 +149,9 @@ def calibrate(
     whole("max_steps", max_steps, 1)
     number("tolerance", tolerance, 0.0)
 
-    prices, rows, root = _quotes(quotes, contracts, weights)
+    prices, rows, root, keep = _quotes(quotes, contracts, weights)
     if len(prices) < len(names):
-        raise ShapeError(f"quotes: are {len(prices)}; {len(names)} parameters take as many at least")
+        raise ShapeError(f"quotes: of weight are {len(prices)}; {len(names)} parameters take as many at least")
     unit = np.where(np.isfinite(limits).all(axis=1), limits[:, 1] - limits[:, 0], np.maximum(np.abs(x), 1e-3))
 
     def evaluate(at: Array) -> tuple[Array, Array]:
@@ -172,7 +173,7 @@ def calibrate(
     if here is None:
         evaluate(x)
         raise ParameterError(f"start: some quotes are outside the domain {model.domain} of the model")
-    status, steps, damping = "steps", 0, None
+    status, steps, damping, blocked = "steps", 0, None, False
     while steps < max_steps:
         difference, slopes = here
         loss, slope = float(difference @ difference), slopes.T @ difference
@@ -186,7 +187,7 @@ def calibrate(
             status = "singular"
             break
         damping = 1e-3 * most if damping is None else damping
-        moved, there, step = x, None, math.inf
+        moved, there, step, hit = x, None, math.inf, False
         for _ in range(40):
             d = np.zeros(len(names))
             d[free] = damped_least_squares(j, -difference, damping)
@@ -195,28 +196,41 @@ def calibrate(
             if step <= tolerance:
                 break
             there = fitted(moved)
+            hit = hit or there is None
             if there is not None and float(there[0] @ there[0]) < loss:
                 break
             there, damping = None, 4.0 * damping
+        # Short of a loss that is level, steps have become short because longer ones leave the domain.
+        if (hit or blocked) and (step <= tolerance or there is None) and not _is_level(difference, j):
+            status = "domain"
+            break
         if step <= tolerance:
             status = "converged" if free.all() else "bound"
             break
         if there is None:
             status = "stuck"
             break
-        x, here, damping, steps = moved, there, 0.2 * damping, steps + 1
-    return _found(names, x, here, limits, unit, root, status, steps)
+        x, here, damping, steps, blocked = moved, there, 0.2 * damping, steps + 1, hit
+    return _found(names, x, here, limits, unit, root, keep, status, steps)
 
 
-def _quotes(quotes: Any, contracts: Mapping[str, Any], weights: Any) -> tuple[Array, dict[str, Any], Array]:
-    """Quotes that there are, the arguments that go with them, and roots of weights."""
+def _is_level(difference: Array, slopes: Array) -> bool:
+    """Whether no direction lowers the loss by as much as its rounding."""
+    size = np.linalg.norm(difference) * np.linalg.norm(slopes, axis=0)
+    return bool((np.abs(slopes.T @ difference) <= 1e-8 * size).all())
+
+
+def _quotes(
+    quotes: Any, contracts: Mapping[str, Any], weights: Any
+) -> tuple[Array, dict[str, Any], Array, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Quotes that count, the arguments that go with them, roots of weights, and which quotes they are."""
     prices = np.asarray(unpack(quotes, "quotes").data, np.float64)
     if prices.ndim != 1:
         raise ShapeError(f"quotes: has shape {prices.shape}; accepted is one dimension")
-    keep = np.isfinite(prices)
     given = np.ones(len(prices)) if weights is None else np.asarray(unpack(weights, "weights").data, np.float64)
     if given.shape != prices.shape or not (np.isfinite(given) & (given >= 0.0)).all():
         raise ShapeError(f"weights: accepted are numbers of at least 0 of shape {prices.shape}")
+    keep = np.isfinite(prices) & (given > 0.0)
     rows = {}
     for name, value in contracts.items():
         if name == "is_call" or isinstance(value, (int, float, str)):
@@ -226,18 +240,18 @@ def _quotes(quotes: Any, contracts: Mapping[str, Any], weights: Any) -> tuple[Ar
         if array.shape not in ((), prices.shape):
             raise ShapeError(f"contracts: {name!r} has shape {array.shape}; accepted are a number or {prices.shape}")
         rows[name] = array[keep] if array.ndim else value
-    return prices[keep], rows, np.sqrt(given[keep])
+    return prices[keep], rows, np.sqrt(given[keep]), keep
 
 
 def _found(
-    names: tuple[str, ...], x: Array, here: tuple[Array, Array], limits: Array, unit: Array, root: Array, status: str,
-    steps: int,
+    names: tuple[str, ...], x: Array, here: tuple[Array, Array], limits: Array, unit: Array, root: Array,
+    keep: np.ndarray[Any, np.dtype[np.bool_]], status: str, steps: int,
 ) -> Calibration:  # fmt: skip
     difference, slopes = here
     n, p = slopes.shape
     free = (x > limits[:, 0]) & (x < limits[:, 1])
     covariance = np.full((p, p), math.nan)
-    if free.any():
+    if free.any() and status != "domain":
         _, r = np.linalg.qr(slopes[:, free])
         if np.linalg.matrix_rank(r) < int(free.sum()):
             status = "singular"
@@ -246,9 +260,9 @@ def _found(
             scatter = float(difference @ difference) / (n - int(free.sum()))
             scaled = scatter * (inverse @ inverse.T) * np.outer(unit[free], unit[free])
             covariance[np.ix_(free, free)] = scaled
-    with np.errstate(invalid="ignore", divide="ignore"):
-        residuals = np.where(root > 0.0, difference / root, math.nan)
-        errors = np.sqrt(np.diag(covariance))
+    residuals = np.full(len(keep), math.nan)
+    residuals[keep] = difference / root
+    errors = np.sqrt(np.diag(covariance))
     return Calibration(
         dict(zip(names, map(float, x), strict=True)), dict(zip(names, map(float, errors), strict=True)), covariance,
         residuals, status, steps, float(np.sqrt(np.nanmean(residuals**2))),

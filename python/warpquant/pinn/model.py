@@ -92,12 +92,27 @@ def _checked_layers(layers: Iterable[Any]) -> _file.Layers:
 def checked_range(name: str, value: Any) -> tuple[float, float]:
     """Two finite numbers, the lower one first."""
     try:
-        low, high = (float(x) for x in value)
+        ends = list(value)
+        if isinstance(value, (str, bytes)) or any(isinstance(x, (str, bytes, bool, np.bool_)) for x in ends):
+            raise TypeError  # texts of digits are no numbers here
+        low, high = map(float, ends)
     except (TypeError, ValueError):
         raise ParameterError(f"{name}: {value!r} is no pair of numbers") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ParameterError(f"{name}: {value!r} is no range; accepted are two finite numbers, the lower one first")
     return low, high
+
+
+def check_distinct(features: Sequence[Feature]) -> None:
+    """Each feature once.
+
+    Raises
+    ------
+    ParameterError
+        If one is repeated.
+    """
+    if len(set(features)) != len(features):
+        raise ParameterError("features: one is repeated")
 
 
 def _numbers(dtype: str | None, precision: str | None, allow_low_precision: bool) -> tuple[str, str]:
@@ -200,6 +215,7 @@ class PinnModel:
                 raise ShapeError(f"features: are {len(self.features)}, but the network has {self.inputs} inputs")
             for feature in self.features:
                 choice("features", feature.source, _core.PINN_SOURCES)
+            check_distinct(self.features)
             if domain is None or set(domain) != {"k", "v"}:
                 raise ParameterError("domain: is needed with features, as {'k': (low, high), 'v': (low, high)}")
             self.domain = {name: checked_range(f"domain: {name}", domain[name]) for name in ("k", "v")}
@@ -304,21 +320,26 @@ class PinnModel:
         Parameters
         ----------
         source : torch.nn.Module or mapping
-            A file of torch's goes through ``torch.load(..., weights_only=True)`` first: nothing is unpickled here.
+            A file of torch's goes through ``torch.load(..., weights_only=True)`` first: nothing is unpickled here. A
+            module is run on a few rows, and has to give what the model gives.
         activation : str, optional
-            As for `from_layers`; needed for a ``state_dict``, which does not say.
+            As for `from_layers`; needed for a ``state_dict``, and for activations that only ``forward`` names.
         **more
             As for `from_layers`.
 
         Raises
         ------
         ParameterError, ShapeError
-            If it has anything else.
+            If it has, or computes, anything else.
         """
         layers, found = _exchange.read_torch(source, activation)
         if found is None and len(layers) > 1:
-            raise ParameterError("activation: is needed, a state_dict does not say")
-        return cls.from_layers(layers, activation=found or "tanh", **more)
+            raise ParameterError("activation: is needed, neither a state_dict nor code says")
+        found = found or "tanh"
+        if not isinstance(source, Mapping):
+            plain = PinnModel.from_layers(layers, activation=found)
+            _exchange.check_torch(source, plain.evaluate, plain.inputs)
+        return cls.from_layers(layers, activation=found, **more)
 
     @classmethod
     def from_onnx(cls, path: str | os.PathLike[str], **more: Any) -> PinnModel:
@@ -387,11 +408,20 @@ class PinnModel:
         name = os.fspath(path)
         if name in SHIPPED:
             path = os.path.join(os.path.dirname(__file__), "models", f"{name}.safetensors")
+        from .products import PROBLEMS
+
         layers, metadata = _file.read(path)
         try:
             described = {key: json.loads(metadata[key]) for key in _JSON if key in metadata}
             features = described.pop("features", None)
             domain = described.pop("domain", None)
+            lacking = {"activation", "ansatz"} - set(metadata)
+            if lacking or (features is None) != (domain is None):
+                raise ParameterError(f"metadata: lack {', '.join(sorted(lacking)) or 'features or domain'}")
+            if features is None and dict(described.get("problem", {})).get("name") in PROBLEMS:
+                raise ParameterError("metadata: are those of prices, but lack features and domain")
+            if features is not None and not isinstance(features, list):
+                raise ParameterError("metadata: features are no list")
             return _class_of(cls, metadata.get("ansatz", ""))(
                 layers,
                 activation=metadata.get("activation", ""),

@@ -12,7 +12,7 @@ from warpquant import _rows
 from warpquant.errors import ParameterError, ShapeError
 
 from ._jets import Array, Jet, Number, compose, softplus, variables
-from .model import PinnModel
+from .model import PinnModel, check_distinct, checked_range
 from .products import PRODUCTS
 
 __all__ = ["ProductModel"]
@@ -48,9 +48,12 @@ class ProductModel(PinnModel):
         )  # fmt: skip
         if not isinstance(domain, Mapping):
             raise ParameterError("domain: is needed, as a mapping from coordinates to (low, high)")
-        self.product = PRODUCTS[ansatz](**domain)
+        self.product = PRODUCTS[ansatz](**{n: checked_range(f"domain: {n}", ends) for n, ends in domain.items()})
+        if set(domain) != set(self.product.domain):
+            raise ParameterError(f"domain: has {', '.join(domain)}; accepted are {', '.join(self.product.domain)}")
         if features is None or {f.source for f in features} != set(self.product.SOURCES):
             raise ParameterError(f"features: are not those of {ansatz!r}, {', '.join(self.product.SOURCES)}")
+        check_distinct(features)
         if len(features) != self.inputs:
             raise ShapeError(f"features: are {len(features)}, but the network has {self.inputs} inputs")
         self.features, self.ansatz = tuple(features), ansatz

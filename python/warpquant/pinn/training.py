@@ -288,7 +288,7 @@ class PinnTrainer:
         how = config.override(num_threads=self._how[0] or None, simd=self._how[1])  # of the optimizers
         with how, _writer(log_dir) as write, _bar(progress, total) as show:
             try:
-                while run.more():
+                while run.more() and run.loss > target:
                     loss = run.step()
                     since_written += 1
                     reached = loss <= target
@@ -403,6 +403,7 @@ class _Run:
         self.best, self.best_at, self.loss = math.inf, 0, math.inf
         self.coordinates = trainer.problem.draw(points, trainer.seed)
         self._collocate()
+        self.fingerprint = _fingerprint(self.collocation)
         self.method = self._method(trainer.weights)
         self._skip_finished()
 
@@ -514,9 +515,9 @@ class _Run:
         arrays: dict[str, Any] = {}
         state = _packed(
             {
-                "key": key, "phase": self.phase, "steps": self.steps, "round": self.round, "best": self.best,
-                "best_at": self.best_at, "loss": self.loss, "coordinates": self.coordinates,
-                "method": self.method.state(), "history": self.trainer.history,
+                "key": key, "fingerprint": self.fingerprint, "phase": self.phase, "steps": self.steps,
+                "round": self.round, "best": self.best, "best_at": self.best_at, "loss": self.loss,
+                "coordinates": self.coordinates, "method": self.method.state(), "history": self.trainer.history,
             },
             arrays,
         )  # fmt: skip
@@ -531,6 +532,10 @@ class _Run:
                 state = _unpacked(json.loads(file["state"].tobytes().decode()), arrays)
             if state["key"] != json.loads(json.dumps(key)):
                 raise StateError(f"{name}: is of another run; use another file, or the same problem, plan and seed")
+            if not np.allclose(state["fingerprint"], self.fingerprint, rtol=1e-9, atol=0.0):
+                raise StateError(f"{name}: is of another equation, or of other conditions")
+            if math.isnan(state["loss"]) or any(a.dtype.kind == "f" and not _finite(a) for a in arrays.values()):
+                raise StateError(f"{name}: is no checkpoint of a training: it has numbers that are not finite")
             self.phase, self.steps, self.round = state["phase"], state["steps"], state["round"]
             self.best, self.best_at, self.loss = state["best"], state["best_at"], state["loss"]
             self.coordinates = state["coordinates"]
@@ -542,6 +547,21 @@ class _Run:
             if isinstance(error, StateError):
                 raise
             raise StateError(f"{name}: is no checkpoint of a training: {error}") from None
+
+
+def _finite(x: Array) -> bool:
+    return bool(np.isfinite(x).all())
+
+
+def _fingerprint(c: Collocation) -> list[float]:
+    """What tells equations apart that describe themselves alike, whatever the last places: some mean squares."""
+    found = []
+    for array in (c.features, c.coefficients, c.constants, c.weights, c.obstacle):
+        if array is not None:
+            flat = array.ravel()
+            pattern = 2.0 + np.sin(np.arange(flat.size))
+            found += [float(np.mean(flat**2)), float(np.mean((flat - pattern) ** 2))]
+    return [*found, float(c.positive), float(c.together)]
 
 
 def _packed(value: Any, arrays: dict[str, Array]) -> Any:
