@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,19 +92,13 @@ class Quotes:
 
     def smiles(self) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64], list[str]]:
         """k, w and weight of the quotes that are kept, where each expiry begins, and the expiries, in their order."""
-        order = self._order()
-        _, first, lengths = np.unique(self.chain.number[order], return_index=True, return_counts=True)
-        names = self.chain.expiry[order[first]].tolist()
-        offsets = np.cumsum([0, *lengths], dtype=np.int64)
+        order, offsets = _smiles(self.chain, self.kept)
+        names = self.chain.expiry[order[offsets[:-1]]].tolist()
         return self.k[order], self.w[order], self.weight[order], offsets, names
 
     def in_smiles(self, values: Any) -> npt.NDArray[Any]:
         """Of values, one a quote, those of the quotes that are kept, in the order of `smiles`."""
-        return np.asarray(values)[self._order()]
-
-    def _order(self) -> npt.NDArray[np.intp]:
-        kept = np.nonzero(self.kept)[0]  # the chain is sorted by expiry
-        return kept[np.lexsort((self.k[kept], self.chain.number[kept]))]
+        return np.asarray(values)[_smiles(self.chain, self.kept)[0]]
 
     def broken(self, vol: Floats) -> npt.NDArray[np.intp]:
         """Rows of bounds that volatilities, one a quote, are beyond, by more than 1e-9."""
@@ -273,18 +268,20 @@ def clean(
         mark("outlier", _outliers(chain, reason == 0, k, vol, width, num_threads))
     if cliffs:
         mark("cliff", _cliffs(chain, reason == 0, k, vol, width))
-    for rows in _expiries(chain, reason == 0):
-        if np.count_nonzero(np.diff(chain.strike[rows])) < _LEAST - 1:  # in ascending order
-            reason[rows] = _CODE["too_few"]
+    rows, offsets = _smiles(chain, reason == 0)
+    if len(rows):
+        # Strikes ascend within an expiry.
+        new = np.r_[True, (np.diff(chain.strike[rows]) != 0) | (np.diff(chain.number[rows]) != 0)]
+        few = np.add.reduceat(new, offsets[:-1], dtype=np.int64) < _LEAST
+        reason[rows[np.repeat(few, np.diff(offsets))]] = _CODE["too_few"]
     bound = None
     if one_sided == "bound":
         bound = _bounds(chain, reason, one & (reason != 0), k, bid_vol, ask_vol)
         reason[bound != 0] = _CODE["bound"]
     weight = np.zeros(len(chain))
-    groups = _expiries(chain, reason == 0)
-    if groups:
-        rows = np.concatenate(groups)
-        weight[rows] = _weights(k[rows], np.square(vol[rows]), chain.years[rows], width[rows], _offsets(groups))
+    rows, offsets = _smiles(chain, reason == 0)
+    if len(rows):
+        weight[rows] = _weights(k[rows], np.square(vol[rows]), chain.years[rows], width[rows], offsets)
     settings = {
         "exercise": exercise, "min_tick": min_tick, "min_hours": min_hours, "keep_zero_bid": keep_zero_bid,
         "one_sided": one_sided, "outliers": outliers, "cliffs": cliffs,
@@ -321,14 +318,21 @@ def _bounds(
 
 def _expiries(chain: Chain, kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
     """Rows that are kept of each expiry, by k."""
-    order = np.nonzero(kept)[0]  # the chain is sorted by expiry and strike
-    if len(order) == 0:
-        return []
-    return np.split(order, np.nonzero(np.diff(chain.number[order]))[0] + 1)
+    rows, offsets = _smiles(chain, kept)
+    return [rows[begin:end] for begin, end in itertools.pairwise(offsets.tolist())]
 
 
-def _offsets(groups: list[npt.NDArray[np.intp]]) -> npt.NDArray[np.int64]:
-    return np.cumsum([0, *(len(g) for g in groups)], dtype=np.int64)
+def _smiles(
+    chain: Chain, kept: npt.NDArray[np.bool_], least: int = 1
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Rows that are kept, by expiry and k, of expiries with so many at least, and where each expiry begins."""
+    rows = np.nonzero(kept)[0]  # the chain is sorted by expiry and strike
+    bounds = np.r_[0, np.nonzero(np.diff(chain.number[rows]))[0] + 1, len(rows)]
+    lengths = np.diff(bounds)
+    enough = lengths >= least
+    if not enough.all():
+        rows, lengths = rows[np.repeat(enough, lengths)], lengths[enough]
+    return rows, np.r_[0, np.cumsum(lengths)].astype(np.int64)
 
 
 def _weights(k: Floats, square: Floats, years: Floats, width: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
@@ -383,15 +387,13 @@ def _outliers(
     """Quotes far from the curve of the others. What a fit without a quote leaves of it follows from its leverage."""
     bad, variance = np.zeros(len(chain), bool), np.square(vol) * chain.years
     for _ in range(3):
-        groups = [rows for rows in _expiries(chain, kept & ~bad) if len(rows) >= 7]
-        if not groups:
+        rows, offsets = _smiles(chain, kept & ~bad, 7)
+        if len(rows) == 0:
             break
-        rows = np.concatenate(groups)
-        offsets = _offsets(groups)
         place, w, years = k[rows], variance[rows], chain.years[rows]
         weight = _weights(place, np.square(vol[rows]), years, width[rows], offsets)
         fit = fit_svi(place, w, weight, offsets, num_threads=num_threads)
-        smile = np.repeat(np.arange(len(groups)), np.diff(offsets))
+        smile = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         fitted = models.svi(place, *(column[smile] for column in fit.parameters.T))["w"]
         distance = np.abs(vol[rows] - np.sqrt(np.maximum(fitted, 1e-12) / years))
         least = np.maximum(2.0 * np.where(np.isfinite(width[rows]), width[rows], 0.0), 1e-6)
@@ -431,21 +433,21 @@ def _outliers(
 
 def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, width: Floats) -> npt.NDArray[np.bool_]:
     """Everything beyond a jump of volatility in a wing."""
-    bad, half = np.zeros(len(chain), bool), 0.5 * np.where(np.isfinite(width), width, 0.0)
-
-    def large(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        return np.asarray(np.abs(np.diff(vol[rows])) > np.maximum(0.02, 2.0 * (half[rows][:-1] + half[rows][1:])))
-
-    every = np.nonzero(kept)[0]
-    suspects = np.zeros(len(chain), bool)
-    suspects[chain.number[every][1:][large(every)]] = True
-    for rows in _expiries(chain, kept & suspects[chain.number]):
-        if len(rows) < 6:
+    bad = np.zeros(len(chain), bool)
+    rows_of_all, offsets = _smiles(chain, kept, 6)
+    if len(rows_of_all) == 0:
+        return bad
+    sigmas, spread = vol[rows_of_all], np.where(np.isfinite(width), width, 0.0)[rows_of_all]
+    jump = np.abs(np.diff(sigmas)) > np.maximum(0.02, spread[:-1] + spread[1:])
+    jump[offsets[1:-1] - 1] = False  # from one expiry to the next
+    for smile in np.unique(np.searchsorted(offsets, np.nonzero(jump)[0], side="right") - 1).tolist():
+        part = slice(offsets[smile], offsets[smile + 1])
+        rows, sigma = rows_of_all[part], sigmas[part]
+        place, (jumps,) = k[rows], np.nonzero(jump[part][: len(rows) - 1])
+        money = sigma[np.abs(place).argmin()] * float(np.sqrt(chain.years[rows[0]]))
+        if not (np.abs(place[jumps]).max() >= money or np.abs(place[jumps + 1]).max() >= money):
             continue
-        place, sigma = k[rows], vol[rows]
-        (jumps,) = np.nonzero(large(rows))
-        money = sigma[np.argmin(np.abs(place))] * np.sqrt(chain.years[rows[0]])
-        steps = np.diff(sigma) / np.maximum(np.diff(place), 1e-12)
+        steps = np.abs(np.diff(sigma)) / np.maximum(np.diff(place), 1e-12)
         for wing in (-1, 1):
             # Outwards from one deviation on.
             for i in jumps[::wing].tolist():
@@ -455,7 +457,7 @@ def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, w
                 inner = steps[max(0, i - 3) : i] if wing > 0 else steps[i + 1 : i + 4]
                 if len(inner) < 2:
                     continue
-                local = float(np.median(np.abs(inner)))
+                local = float(np.median(inner))
                 if abs(sigma[i + 1] - sigma[i]) > 3.0 * local * (place[i + 1] - place[i]):
                     bad[rows[outer:] if wing > 0 else rows[: outer + 1]] = True
                     break
