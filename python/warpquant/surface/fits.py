@@ -61,6 +61,10 @@ def plain(values: Any) -> Any:
     return float(values) if np.ndim(values) == 0 else values
 
 
+def _is_list_of_smiles(values: Any) -> bool:
+    return isinstance(values, (list, tuple)) and len(values) > 0 and np.ndim(values[0]) == 1
+
+
 def ragged(values: Any, name: str, offsets: Any) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Smiles as one flat array and where each begins: from that, a list of arrays, or a table of one smile a row.
 
@@ -69,7 +73,7 @@ def ragged(values: Any, name: str, offsets: Any) -> tuple[Floats, npt.NDArray[np
     ShapeError
         If offsets do not fit.
     """
-    if offsets is None and isinstance(values, (list, tuple)) and values and np.ndim(values[0]) == 1:
+    if offsets is None and _is_list_of_smiles(values):
         parts = [floats(part, name) for part in values]
         return np.concatenate(parts), np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
     flat = floats(values, name)
@@ -107,7 +111,7 @@ def _some(values: npt.NDArray[Any]) -> str:
 
 def _layout(values: Any) -> tuple[int, ...]:
     """Quotes of each smile; of a flat array, of all."""
-    if isinstance(values, (list, tuple)) and values and np.ndim(values[0]) == 1:
+    if _is_list_of_smiles(values):
         return tuple(len(part) for part in values)
     shape = np.shape(values)
     return (shape[-1],) * shape[0] if len(shape) == 2 else shape or (1,)
@@ -124,7 +128,7 @@ def alike(values: Any, name: str, like: Floats, default: float | None = None, of
     if values is None:
         assert default is not None
         return np.full(len(like), default)
-    if isinstance(values, (list, tuple)) and values and np.ndim(values[0]) == 1:
+    if _is_list_of_smiles(values):
         flat = np.concatenate([floats(part, name) for part in values])
     else:
         flat = floats(values, name).reshape(-1)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -314,12 +313,6 @@ def _bounds(
         lower = np.isfinite(bid_vol) & (bid_vol > 0) & (chain.quote == _CODE["no_ask"])
     good = one & kept & said & outside
     return np.where(good & upper, 1, np.where(good & lower, -1, 0)).astype(np.int8)
-
-
-def _expiries(chain: Chain, kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
-    """Rows that are kept of each expiry, by k."""
-    rows, offsets = _smiles(chain, kept)
-    return [rows[begin:end] for begin, end in itertools.pairwise(offsets.tolist())]
 
 
 def _smiles(
