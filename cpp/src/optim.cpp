@@ -207,8 +207,15 @@ Outcome step(const std::vector<Target>& targets, const std::vector<Settings>& gr
     if (!known.known_norm) known.known_norm = norm;
   }
   std::vector<Corrections> of_target;
-  for (const Target& t : targets)
-    of_target.push_back(corrections(groups[static_cast<std::size_t>(t.group)], ++steps[t.slot]));
+  of_target.reserve(targets.size());
+  for (const Target& t : targets) {
+    const double now = ++steps[t.slot];
+    const Target* const before = of_target.empty() ? nullptr : &t - 1;
+    if (before != nullptr && before->group == t.group && steps[before->slot] == now)
+      of_target.push_back(of_target.back());
+    else
+      of_target.push_back(corrections(groups[static_cast<std::size_t>(t.group)], now));
+  }
   std::vector<Gradient> of_group;
   for (const Settings& s : groups) of_group.push_back(gradient_of(known, s.maximize));
   const Kernels& kernels = kernels_at(execution.level);

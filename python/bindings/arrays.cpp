@@ -65,6 +65,30 @@ std::shared_ptr<double[]> widen(const Borrowed& a, const std::string& name) {
 
 }  // namespace
 
+namespace {
+
+/// The exchange table that a type offers, or null. Lists are mostly of one type: the last one is remembered.
+dlpack::ExchangeApi* exchange_of(PyTypeObject* type) {
+  static PyTypeObject* last = nullptr;
+  static dlpack::ExchangeApi* of_last = nullptr;
+  if (type == last) return of_last;
+  dlpack::ExchangeApi* api = nullptr;
+  const py::object capsule = py::reinterpret_steal<py::object>(
+      PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__"));
+  if (capsule && PyCapsule_IsValid(capsule.ptr(), dlpack::kExchangeName))
+    api = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kExchangeName));
+  PyErr_Clear();
+  while (api != nullptr && api->version.major != dlpack::kMajor) api = api->previous;
+  if (api != nullptr && api->managed_from_object == nullptr) api = nullptr;
+  Py_INCREF(type);  // so that no other gets its address
+  Py_XDECREF(last);
+  last = type;
+  of_last = api;
+  return api;
+}
+
+}  // namespace
+
 /// Finds the memory behind an object; the order of attempts is that of docs/core.md.
 class Resolver {
  public:
@@ -215,17 +239,8 @@ class Resolver {
   // ---------------------------------------------------------------- DLPack
 
   bool from_exchange() {
-    auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object_.ptr()));
-    if (!PyObject_HasAttrString(type, "__dlpack_c_exchange_api__")) return false;
-    const py::object capsule =
-        py::reinterpret_steal<py::object>(PyObject_GetAttrString(type, "__dlpack_c_exchange_api__"));
-    if (!capsule || !PyCapsule_IsValid(capsule.ptr(), dlpack::kExchangeName)) {
-      PyErr_Clear();
-      return false;
-    }
-    auto* api = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kExchangeName));
-    while (api != nullptr && api->version.major != dlpack::kMajor) api = api->previous;
-    if (api == nullptr || api->managed_from_object == nullptr) return false;
+    dlpack::ExchangeApi* const api = exchange_of(Py_TYPE(object_.ptr()));
+    if (api == nullptr) return false;
     // The owning form also tells whether the memory may be written to.
     dlpack::Managed* managed = nullptr;
     if (api->managed_from_object(object_.ptr(), &managed) != 0) throw_producer_error();

@@ -314,6 +314,32 @@ class OptimBuffers {
   Borrowed kept_memory_;
 };
 
+/// What tensors of PyTorch carry in `grad`, in memory of its own where it is a negated view.
+py::list carried(const py::list& params) {
+  static PyObject* const grad = PyUnicode_InternFromString("grad");
+  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+  py::list grads(params.size());
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    py::object g = py::reinterpret_steal<py::object>(PyObject_GetAttr(params[i].ptr(), grad));
+    if (!g) {
+      if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
+      PyErr_Clear();
+      throw ParameterError("grads: is missing; only tensors of PyTorch carry their gradients themselves");
+    }
+    if (!g.is_none()) {
+      const py::object negated = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(g.ptr(), is_neg));
+      if (!negated) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
+        PyErr_Clear();  // a gradient that is no tensor
+      } else if (py::cast<bool>(negated)) {
+        g = g.attr("resolve_neg")();
+      }
+    }
+    grads[i] = std::move(g);
+  }
+  return grads;
+}
+
 /// Gradients clipped in place, as by a step; gives their norm.
 py::object clip(const py::list& grads, const Wishes& wishes, int num_threads, const std::string& simd,
                 const DeviceChoice& device) {
@@ -387,6 +413,7 @@ void register_optim(py::module_& m) {
            arg("simd"), arg("device"), "One step; gives the norm, and whether it was left out.")
       .def("outcome", &OptimBuffers::outcome, "Of arrays on a device: norm, whether left out, how many were.")
       .def_property("steps", &OptimBuffers::steps, &OptimBuffers::set_steps, "Steps of each parameter so far.");
+  m.def("optim_carried", carried, arg("params"), "The gradients that parameters carry.");
   m.def("optim_clip", clip, arg("grads"), arg("wishes"), arg("num_threads"), arg("simd"), arg("device"),
         "Clip gradients in place; gives their norm.");
   m.def(

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OptimBuffers', 'OwnStream', 'PINN_ACTIVATIONS', 'PINN_ANSATZES', 'PINN_SOURCES', 'PinnNet', 'PinnSingle', 'PreparedCall', 'SOBOL_DIMS', 'SurfaceStream', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'essvi_fit', 'heston_fit', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'optim_clip', 'optim_dot', 'optim_product', 'optim_rank_two', 'optim_two_loops', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'sabr_fit', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'ssvi_fit', 'stream_done', 'stream_wait', 'svi_certify', 'svi_cross', 'svi_fit', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
+__all__: list[str] = ['ATC_DETAILS', 'ATC_OUTPUTS', 'Array', 'AtcSettings', 'AtcStream', 'BACKTEST_METRICS', 'Event', 'HIGH_PRIORITY', 'MaStream', 'MemoryStack', 'OptimBuffers', 'OwnStream', 'PINN_ACTIVATIONS', 'PINN_ANSATZES', 'PINN_SOURCES', 'PinnNet', 'PinnSingle', 'PreparedCall', 'SOBOL_DIMS', 'SurfaceStream', 'atc_array', 'atc_columns', 'atc_growth', 'atc_sweep_array', 'atc_sweep_columns', 'backend_status', 'backtest', 'backtest_trades', 'best_simd', 'buffer_stats', 'build_info', 'copy_counts', 'device_info', 'effective_simd', 'equity_array', 'equity_columns', 'essvi_fit', 'heston_fit', 'ma_array', 'ma_columns', 'ma_kinds', 'mc_asian', 'mc_barrier', 'mc_basket', 'mc_brownian', 'mc_inverse_normal', 'mc_local_vol', 'mc_numbers', 'mc_philox', 'memory_frame', 'memory_live', 'memory_stack', 'memory_stats', 'open_memory_frame', 'optim_carried', 'optim_clip', 'optim_dot', 'optim_product', 'optim_rank_two', 'optim_two_loops', 'pinned_empty', 'reset_peak', 'restore_memory', 'row_call', 'row_operations', 'sabr_fit', 'scenario_sums', 'set_backend', 'set_buffer_limit', 'set_memory_limit', 'signals_array', 'signals_columns', 'ssvi_fit', 'stream_done', 'stream_wait', 'svi_certify', 'svi_cross', 'svi_fit', 'synchronize', 'thread_streams', 'to_device', 'trim', 'usable_processors', 'use_memory']
 class Array:
     """
     An array in the memory of a device.
@@ -454,6 +454,10 @@ def memory_stats(backend: str, number: typing.SupportsInt | typing.SupportsIndex
 def open_memory_frame(backend: str, number: typing.SupportsInt | typing.SupportsIndex) -> int:
     """
     Statistics from now on, by a number.
+    """
+def optim_carried(params: list[typing.Any]) -> list[typing.Any]:
+    """
+    The gradients that parameters carry.
     """
 def optim_clip(grads: list[typing.Any], wishes: tuple[typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex | None, bool, bool], num_threads: typing.SupportsInt | typing.SupportsIndex, simd: str, device: tuple[str, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex, bool, typing.SupportsInt | typing.SupportsIndex | None, typing.SupportsInt | typing.SupportsIndex | None, PreparedCall | None] | None) -> typing.Any:
     """

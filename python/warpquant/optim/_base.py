@@ -95,11 +95,7 @@ class Optimizer:
         ParameterError
             If they are of a kind that carries none.
         """
-        check(
-            all(hasattr(p, "grad") for p in self._params),
-            "grads: is missing; only tensors of PyTorch carry their gradients themselves",
-        )
-        return [_kinds.resolved(p.grad) for p in self._params]
+        return _core.optim_carried(self._params)
 
     def _evaluate(self, closure: Callable[[], Any]) -> tuple[Any, list[Any]]:
         """Loss and gradients: what a closure returns, or the loss alone where parameters carry their gradients."""

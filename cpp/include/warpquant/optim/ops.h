@@ -43,8 +43,8 @@ struct Settings {
 
 /// Numbers of one step of a tensor, from its number of steps.
 struct Corrections {
-  double step_size;        // negative
-  double root_correction;  // what the root of the second moment is divided by
+  double step_size;           // negative
+  double by_root_correction;  // what the root of the second moment is multiplied by
   bool first;
 };
 

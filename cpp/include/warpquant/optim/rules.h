@@ -9,7 +9,8 @@
 #include "warpquant/optim/ops.h"
 
 /// What a step does to one element. Orders of operations and places of eps are those of PyTorch, so that a run can go
-/// over from one to the other. `R` is float or double: that of the arithmetic and of the state.
+/// over from one to the other; but Adam multiplies by the inverse of its correction, as a division takes longer. `R` is
+/// float or double: that of the arithmetic and of the state.
 namespace wq::optim::inline WQ_LEVEL {
 
 /// A number of twice the digits.
@@ -40,7 +41,7 @@ WQ_HD Corrections corrections(const Settings& settings, double step) {
   if (settings.kind == Kind::adam) {
     const auto n = static_cast<std::int64_t>(step);
     c.step_size = -(settings.lr / (1.0 - whole_power(settings.beta1, n)));
-    c.root_correction = sqrt(1.0 - whole_power(settings.beta2, n));
+    c.by_root_correction = 1.0 / sqrt(1.0 - whole_power(settings.beta2, n));
   }
   return c;
 }
@@ -113,12 +114,12 @@ template <class R, bool kDecay, bool kMaximum>
 struct Adam {
   static constexpr int kStates = kMaximum ? 0b111 : 0b011;
   Lerp<R> mean;
-  R decay, shrink, beta2, share, root_correction, eps, rate;
+  R decay, shrink, beta2, share, by_root_correction, eps, rate;
 
   WQ_HD Adam(const Settings& s, const Corrections& c)
       : mean(1.0 - s.beta1), decay(static_cast<R>(s.weight_decay)),
         shrink(static_cast<R>(s.decoupled ? 1.0 - s.lr * s.weight_decay : 1.0)), beta2(static_cast<R>(s.beta2)),
-        share(static_cast<R>(1.0 - s.beta2)), root_correction(static_cast<R>(c.root_correction)),
+        share(static_cast<R>(1.0 - s.beta2)), by_root_correction(static_cast<R>(c.by_root_correction)),
         eps(static_cast<R>(s.eps)), rate(static_cast<R>(c.step_size)) {}
 
   WQ_HD R operator()(R p, R g, R* state) const {
@@ -130,7 +131,7 @@ struct Adam {
     if constexpr (kMaximum) {
       state[2] = square = select(either(gt(state[2], square), is_nan(state[2])), state[2], square);
     }
-    return p + rate * state[0] / (sqrt(square) / root_correction + eps);
+    return p + rate * state[0] / (sqrt(square) * by_root_correction + eps);
   }
 };
 
