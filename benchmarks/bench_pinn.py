@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
@@ -21,8 +24,6 @@ try:
 except ImportError:
     torch = None
 try:
-    import os
-
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import jax
 
@@ -45,6 +46,21 @@ def layers_of(widths: tuple[int, ...]) -> list[tuple[Any, Any]]:
 
 def flops(widths: tuple[int, ...]) -> int:
     return 2 * sum(i * o for i, o in itertools.pairwise(widths))
+
+
+def product(operations: float, points: int, dtype: str) -> Any:
+    """One matrix product of as many operations for each point: what all layers cannot be faster than."""
+    width, rows = round(math.sqrt(operations / 2)), min(points, 1_000)
+    a, b, out = np.ones((rows, width), dtype), np.ones((width, width), dtype), np.empty((rows, width), dtype)
+    multiply: Any = np.matmul
+    if torch is not None:
+        a, b, out, multiply = *map(torch.from_numpy, (a, b, out)), torch.mm
+
+    def run() -> None:
+        for _ in range(points // rows):
+            multiply(a, b, out=out)
+
+    return run
 
 
 def torch_cases(layers: list[tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
@@ -127,6 +143,8 @@ def inference(run: Benchmark) -> None:
                 price["jax.jit"], greeks["jax.jit, jets"] = jax_cases(layers, jnp.asarray(x))
             if onnxruntime is not None:
                 price["ONNX Runtime"] = with_onnx(model, x)
+            price["floor"] = product(flops(widths), points, dtype)
+            greeks["floor"] = product(4 * flops(widths), points, dtype)
             for what, cases in (("price", price), ("price and Greeks", greeks)):
                 ns = run.measure(points, cases, case=what, **labels)
                 others = ", ".join(f"{k} {v:.0f}" for k, v in ns.items() if k not in ("copy", "warpquant"))
@@ -174,6 +192,8 @@ def losses(run: Benchmark) -> None:
             cases["torch"] = torch_loss(layers, f, a, b)
         if jax is not None:
             cases["jax.jit"] = jax_loss(layers, f, a, b)
+        # Three streams forwards, and twice backwards: to weights, and to the inputs of all layers but the first.
+        cases["floor"] = product(9 * flops(widths) - 6 * widths[0] * widths[1], points, "float64")
         ns = run.measure(points, cases, case="loss and gradient", net=name, threads=1)
         others = ", ".join(f"{k} {v * points / 1e3:.0f}" for k, v in ns.items() if k not in ("copy", "warpquant"))
         print(f"{name:34}{ns['warpquant'] * points / 1e3:10.0f}{compared(ns)}   [{others}]", flush=True)
