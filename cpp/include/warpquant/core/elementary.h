@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "warpquant/core/near.h"
 #include "warpquant/core/plain.h"
 #include "warpquant/core/twin.h"
 #if !defined(__CUDACC__)
@@ -125,7 +126,7 @@ WQ_HD V log_ratio(V a, V b) {
   n = select(high, n + V(1.0), select(low, n - V(1.0), n));
   a_part = a_part * select(high, V(0.5), select(low, V(2.0), V(1.0)));
   // a_part - b_part is exact: the two are within a factor of two.
-  const V s = (a_part - b_part) / (a_part + b_part), u = s * s, twice = s + s;
+  const V s = quotient(a_part - b_part, a_part + b_part), u = s * s, twice = s + s;
   const V tail = mul_add(twice * u, log_series(u), n * V(1.90821492927058770002e-10));
   return mul_add(n, V(6.93147180369123816490e-01), twice + tail);
 }

@@ -16,11 +16,17 @@ WQ_HD double inverse_of(double x) { return 1.0 / x; }
 WQ_HD double near_inverse(double x) { return 1.0 / x; }
 WQ_HD double near_inverse_root(double x) { return 1.0 / sqrt(x); }
 
-/// x / y, given the inverse of y > 0: that is infinite for the smallest y.
+/// x / y to 1 ulp, for y and x / y far from overflow and underflow.
 template <class V>
+WQ_HD V quotient(V x, V y) {
+  return x / y;
+}
+/// x / y, given the inverse of y > 0: that is infinite for the smallest y. `kTiny`: whether there may be any.
+template <bool kTiny, class V>
 WQ_HD V quotient(V x, V y, V inverse) {
-  const auto tiny = lt(y, V(0x1p-1022));
   const V product = x * inverse;
+  if constexpr (!kTiny) return product;
+  const auto tiny = lt(y, V(0x1p-1022));
   return any(tiny) ? select(tiny, x / y, product) : product;
 }
 
@@ -40,6 +46,19 @@ WQ_HD Pack<W> inverse_of(Pack<W> x) {
   }
 #endif
   return Pack<W>(1.0) / x;
+}
+
+template <int W>
+WQ_HD Pack<W> quotient(Pack<W> x, Pack<W> y) {
+#if defined(__AVX512F__)
+  if constexpr (W == 8) {
+    const Pack<W> guess = Pack<W>(_mm512_rcp14_pd(y.v)), minus = Pack<W>(0.0) - y, one(1.0);
+    const Pack<W> e = mul_add(minus, guess, one), inverse = mul_add(guess, mul_add(e, e, e), guess);
+    const Pack<W> rough = x * inverse;
+    return mul_add(mul_add(minus, rough, x), inverse, rough);
+  }
+#endif
+  return x / y;
 }
 
 template <int W>

@@ -11,11 +11,12 @@
 ///
 /// where V is the type of its numbers, and r.in<V>(k) is argument k, r.parameter(k) a number of the call, r.wants(k)
 /// tells whether result k is wanted, and r.put(k, value) stores it. It may name sets of results that are compiled
-/// apart, in which `wants` is known: static constexpr std::uint32_t kSets[] = {...}. With static constexpr bool kTwins
-/// = true two packs are computed side by side, V being a `Twin` then. If a row needs work memory,
-/// static std::int64_t scratch(const double* parameters) says how many numbers, and r.scratch<V>() is where they are:
-/// to be used as a V* is, by `[]` and `+`, but not to be taken for one (`Strided`). If its info says that it has a
-/// table, r.table() are all numbers of the call, of which there may be any number, and there are no parameters.
+/// apart, in which `wants` is known: static constexpr std::uint32_t kSets[] = {...}. It may have two steps besides,
+/// begin<V>(r), and finish<V>(r, begun): what is begun has `kNumbers` numbers, and each(f) calls f(k, number) of them.
+/// If a row needs work memory, static std::int64_t scratch(const double* parameters) says how many numbers, and
+/// r.scratch<V>() is where they are: to be used as a V* is, by `[]` and `+`, but not to be taken for one (`Strided`).
+/// If its info says that it has a table, r.table() are all numbers of the call, of which there may be any number, and
+/// there are no parameters.
 namespace wq::rows::inline WQ_LEVEL {
 
 /// Numbers with others between them, as in the work memory of rows that a device computes side by side.

@@ -45,8 +45,21 @@ template <class Op, std::uint32_t kSet>
 void tile_kernel(const Tile& tile) {
   using V = Pack<kLanes>;
   int i = 0;
-  if constexpr (requires { Op::kTwins; })
-    for (; i + 2 * kLanes <= tile.rows; i += 2 * kLanes) Op::template row<Twin<V>>(TileRow<kSet>{tile, i});
+  if constexpr (requires(TileRow<kSet> r) { Op::template begin<V>(r); }) {
+    // A processor looks ahead only so far: what waits for divisions is done for all rows, and then what follows; two
+    // packs side by side.
+    using Pair = Twin<V>;
+    using Begun = decltype(Op::template begin<Pair>(TileRow<kSet>{tile, 0}));
+    alignas(64) double kept[Begun::kNumbers][kTile];
+    const int end = tile.rows - tile.rows % kWidth<Pair>;
+    for (; i < end; i += kWidth<Pair>)
+      Op::template begin<Pair>(TileRow<kSet>{tile, i}).each([&](int k, const Pair& x) { x.store(kept[k] + i); });
+    for (i = 0; i < end; i += kWidth<Pair>) {
+      Begun begun;
+      begun.each([&](int k, Pair& x) { x = Pair::load(kept[k] + i); });
+      Op::template finish<Pair>(TileRow<kSet>{tile, i}, begun);
+    }
+  }
   for (; i < tile.rows; i += kLanes) Op::template row<V>(TileRow<kSet>{tile, i});
 }
 

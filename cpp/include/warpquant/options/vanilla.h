@@ -58,9 +58,48 @@ struct Black {
   V spot_density;  // S e^(-qT) phi(d1) = K e^(-rT) phi(d2)
   V slope;         // e^(-qT) phi(d1)
 
-  /// `kForward`: the spot is a forward price, and `dividend` is not looked at.
-  template <bool kForward>
+  /// The first half of the work, in which most numbers wait for a division.
+  struct Place {
+    V root, inverse_v, log_moneyness, d1, d2;
+    V t1, t2, scale1, scale2;  // what m1 and m2 come from
+
+    template <bool kForward>
+    WQ_HD static Place of(V spot, V strike, V expiry, V rate, V dividend, V vol) {
+      Place p;
+      p.root = sqrt(expiry);
+      const V v = vol * p.root;
+      p.inverse_v = V(1.0) / v;
+      const V log = log_ratio(spot, strike);
+      p.log_moneyness = kForward ? log : mul_add(rate - dividend, expiry, log);
+      const V h = p.log_moneyness * p.inverse_v, half = V(0.5) * v;
+      // Far out everything is 0; nearer infinity products with 0 would have no value.
+      p.d1 = max(min(h + half, V(1e8)), V(-1e8));
+      p.d2 = max(min(h - half, V(1e8)), V(-1e8));
+      const MillsPair<V> mills(abs(p.d1), abs(p.d2));
+      p.t1 = mills.tx;
+      p.t2 = mills.ty;
+      p.scale1 = mills.scale_x;
+      p.scale2 = mills.scale_y;
+      return p;
+    }
+    static constexpr int kNumbers = 9;
+    /// f(k, number) for all of them.
+    template <class F>
+    WQ_HD void each(F f) {
+      f(0, root), f(1, inverse_v), f(2, log_moneyness), f(3, d1), f(4, d2);
+      f(5, t1), f(6, t2), f(7, scale1), f(8, scale2);
+    }
+  };
+
+  /// `kForward`: the spot is a forward price, and `dividend` is not looked at. `kTiny`: spots may be below 2^-1022.
+  template <bool kForward, bool kTiny = true>
   WQ_HD static Black of(V spot, V strike, V expiry, V rate, V dividend, V vol, V sign) {
+    return of<kForward, kTiny>(Place::template of<kForward>(spot, strike, expiry, rate, dividend, vol), spot, strike,
+                               expiry, rate, dividend, vol, sign);
+  }
+  /// The second half: discount factors, densities and Mills ratios.
+  template <bool kForward, bool kTiny>
+  WQ_HD static Black of(const Place& at, V spot, V strike, V expiry, V rate, V dividend, V vol, V sign) {
     Black o;
     o.spot = spot;
     o.strike = strike;
@@ -69,9 +108,12 @@ struct Black {
     o.dividend = kForward ? rate : dividend;
     o.vol = vol;
     o.sign = sign;
-    o.root = sqrt(expiry);
-    const V v = vol * o.root;
-    o.inverse_v = V(1.0) / v;
+    o.root = at.root;
+    o.inverse_v = at.inverse_v;
+    o.by_spot = V(1.0) / spot;
+    o.log_moneyness = at.log_moneyness;
+    o.d1 = at.d1;
+    o.d2 = at.d2;
     if constexpr (kForward) {
       o.discount = o.carry_factor = exp_of(V(0.0) - rate * expiry);
     } else {
@@ -81,20 +123,15 @@ struct Black {
     }
     o.spot_now = spot * o.carry_factor;
     o.strike_now = strike * o.discount;
-    const V log = log_ratio(spot, strike);
-    o.log_moneyness = kForward ? log : mul_add(rate - dividend, expiry, log);
-    const V h = o.log_moneyness * o.inverse_v, half = V(0.5) * v;
-    // Far out everything is 0; nearer infinity products with 0 would have no value.
-    o.d1 = max(min(h + half, V(1e8)), V(-1e8));
-    o.d2 = max(min(h - half, V(1e8)), V(-1e8));
     // Of the two ways to write the density, the one that depends less on what rounding did to d1 and d2.
     const V x1 = abs(o.d1), x2 = abs(o.d2);
     const auto nearer_spot = le(x1, x2);
     const V density = normal_density(min(x1, x2));
     o.spot_density = select(nearer_spot, o.spot_now, o.strike_now) * density;
-    o.by_spot = V(1.0) / spot;
-    o.slope = select(nearer_spot, o.carry_factor * density, quotient(o.spot_density, spot, o.by_spot));
-    mills(x1, x2, o.m1, o.m2);
+    o.slope = select(nearer_spot, o.carry_factor * density, quotient<kTiny>(o.spot_density, spot, o.by_spot));
+    const auto scaled = scaled_mills(Twin<V>(at.t1, at.t2));
+    o.m1 = scaled.a * at.scale1;
+    o.m2 = scaled.b * at.scale2;
     return o;
   }
 
@@ -224,31 +261,69 @@ struct BlackGreeks {
   static constexpr rows::Info kInfo = {kForward ? "black76" : "bsm",
                                        "spot strike expiry rate dividend vol is_call shift", kOutputNames, 6};
   static constexpr std::uint32_t kSets[] = {kPriceOnly, kUsualGreeks, kAllGreeks};
-  static constexpr bool kTwins = true;
 
   template <class V, class Row>
   WQ_HD static void row(const Row& r) {
-    auto known = eq(V(0.0), V(0.0));
-    const V sign = sign_of(r.template in<V>(6), known);
-    const V shift = r.template in<V>(7);
-    const auto o =
-        Black<V>::template of<kForward>(r.template in<V>(0) + shift, r.template in<V>(1) + shift, r.template in<V>(2),
-                                        r.template in<V>(3), r.template in<V>(4), r.template in<V>(5), sign);
-    const V v = o.vol * o.root;
-    const auto positive = both(both(gt(o.spot, V(0.0)), gt(o.strike, V(0.0))), gt(v, V(0.0)));
-    const auto finite = is_finite(((o.spot + o.strike) + (o.rate + o.dividend)) + v);
-    const auto ordinary = both(both(positive, finite), known);
-    if (all(ordinary)) return greeks<V>(o, [&](int k) { return r.wants(k); }, [&](int k, V x) { r.put(k, x); });
-    V results[kOutputs];
-    greeks<V>(o, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
-    rows::put_with_limits(r, results, ordinary, [&](int j, auto put) {
-      black_limits<kForward>(lane(o.spot, j), lane(o.strike, j), lane(o.expiry, j), lane(o.rate, j),
-                             lane(o.dividend, j), lane(o.vol, j), lane(known, j) ? lane(sign, j) : 0.0, put);
-    });
+    finish<V>(r, begin<V>(r));
+  }
+  template <class V, class Row>
+  WQ_HD static typename Black<V>::Place begin(const Row& r) {
+    return Terms<V>(r).place();
+  }
+  template <class V, class Row>
+  WQ_HD static void finish(const Row& r, const typename Black<V>::Place& at) {
+    const Terms<V> t(r);
+    const V v = t.vol * at.root;
+    if (!all(both(both(ge(min(min(t.spot, t.strike), v), V(0x1p-1022)), t.finite(v)), t.known)))
+      return with_limits<V>(r);
+    greeks<V, false>(t.template whole<false>(at), [&](int k) { return r.wants(k); }, [&](int k, V x) { r.put(k, x); });
   }
 
  private:
-  template <class V, class Wants, class Put>
+  /// The arguments of a row.
+  template <class V>
+  struct Terms {
+    V spot, strike, expiry, rate, dividend, vol, sign;
+    decltype(eq(V(), V())) known;  // the flag says call or put
+
+    template <class Row>
+    WQ_HD explicit Terms(const Row& r) {
+      const V shift = r.template in<V>(7);
+      spot = r.template in<V>(0) + shift;
+      strike = r.template in<V>(1) + shift;
+      expiry = r.template in<V>(2);
+      rate = r.template in<V>(3);
+      dividend = kForward ? rate : r.template in<V>(4);
+      vol = r.template in<V>(5);
+      sign = sign_of(r.template in<V>(6), known);
+    }
+    WQ_HD auto finite(V v) const { return is_finite(((spot + strike) + (rate + dividend)) + v); }
+    WQ_HD auto place() const {
+      return Black<V>::Place::template of<kForward>(spot, strike, expiry, rate, dividend, vol);
+    }
+    template <bool kTiny>
+    WQ_HD auto whole(const typename Black<V>::Place& at) const {
+      return Black<V>::template of<kForward, kTiny>(at, spot, strike, expiry, rate, dividend, vol, sign);
+    }
+  };
+
+  /// Rows of which some are at a limit, or have a tiny spot or strike. Apart, so that a compiler does not mix it with
+  /// the usual case.
+  template <class V, class Row>
+  WQ_HD_NOINLINE static void with_limits(const Row& r) {
+    const Terms<V> t(r);
+    const auto o = t.template whole<true>(t.place());
+    const V v = o.vol * o.root;
+    const auto positive = both(both(gt(o.spot, V(0.0)), gt(o.strike, V(0.0))), gt(v, V(0.0)));
+    V results[kOutputs];
+    greeks<V, true>(o, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
+    rows::put_with_limits(r, results, both(both(positive, t.finite(v)), t.known), [&](int j, auto put) {
+      black_limits<kForward>(lane(o.spot, j), lane(o.strike, j), lane(o.expiry, j), lane(o.rate, j),
+                             lane(o.dividend, j), lane(o.vol, j), lane(t.known, j) ? lane(o.sign, j) : 0.0, put);
+    });
+  }
+
+  template <class V, bool kTiny, class Wants, class Put>
   WQ_HD static void greeks(const Black<V>& o, Wants wants, Put put) {
     const V one(1.0), half(0.5), price = o.price();
     const V b = o.rate - o.dividend;
@@ -274,7 +349,7 @@ struct BlackGreeks {
       put(kLambda, o.sign * select(outside, tail, spot_share / price));
     }
     const V by_vol = inverse_of(o.vol), by_strike = inverse_of(o.strike), slope = o.slope;
-    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * quotient(strike_share, o.strike, by_strike));
+    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * quotient<kTiny>(strike_share, o.strike, by_strike));
     const V gamma = slope * o.inverse_v * o.by_spot, d12 = o.d1 * o.d2;
     if (wants(kGamma)) put(kGamma, gamma);
     if (wants(kDualGamma)) put(kDualGamma, o.spot_density * by_strike * o.inverse_v * by_strike);
