@@ -499,7 +499,7 @@ def test_tensors_of_points():
     assert model.evaluate(torch.from_numpy(x), out=out) is out
     same_bits(out.numpy(), want["value"])
     assert model.evaluate(torch.from_numpy(x.astype(np.float32))).dtype == torch.float32
-    with pytest.raises(ShapeError, match="out"):
+    with pytest.raises(DTypeError, match="holds float32 values, but the result is float64"):
         model.evaluate(torch.from_numpy(x), out=torch.zeros(11))
 
 

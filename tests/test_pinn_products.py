@@ -12,7 +12,7 @@ import pytest
 
 from reference import pinn_products as slow
 from warpquant import options, pinn
-from warpquant.errors import ParameterError, ShapeError, StateError
+from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, StateError
 from warpquant.pinn import PinnModel, PinnTrainer, ProductModel, _file
 from warpquant.pinn._jets import Jet, compose, softplus, variables
 from warpquant.pinn.products import PRODUCTS
@@ -289,6 +289,9 @@ class TestStoredModels:
         name, model = shipped
         found = model.greeks(**CONTRACTS[name], which="all")
         assert found["status"] == 0
+        usual = model.greeks(**CONTRACTS[name])
+        assert len(usual) == (6 if name == "exchange" else 3)
+        assert usual == pytest.approx({greek: found[greek] for greek in usual}, rel=1e-12)
         exact = theirs(name, CONTRACTS[name], "all")
         assert abs(found["price"] - exact["price"]) <= 100 * FIGURES[name]
         for greek, value in found.items():
@@ -441,10 +444,254 @@ def test_homogeneous():
     assert double == pytest.approx(2 * made["price"], rel=1e-13)
 
 
-def test_knocked_out_at_the_barrier():
-    model = PinnModel.load("barrier")
-    assert abs(model.price(90.0, 105.0, 0.5, 0.25, 0.03, 90.0)) < 1e-12
-    assert model.greeks(89.0, 105.0, 0.5, 0.25, 0.03, 90.0, which="status")["status"] == 1
+def test_reached_barriers():
+    """Nothing is left, whatever else is outside of the domain; but what is no option stays none."""
+    for how in ("nan", "raise", "extrapolate"):
+        model = PinnModel.load("barrier", on_out_of_domain=how)
+        spots = np.array([90.0, 89.0, 1e-3, 50.0, 50.0])
+        made = model.greeks(
+            spots, 105.0, np.array([0.5, 0.5, 1.0, 0.0, 90.0]), 0.25, 0.03, np.array([90.0, 90.0, 1e3, 90.0, 90.0]),
+            which="all",
+        )  # fmt: skip
+        assert set(made) == set(model.outputs)
+        assert all((values == 0.0).all() for values in made.values())
+    wrong = model.greeks(80.0, 105.0, [-0.1, np.nan], 0.25, 0.03, 90.0, which="all")
+    assert all((values == 2 if name == "status" else np.isnan(values)).all() for name, values in wrong.items())
+
+
+class TestExpiry:
+    """One meaning of statuses, for all models."""
+
+    SPOTS = (40.0, 80.0, 99.0, 101.0, 130.0, 400.0)
+
+    @pytest.mark.parametrize("how", ["nan", "raise", "extrapolate"])
+    def test_what_is_paid(self, shipped, how):
+        """Inside of the domain or not: the payoff, and its slopes; Greeks are finite, off the kink."""
+        name, base = shipped[0], CONTRACTS[shipped[0]]
+        model = PinnModel.load(name, on_out_of_domain=how)
+        first, second = ("S1", "S2") if name == "exchange" else ("S", "K")
+        spots, changed = np.array(self.SPOTS), {first: np.array(self.SPOTS), second: 100.0, "tau": 0.0}
+        if name == "barrier":
+            changed["barrier"] = 20.0
+        found = model.greeks(**{**base, **changed}, which="all")
+        assert (found["status"] == 0).all()
+        sign = -1.0 if name == "american" else 1.0
+        np.testing.assert_allclose(found["price"], np.maximum(sign * (spots - 100.0), 0.0), atol=1e-11)
+        slope = np.where(sign * (spots - 100.0) > 0.0, sign, 0.0)
+        slopes = ("delta1", "delta2") if name == "exchange" else ("delta", "dual_delta")
+        np.testing.assert_allclose(found[slopes[0]], slope, atol=1e-9)
+        np.testing.assert_allclose(found[slopes[1]], -slope, atol=1e-9)
+        for greek, values in found.items():
+            assert np.isfinite(values).all(), greek
+            if greek not in ("price", "status", "theta", "charm", *slopes):
+                assert np.abs(values).max() < 1e-9, greek
+
+    def test_theta_is_that_of_the_last_moment(self, shipped):
+        """Of options, one millionth of a year before; exercised ones stand still."""
+        name, base = shipped[0], dict(CONTRACTS[shipped[0]])
+        if name == "american":
+            base["q"] = 0.08  # calls for waiting, near the strike
+        first = next(iter(base))
+        for spot in (60.0, 97.0, 103.0, 140.0):
+            contract = {**base, first: spot, next(iter(list(base)[1:])): 100.0}
+            if name == "barrier":
+                contract["barrier"] = 50.0
+            exact = theirs(name, {**contract, "tau": 1e-6}, ("theta",))["theta"]
+            found = PinnModel.load(name).greeks(**{**contract, "tau": 0.0}, which="theta")["theta"]
+            assert found == pytest.approx(exact, abs=2e-3), spot
+
+    def test_expired_and_without_volatility(self, shipped):
+        """Nothing is divided by 0; a strike of the spot itself has slopes of a half."""
+        name, model = shipped
+        base = {**CONTRACTS[name], "tau": 0.0}
+        still = {key: 0.0 for key in base if key in ("sigma", "sigma1", "sigma2", "v0", "theta", "xi", "jump_vol")}
+        if name == "exchange":
+            still["correlation"] = 1.0
+        found = model.greeks(**{**base, **still}, which="all")
+        assert found["status"] == 0
+        assert all(math.isfinite(value) for value in found.values())
+        first, second = list(base)[:2]
+        at = model.greeks(**{**base, first: base[second]}, which="all")
+        assert at["status"] == 0
+        assert at["price"] == pytest.approx(0.0, abs=1e-9)
+        assert abs(at["delta1" if name == "exchange" else "delta"]) == pytest.approx(0.5, abs=1e-3)
+
+    @pytest.mark.parametrize("name", ["heston", "merton"])
+    def test_puts(self, name):
+        model = PinnModel.load(name)
+        puts = model.price(**{**CONTRACTS[name], "S": np.array([80.0, 120.0]), "tau": 0.0}, is_call=False)
+        np.testing.assert_allclose(puts, [CONTRACTS[name]["K"] - 80.0, 0.0], atol=1e-11)
+
+    def test_of_europeans(self):
+        """The same of the model with kernels of its own: at expiry, and without volatility."""
+        spots = np.array([1.0, 80.0, 130.0, 5000.0])
+        for how in ("nan", "raise", "extrapolate"):
+            model = PinnModel.load("european", on_out_of_domain=how)
+            for tau, sigma in ((0.0, 0.25), (0.5, 0.0), (0.0, 0.0), (80.0, 0.0)):
+                found = model.greeks(spots, 100.0, tau, sigma, 0.03, 0.01, which="all")
+                exact = options.greeks(spots, 100.0, tau, 0.03, 0.01, sigma, True, outputs="all")
+                assert (found["status"] == 0).all()
+                for greek in ("price", "delta", "gamma", "theta", "vega", "rho", "vanna", "volga", "speed"):
+                    np.testing.assert_allclose(found[greek], exact[greek], rtol=1e-10, atol=1e-10, err_msg=greek)
+                np.testing.assert_allclose(found["charm"], 0.01 * found["delta"], atol=1e-10)
+                one = model.greeks(float(spots[1]), 100.0, tau, sigma, 0.03, 0.01)
+                assert one["theta"] == found["theta"][1]
+        plain = PinnModel.from_layers(
+            model.layers, features=model.features, ansatz="none", domain=model.domain, activation="tanh"
+        )
+        assert plain.greeks(5000.0, 100.0, 0.0, 0.2, 0.0, which="status")["status"] == 1
+
+
+class TestStatuses:
+    def test_no_volatility(self):
+        """Some coordinates take it, and the price is known; others are quotients with it, outside of every domain."""
+        for name, wanted in (("merton", 0), ("exchange", 0), ("american", 1), ("barrier", 1)):
+            changed = {key: 0.0 for key in CONTRACTS[name] if key.startswith("sigma")}
+            model, contract = PinnModel.load(name), {**CONTRACTS[name], **changed}
+            found = model.greeks(**contract, which=("price", "status"))
+            assert found["status"] == wanted, name
+            if wanted == 0:
+                assert found["price"] == pytest.approx(theirs(name, contract)["price"], abs=1e-4), name
+            else:
+                assert math.isnan(found["price"])
+
+    def test_none_of_an_option(self, shipped):
+        name, model = shipped
+        for key, wrong in {
+            "S": (0.0, -1.0), "S1": (0.0,), "K": (-1.0,), "tau": (-1e-9,), "sigma": (-0.2,), "sigma2": (-0.2,),
+            "v0": (-1e-9,), "xi": (-0.2,), "theta": (-0.04,), "kappa": (0.0, -1.0), "rho": (1.1, -1.1),
+            "correlation": (1.1,), "intensity": (-0.1,), "jump_vol": (-0.1,), "barrier": (0.0, -5.0),
+        }.items():  # fmt: skip
+            for value in (*wrong, math.nan, math.inf, -math.inf) if key in CONTRACTS[name] else ():
+                found = model.greeks(**{**CONTRACTS[name], key: value}, which="all")
+                assert found.pop("status") == 2, (key, value)
+                assert all(math.isnan(x) for x in found.values())
+
+
+class TestArrays:
+    """What goes in comes out: as of European options, whose model has kernels of its own."""
+
+    def test_float32(self, shipped):
+        name, model = shipped
+        base = CONTRACTS[name]
+        first = next(iter(base))
+        spots = np.array([0.99, 1.0], np.float32) * np.float32(base[first])
+        made = model.greeks(**{**base, first: spots}, which="all")
+        exact = model.greeks(**{**base, first: spots.astype(np.float64)}, which="all")
+        for greek, values in made.items():
+            assert values.dtype == (np.uint8 if greek == "status" else np.float32)
+            np.testing.assert_array_equal(values, exact[greek].astype(values.dtype))
+        mixed = {**base, first: spots, "tau": np.array([0.3])}
+        assert model.price(**mixed).dtype == np.float64
+        assert model.price(**{**base, first: np.float64(base[first])}) == model.price(**base)
+        assert type(model.price(**{**base, first: np.float64(base[first])})) is float
+        assert model.price(**{**base, first: np.float32(base[first])}).dtype == np.float32
+        assert model.price(**{**base, first: spots, "tau": np.float64(0.4)}).dtype == np.float32
+        assert model.price(**{**base, first: spots, "tau": [0.4]}).dtype == np.float64
+        assert model.price(**{**base, first: np.array([round(base[first])])}).dtype == np.float64
+
+    def test_out(self, shipped):
+        name, model = shipped
+        base = CONTRACTS[name]
+        first = next(iter(base))
+        spots = base[first] * np.array([[0.99], [1.0]])
+        contract = {**base, first: spots, "tau": np.array([0.3, 0.4, 0.5])}
+        whole = np.zeros((2, 6))
+        column = whole[:, ::2]
+        assert model.price(**contract, out=column) is column
+        np.testing.assert_array_equal(column, model.price(**contract))
+        assert (whole[:, 1::2] == 0.0).all()
+        greek = next(iter(model.product.GREEKS))
+        for kind in (np.uint8, np.int8):
+            out = {greek: np.empty((2, 3)), "status": np.empty((2, 3), kind)}
+            made = model.greeks(**contract, which=("price", greek, "status"), out=out)
+            assert made[greek] is out[greek]
+            assert made["status"] is out["status"]
+            assert not out["status"].any()
+            np.testing.assert_array_equal(out[greek], model.greeks(**contract, which=greek)[greek])
+        one = np.empty(())
+        assert model.price(**base, out=one) is one
+        assert one == model.price(**base)
+        single, into = spots[:, 0].astype(np.float32), np.empty(2, np.float32)
+        assert model.price(**{**base, first: single}, out=into) is into
+        single = single.copy()
+        assert model.price(**{**base, first: single}, out=single) is single  # arguments are read before
+        np.testing.assert_array_equal(single, into)
+
+    def test_out_is_refused(self, shipped):
+        name, model = shipped
+        base = CONTRACTS[name]
+        first = next(iter(base))
+        contract = {**base, first: base[first] * np.array([0.99, 1.0])}
+        fixed, both = np.zeros(2), np.zeros(3)
+        fixed.flags.writeable = False
+        for error, message, out in (
+            (DTypeError, "holds float32 values, but the result is float64", np.zeros(2, np.float32)),
+            (ShapeError, r"has shape \(3,\), but the result has \(2,\)", np.zeros(3)),
+            (LayoutError, "cannot be written to", fixed),
+            (DTypeError, "list is no array to write to", [0.0, 0.0]),
+        ):
+            with pytest.raises(error, match=rf"out\[price\]: {message}"):
+                model.price(**contract, out=out)
+        greek = next(iter(model.product.GREEKS))
+        with pytest.raises(LayoutError, match="shares memory with out"):
+            model.greeks(**contract, which=("price", greek), out={"price": both[:2], greek: both[1:]})
+        with pytest.raises(ParameterError, match="is no mapping"):
+            model.greeks(**contract, out=both)
+        with pytest.raises(ParameterError, match="'status' is not among the outputs"):
+            model.greeks(**contract, which=greek, out={"status": both})
+        good = np.zeros(2)
+        with pytest.raises(ShapeError):
+            model.greeks(**contract, which=("price", greek), out={"price": good, greek: both})
+        assert not good.any()  # all of them or none
+
+    def test_tensors(self, shipped):
+        torch = pytest.importorskip("torch")
+        name, model = shipped
+        base = CONTRACTS[name]
+        first = next(iter(base))
+        for kind in (torch.float32, torch.float64):
+            spots = torch.tensor([0.99 * base[first], base[first]], dtype=kind)
+            made = model.greeks(**{**base, first: spots}, which=("price", "status"))
+            assert made["price"].dtype == kind
+            assert made["status"].dtype == torch.uint8
+            out = torch.empty(2, dtype=kind)
+            assert model.price(**{**base, first: spots}, out=out) is out
+            assert torch.equal(out, made["price"])
+        with pytest.raises(LayoutError, match=r"out\[price\]: requires grad"):
+            model.price(**{**base, first: spots}, out=torch.empty(2, dtype=kind, requires_grad=True))
+
+    @pytest.mark.parametrize("library", ["pandas", "polars"])
+    def test_columns(self, shipped, library):
+        lib = pytest.importorskip(library)
+        name, model = shipped
+        base = CONTRACTS[name]
+        first = next(iter(base))
+        made = model.greeks(
+            **{**base, first: lib.Series(np.full(2, base[first], np.float32))}, which=("price", "status")
+        )
+        assert made["price"].name == "price"
+        assert made["price"].to_numpy().dtype == np.float32
+
+    def test_what_has_no_numbers(self, shipped):
+        name, model = shipped
+        base = CONTRACTS[name]
+        first = next(iter(base))
+        for wrong in ("a", [1.0, "a"], np.array(["a"]), np.array([1j]), object(), None, {}, np.float16(1.0)):
+            with pytest.raises(DTypeError, match=rf"^{first}: "):
+                model.price(**{**base, first: wrong})
+        with pytest.raises(ParameterError, match="tau: is too large"):
+            model.price(**{**base, "tau": 10**400})
+        with pytest.raises(ShapeError, match=r"tau: has shape \(2,\), which does not broadcast with the \(3,\)"):
+            model.price(**{**base, first: np.ones(3), "tau": np.ones(2)})
+        with pytest.raises(ParameterError, match="stream: goes with arrays that are on a device"):
+            model.price(**base, stream=1)
+        with pytest.raises(ParameterError, match="num_threads"):
+            model.price(**{**base, first: -1.0}, num_threads=-3)
+
+    def test_names_of_arguments_of_europeans(self):
+        with pytest.raises(DTypeError, match=r"^sigma: "):
+            PinnModel.load("european").price(100.0, 105.0, 0.5, "a", 0.03)
 
 
 class TestCalibration:

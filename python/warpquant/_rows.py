@@ -14,7 +14,7 @@ from ._containers import Unpacked, same_index, unpack
 from ._devices import Choice, resolve
 from .errors import DTypeError, ParameterError, ShapeError
 
-__all__ = ["Outputs", "call", "chosen_names", "flags"]
+__all__ = ["Outputs", "call", "checked_out", "chosen_names", "flags"]
 
 _OPERATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     name: (tuple(inputs), tuple(outputs)) for name, (inputs, outputs) in _core.row_operations().items()
@@ -230,15 +230,26 @@ def call(
     return {n: r if out is not None and n in out else others[0].wrap_named(r, n) for n, r in made.items()}
 
 
-def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -> dict[str, Any]:
-    """Arrays to write to by the operation's own names."""
+def checked_out(out: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Arrays that take results, by names that are asked for.
+
+    Raises
+    ------
+    ParameterError
+        If it is no mapping, or has another name.
+    """
     if not isinstance(out, Mapping):
         raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
     for name in out:
         if name not in names:
             raise ParameterError(f"out: {name!r} is not among the outputs; those are {', '.join(names)}")
+    return dict(out)
+
+
+def _targets(out: Mapping[str, Any], outputs: Outputs, names: tuple[str, ...]) -> dict[str, Any]:
+    """Arrays to write to by the operation's own names."""
     own: dict[str, Any] = {}
-    for name, array in out.items():
+    for name, array in checked_out(out, names).items():
         result = outputs.names[outputs.places((name,))[0]]
         if own.setdefault(result, array) is not array:
             raise ParameterError(f"out: {name!r} is another name of a result that has an array already")
@@ -266,7 +277,7 @@ def _unpacked(labels: Sequence[str], values: Sequence[Any]) -> tuple[tuple[Any, 
         if type(value) in _PLAIN:
             arrays.append(value)
         elif isinstance(value, np.generic):
-            arrays.append(np.asarray(value))
+            arrays.append(float(value) if isinstance(value, float) else np.asarray(value))
         elif isinstance(value, Mapping) or value is None:
             raise DTypeError(f"{label}: cannot read numbers from {type(value).__name__}")
         else:

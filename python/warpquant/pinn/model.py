@@ -494,7 +494,8 @@ class PinnModel:
         -------
         float or array
             A float if all arguments are numbers, else an array of the kind of the first argument that is none of
-            NumPy's. Rows with NaN or without a meaning are NaN.
+            NumPy's; of float32 if arrays are and no array is of anything else, else of float64. Rows of status 2 are
+            NaN, and those of status 1, unless ``on_out_of_domain`` says otherwise; see `greeks`.
 
         Raises
         ------
@@ -536,8 +537,10 @@ class PinnModel:
             As for `price`.
         which : str or sequence of str
             Any of price, delta, gamma, theta, vega, rho, vanna, charm, volga (vomma), speed, status; 'all' is all of
-            them. Signs and units as for `warpquant.options.greeks`. Status is 0 inside the domain, 1 outside, 2 where
-            the arguments are none of an option.
+            them. Signs and units as for `warpquant.options.greeks`. Status is 0 where results are good: inside the
+            domain, and, wherever the spot is, at expiry or without volatility (what is paid, with the Greeks of the
+            last moment). It is 1 elsewhere outside the domain, 2 where a number is missing or infinite, or the
+            arguments are none of an option.
         out : mapping, optional
             Name of a result to the array that takes it.
         num_threads, device, stream
@@ -655,10 +658,7 @@ class PinnModel:
         if not isinstance(along, np.ndarray):
             raise LayoutError("directions: are on a device; accepted are arrays in host memory")
         names = ("value", "gradient", "hessian", "third")[: order + 1]
-        given = dict(out or {})
-        for name in given:
-            if name not in names:
-                raise ParameterError(f"out: {name!r} is not among the results; those are {', '.join(names)}")
+        given = {} if out is None else _rows.checked_out(out, names)
         how = config._execution(num_threads)
         place = resolve(self._device(device, (X,)), taken.device, "X", None, num_threads, stream)
         single = _is_single(taken)
@@ -680,12 +680,8 @@ class PinnModel:
             made = _named(self._net.differentiate(points, along, order, self._f32, *how), len(along), order)
         if single:
             made = {name: y.astype(np.float32) for name, y in made.items()}
-        results = {}
-        for name, y in made.items():
-            if name in given:
-                _write(given[name], y, f"out[{name}]")
-            results[name] = given[name] if name in given else _wrapped(X, taken, y, name)
-        return results
+        write_out(given, made)
+        return {name: given[name] if name in given else _wrapped(X, taken, y, name) for name, y in made.items()}
 
     def evaluate(
         self, X: Any, *, out: Any = None, num_threads: int | None = None, device: str | None = None, stream: Any = None
@@ -768,8 +764,6 @@ class PinnModel:
         """
         if isinstance(order, bool) or order not in (0, 1, 2, 3):
             raise ParameterError(f"order: {order!r} is out of range; accepted are 0, 1, 2 and 3")
-        if out is not None and not isinstance(out, Mapping):
-            raise ParameterError(f"out: {type(out).__name__} is no mapping from the names of results to arrays")
         return self._derivatives(X, directions, order, out, num_threads, device, stream)
 
     # ------------------------------------------------------------------------------------------ what it is worth
@@ -894,16 +888,35 @@ def _named(streams: np.ndarray[Any, Any], m: int, order: int) -> dict[str, Any]:
     return made
 
 
-def _write(target: Any, values: np.ndarray[Any, Any], name: str) -> None:
-    """Copy to an array of the caller's."""
-    to = np.asarray(target)
-    if to.dtype != values.dtype or to.shape != values.shape:
-        raise ShapeError(
-            f"{name}: has shape {to.shape} and dtype {to.dtype}; accepted are {values.shape}, {values.dtype}"
-        )
-    if not to.flags.writeable or (to.size and not np.shares_memory(to, np.asarray(target))):
-        raise LayoutError(f"{name}: cannot be written to")
-    np.copyto(to, values)
+def write_out(given: Mapping[str, Any], made: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Copy results to arrays of the caller's, all of them or none.
+
+    Raises
+    ------
+    DTypeError, ShapeError, LayoutError
+        If one of those is not as its result, cannot be written to, or shares memory with another.
+    """
+    targets: dict[str, np.ndarray[Any, Any]] = {}
+    for name, target in given.items():
+        label, values = f"out[{name}]", made[name]
+        taken = unpack(target, label)
+        if taken.device is not None:
+            raise LayoutError(f"{label}: is on {taken.device}, but the result is in host memory")
+        if taken.labels is not None or isinstance(target, (list, tuple)):
+            raise DTypeError(f"{label}: {type(target).__name__} is no array to write to")
+        to = np.asarray(taken.data)
+        if to.dtype != values.dtype and not (to.dtype == np.int8 and values.dtype == np.uint8):
+            raise DTypeError(f"{label}: holds {to.dtype} values, but the result is {values.dtype}")
+        if to.shape != values.shape:
+            raise ShapeError(f"{label}: has shape {to.shape}, but the result has {values.shape}")
+        if not to.flags.writeable or (to.size and not np.shares_memory(to, np.asarray(taken.data))):
+            raise LayoutError(f"{label}: cannot be written to")
+        for other, memory in targets.items():
+            if np.shares_memory(to, memory):
+                raise LayoutError(f"{label}: shares memory with out[{other}]; they must be apart")
+        targets[name] = to
+    for name, to in targets.items():
+        np.copyto(to, made[name], casting="unsafe")
 
 
 def _wrapped(X: Any, taken: Unpacked, values: np.ndarray[Any, Any], name: str) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from warpquant import _rows
-from warpquant.errors import ParameterError, ShapeError
+from warpquant import _rows, config
+from warpquant._devices import resolve
+from warpquant.errors import DTypeError, ParameterError, ShapeError
 
 from ._jets import Array, Jet, Number, compose, softplus, variables
-from .model import PinnModel, check_distinct, checked_range
+from .model import PinnModel, check_distinct, checked_range, write_out
 from .products import PRODUCTS
 
 __all__ = ["ProductModel"]
@@ -69,7 +70,7 @@ class ProductModel(PinnModel):
         """Names that `greeks` takes."""
         return ("price", *self.product.GREEKS, "status")
 
-    def price(self, *arguments: Any, **more: Any) -> Any:
+    def price(self, *arguments: Any, out: Any = None, **more: Any) -> Any:
         """Prices of the product.
 
         Parameters
@@ -77,26 +78,34 @@ class ProductModel(PinnModel):
         *arguments : array_like
             Those of `arguments`, by position or by name; they broadcast as in NumPy, of any array kind. Yields are 0 by
             default.
+        out : array, optional
+            Takes the result.
         **more
-            The same by name; ``is_call`` where there are puts (priced by parity); ``num_threads``; ``device``, which is
-            the CPU or nothing.
+            The same by name; ``is_call`` where there are puts (priced by parity); ``num_threads``; ``device`` and
+            ``stream``, which are the CPU and None.
 
         Returns
         -------
         float or array
             A float if all arguments are numbers, else an array of the kind of the first argument that is none of
-            NumPy's. Rows with NaN or without a meaning are NaN, and those outside the domain, if ``on_out_of_domain``
-            says so.
+            NumPy's; of float32 if arrays are and no array is of anything else, else of float64. Rows of status 2 are
+            NaN, and those of status 1, unless ``on_out_of_domain`` says otherwise; see `greeks`.
 
         Raises
         ------
         ParameterError
             If an argument is missing or unknown; with ``on_out_of_domain='raise'``, if a row is outside the domain.
+        DTypeError, ShapeError, LayoutError
+            If an argument has no numbers, or does not broadcast; if `out` is not as the result.
         """
-        return self.greeks(*arguments, **more, which="price")["price"]
+        return self.greeks(*arguments, **more, which="price", out=None if out is None else {"price": out})["price"]
 
     def greeks(
-        self, *arguments: Any, which: str | Iterable[str] = ("price", "delta", "gamma"), **more: Any
+        self,
+        *arguments: Any,
+        which: str | Iterable[str] | None = None,
+        out: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> dict[str, Any]:
         """Prices and their derivatives, exact derivatives of what the model says.
 
@@ -104,10 +113,14 @@ class ProductModel(PinnModel):
         ----------
         *arguments, **more
             As for `price`.
-        which : str or sequence of str
-            Any of `outputs`; 'all' is all of them. Signs and units are those of the functions of
-            :mod:`warpquant.options` for the product. Status is 0 inside the domain, 1 outside, 2 where the arguments
-            are none of an option.
+        which : str or sequence of str, optional
+            Any of `outputs`; 'all' is all of them. By default the price, Delta and Gamma, of options on two assets all
+            of these. Signs and units are those of the functions of :mod:`warpquant.options` for the product. Status is
+            0 where results are good: inside the domain, and, wherever the other arguments are, at expiry (what is paid,
+            with the Greeks of the last moment) and where a barrier is reached (all 0). It is 1 elsewhere outside the
+            domain, 2 where a number is missing or infinite, or the arguments are none of an option.
+        out : mapping, optional
+            Name of a result to the array that takes it.
 
         Returns
         -------
@@ -116,37 +129,47 @@ class ProductModel(PinnModel):
 
         Raises
         ------
-        ParameterError
+        ParameterError, DTypeError, ShapeError, LayoutError
             As for `price`; or if a name is unknown.
         """
-        names = self.outputs if which == "all" else _rows.chosen_names(which, self.outputs, "which")
-        num_threads, device = more.pop("num_threads", None), more.pop("device", None)
+        names = self.product.USUAL
+        if which is not None:
+            names = self.outputs if which == "all" else _rows.chosen_names(which, self.outputs, "which")
+        given = {} if out is None else _rows.checked_out(out, names)
+        num_threads, device, stream = (more.pop(name, None) for name in ("num_threads", "device", "stream"))
         if device not in (None, "auto", "cpu"):
             raise ParameterError(f"device: {device!r} is not accepted; models of products run on the CPU")
+        config._execution(num_threads)
         values, is_call = self._bound(arguments, more)
         labels = (*self.arguments, "is_call")
         found, others = _rows._unpacked(labels, (*values, _rows.flags(is_call)))
         elsewhere = next((one.device for one in others if one.device is not None), None)
         if elsewhere is not None:
             raise ParameterError(f"{labels[0]}: arguments are on {elsewhere}; models of products run on the CPU")
-        try:
-            rows = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in found))
-        except ValueError:
-            shapes = ", ".join(f"{name} {np.shape(v)}" for name, v in zip(labels, found, strict=True))
-            raise ShapeError(f"{labels[0]}: shapes do not broadcast: {shapes}") from None
+        resolve("cpu", None, labels[0], None, num_threads, stream)
+        read = [_read(label, v) for label, v in zip(labels, found, strict=True)]
+        rows = _together(labels, read)
         shape = rows[0].shape
-        flat = [np.ascontiguousarray(v).reshape(-1) for v in rows]
+        flat = [np.ascontiguousarray(v, np.float64).reshape(-1) for v in rows]
         made = {name: np.empty(flat[0].size, np.uint8 if name == "status" else np.float64) for name in names}
         for first in range(0, flat[0].size, _CHUNK):
             part = slice(first, first + _CHUNK)
             for name, result in self._rows_of([v[part] for v in flat], names, num_threads).items():
                 made[name][part] = result
-        wrapped = {name: result.reshape(shape) for name, result in made.items()}
+        types = {v.dtype for v in read[:-1] if isinstance(v, np.ndarray)}
+        dtype = np.float32 if types == {np.dtype(np.float32)} else np.float64
+        results = {
+            name: np.asarray(result if name == "status" else result.astype(dtype, copy=False)).reshape(shape)
+            for name, result in made.items()
+        }
+        write_out(given, results)
         if others:
-            return {name: others[0].wrap_named(result, name) for name, result in wrapped.items()}
-        if not shape and not any(isinstance(v, np.ndarray) for v in values):
-            return {name: int(r) if name == "status" else float(r) for name, r in wrapped.items()}
-        return wrapped
+            return {name: given.get(name, others[0].wrap_named(r, name)) for name, r in results.items()}
+        if not shape and out is None:
+            if any(isinstance(v, np.ndarray) for v in read):
+                return {name: r[()] for name, r in results.items()}
+            return {name: r.item() for name, r in results.items()}
+        return {name: given.get(name, r) for name, r in results.items()}
 
     def _bound(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[list[Any], Any]:
         """Values of all arguments in their order, and whether they are of calls."""
@@ -167,62 +190,73 @@ class ProductModel(PinnModel):
             raise ParameterError(f"{missing[0]}: is missing; a price takes {', '.join(accepted)}")
         return [given.get(name, usual) for name, usual in accepted.items()], is_call
 
-    def _rows_of(self, values: list[Array], names: tuple[str, ...], num_threads: int | None) -> dict[str, Array]:
+    def _rows_of(self, values: list[Array], names: tuple[str, ...], num_threads: int | None) -> dict[str, Any]:
+        """Results for rows of numbers."""
         product, labels = self.product, self.arguments
-        wanted = [name for name in names if name in product.GREEKS]
-        by = {argument for name in wanted for argument in product.GREEKS[name][0]}
-        second = any(len(product.GREEKS[name][0]) == 2 for name in wanted)
         with np.errstate(all="ignore"):
-            plain, _, _ = product.locate(dict(zip(labels, values[:-1], strict=True)))
-            coordinates = np.stack(np.broadcast_arrays(*plain))
-            status = self._status(coordinates, values)
-            keep = status < (2 if self.on_out_of_domain == "extrapolate" else 1)
+            plain = dict(zip(labels, values[:-1], strict=True))
+            an_option = np.isin(values[-1], (1.0, 0.0, -1.0))
+            for name, value in plain.items():
+                an_option &= np.isfinite(value)
+                if name in _RANGES:
+                    an_option &= (value >= _RANGES[name][0]) & (value <= _RANGES[name][1])
+            reached = an_option & product.reached(plain)
+            expired = an_option & ~reached & (plain["tau"] == 0.0)
+            # Derivatives of quotients and roots take numbers that are not quite 0.
+            values = [*(np.clip(v, *_NUMBERS[n]) if n in _NUMBERS else v for n, v in plain.items()), values[-1]]
+            status = np.where(an_option, np.where(reached | expired | self._inside(plain), 0, 1), 2).astype(np.uint8)
             if self.on_out_of_domain == "raise" and (status == 1).any():
                 raise ParameterError(
                     f"{', '.join(labels)}: {int((status == 1).sum())} of {status.size} rows are outside the domain "
                     f"{self.domain} of the model"
                 )
-            made = {name: np.full(status.size, np.nan) for name in names}
-            if "status" in made:
-                made["status"] = status
-            kept = [v[keep] for v in values]
-            if kept[0].size and set(names) != {"status"}:
-                active = [name in by for name in labels]
-                price = self._price(kept, active, second, num_threads)
-                at = {name: k for k, name in enumerate(label for label in labels if label in by)}
-                for name in names:
-                    if name == "price":
-                        made[name][keep] = price.value if isinstance(price, Jet) else price
-                    elif name != "status":
-                        arguments, sign = product.GREEKS[name]
-                        first, *more = (at[a] for a in arguments)
-                        made[name][keep] = sign * (price.hessian[first, more[0]] if more else price.gradient[first])
-        return made
+            made: dict[str, Array] = {name: np.full(status.size, np.nan) for name in names if name != "status"}
+            for result in made.values():
+                result[reached] = 0.0
+            live = (status < (2 if self.on_out_of_domain == "extrapolate" else 1)) & ~reached & ~expired
+            for rows, network in ((expired, False), (live, True)):
+                if made and rows.any():
+                    self._fill(made, rows, [v[rows] for v in values], num_threads if network else None, network)
+        results: dict[str, Any] = made
+        return {**results, "status": status} if "status" in names else results
 
-    def _status(self, coordinates: Array, values: list[Array]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _inside(self, plain: dict[str, Array]) -> Mask:
+        coordinates = np.stack(np.broadcast_arrays(*self.product.locate(plain)[0]))
         ends = np.array([self.product.domain[name] for name in self.product.DOMAIN])
         slack = 1e-12 * (ends[:, 1] - ends[:, 0])  # a rounding of the way there and back
         inside = (coordinates >= (ends[:, 0] - slack)[:, None]) & (coordinates <= (ends[:, 1] + slack)[:, None])
-        status = np.where(inside.all(axis=0), 0, 1).astype(np.uint8)
-        known = np.isfinite(coordinates).all(axis=0) & np.isfinite(np.stack(values[:-1])).all(axis=0)
-        for name, value in zip(self.arguments, values, strict=False):
-            if name in _POSITIVE:
-                known &= value > 0.0
-        known &= np.isin(values[-1], (1.0, 0.0, -1.0))
-        status[~known] = 2
-        return status
+        return np.asarray(inside.all(axis=0))
 
-    def _price(self, values: list[Array], active: list[bool], second: bool, num_threads: int | None) -> Any:
+    def _fill(
+        self, made: dict[str, Array], rows: Mask, values: list[Array], num_threads: int | None, network: bool
+    ) -> None:
+        """Prices and Greeks of some rows."""
+        greeks, labels = self.product.GREEKS, self.arguments
+        by = {argument for name in made if name != "price" for argument in greeks[name][0]}
+        second = any(len(greeks[name][0]) == 2 for name in made if name != "price")
+        price = self._price(values, [name in by for name in labels], second, num_threads, network)
+        at = {name: k for k, name in enumerate(label for label in labels if label in by)}
+        for name, result in made.items():
+            if name == "price":
+                result[rows] = price.value if isinstance(price, Jet) else price
+            else:
+                arguments, sign = greeks[name]
+                first, *more = (at[a] for a in arguments)
+                result[rows] = sign * (price.hessian[first, more[0]] if more else price.gradient[first])
+
+    def _price(
+        self, values: list[Array], active: list[bool], second: bool, num_threads: int | None, network: bool
+    ) -> Any:
         """The price as a jet in the active arguments, or as an array if there are none."""
         arguments = variables(values[:-1], active, second=second) if any(active) else list(values[:-1])
         x, scale, for_put = self.product.locate(dict(zip(self.arguments, arguments, strict=True)))
-        u0, g, sources = self.product.ansatz(*x)
-        assert self.features is not None
-        inputs = [(sources[f.source] - f.shift) * f.scale for f in self.features]
-        n = self._network(inputs, second, num_threads)
-        if self.product.POSITIVE:
-            n = softplus(n)
-        u = u0 + g * n
+        if network:
+            u0, g, sources = self.product.ansatz(*x)
+            assert self.features is not None
+            n = self._network([(sources[f.source] - f.shift) * f.scale for f in self.features], second, num_threads)
+            u = u0 + g * (softplus(n) if self.product.POSITIVE else n)
+        else:
+            u = self.product.expiry(*x)
         put = values[-1] <= 0.0
         if put.any():
             u = u - for_put * put
@@ -256,5 +290,46 @@ class ProductModel(PinnModel):
         return self.product.errors(self, points)
 
 
+def _read(label: str, value: Any) -> float | np.ndarray[Any, Any]:
+    """An argument as a number, or as an array of NumPy's."""
+    try:
+        if isinstance(value, (float, int)):
+            return float(value)
+        only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+        array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
+    except OverflowError:
+        raise ParameterError(f"{label}: is too large for a float64") from None
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise DTypeError(f"{label}: cannot read numbers from {type(value).__name__}: {error}") from None
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
+        raise DTypeError(f"{label}: {array.dtype} values are not accepted; accepted are float64, float32 and integers")
+    return array
+
+
+def _together(labels: Iterable[str], values: list[Any]) -> list[np.ndarray[Any, Any]]:
+    """Arguments in the shape that they have together."""
+    shape: tuple[int, ...] = ()
+    for label, value in zip(labels, values, strict=True):
+        own = np.shape(value)
+        if any(1 != m != n != 1 for m, n in zip(own[::-1], shape[::-1], strict=False)):
+            raise ShapeError(
+                f"{label}: has shape {own}, which does not broadcast with the {shape} of the arguments before"
+            )
+        shape = np.broadcast_shapes(shape, own)
+    return [np.broadcast_to(value, shape) for value in values]
+
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _CHUNK = 32768
-_POSITIVE = ("S", "K", "S1", "S2", "tau", "sigma", "sigma1", "sigma2", "kappa", "barrier")
+_ABOVE, _FROM, _SIGNED = (np.nextafter(0.0, 1.0), np.inf), (0.0, np.inf), (-1.0, 1.0)
+#: What arguments of an option may be; others are any number.
+_RANGES = {
+    "S": _ABOVE, "K": _ABOVE, "S1": _ABOVE, "S2": _ABOVE, "barrier": _ABOVE, "kappa": _ABOVE, "tau": _FROM,
+    "sigma": _FROM, "sigma1": _FROM, "sigma2": _FROM, "v0": _FROM, "theta": _FROM, "xi": _FROM, "intensity": _FROM,
+    "jump_vol": _FROM, "rho": _SIGNED, "correlation": _SIGNED,
+}  # fmt: skip
+#: What is computed with, where that is not all of it.
+_NUMBERS = {
+    "tau": (1e-24, None), "sigma": (1e-9, None), "sigma1": (1e-9, None), "sigma2": (1e-9, None), "v0": (1e-18, None),
+    "theta": (1e-18, None), "correlation": (-1.0 + 1e-9, 1.0 - 1e-9),
+}  # fmt: skip

@@ -56,6 +56,8 @@ class Product(Problem):
     ARGUMENTS: ClassVar[dict[str, float | None]]
     #: Derivatives of the price by name: the arguments, and a sign.
     GREEKS: ClassVar[dict[str, tuple[tuple[str, ...], float]]]
+    #: Results that are given if nobody says which.
+    USUAL: ClassVar[tuple[str, ...]] = ("price", "delta", "gamma")
     #: Whether there are puts, by parity.
     PUTS: ClassVar[bool] = False
     #: The network goes through ln(1 + e^N).
@@ -87,6 +89,14 @@ class Product(Problem):
     def ansatz(self, *x: Any) -> tuple[Any, Any, dict[str, Any]]:
         """u0, g and the inputs of the network, at coordinates."""
         raise NotImplementedError
+
+    def expiry(self, *x: Any) -> Any:
+        """The same u at coordinates of the last moment, where the network does not count any more."""
+        return self.ansatz(*x)[0]
+
+    def reached(self, a: Mapping[str, Array]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether arguments are those of options that a barrier has ended."""
+        return np.zeros(a["tau"].shape, dtype=np.bool_)
 
     def operator(self, x: Array) -> Operator:
         """The equation is that this operator makes 0 of u."""
@@ -405,6 +415,15 @@ class Barrier(Product):
         }  # fmt: skip
         return u0, root * (1.0 - exp(-1.0 * y)) * (1.0 + 0.0 * mu), sources
 
+    def expiry(self, *x: Any) -> Any:
+        """The call, wherever the barrier is."""
+        y, v, mu, b = x
+        return black(y + b + mu * v, v)
+
+    def reached(self, a: Mapping[str, Array]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """At the barrier or below."""
+        return np.asarray(a["S"] <= a["barrier"])
+
     def operator(self, x: Array) -> Operator:
         """As `Product.operator`."""
         zero = np.zeros_like(x[0])
@@ -484,6 +503,7 @@ class Exchange(Product):
         "dcorrelation": (("correlation",), 1.0),
     }  # fmt: skip
     RECIPE: ClassVar = {"widths": (20, 20, 20), "phases": (("adam", 400), ("ssbroyden", 2500)), "points": 3072}
+    USUAL: ClassVar = ("price", "delta1", "delta2", "gamma1", "cross_gamma", "gamma2")
     _COMPARED: ClassVar = {"delta1": "delta1", "cross_gamma": "cross_gamma"}
 
     def locate(self, a: Mapping[str, Number]) -> tuple[list[Any], Any, Any]:
@@ -637,6 +657,11 @@ class Heston(Product):
         }  # fmt: skip
         return black(k, w) + first + second, 6e-3 * (1.0 - far * far) * (xi * t) * (xi * t) * (xi * t) / w, sources
 
+    def expiry(self, *x: Any) -> Any:
+        """The variance stays what it is."""
+        k, v, t, *_ = x
+        return black(k, v * t)
+
     def operator(self, x: Array) -> Operator:
         """As `Product.operator`."""
         _, v, _, theta, xi, rho = x
@@ -746,6 +771,13 @@ class American(Product):
             "far": tanh(0.5 * y / root + 1.5),
         }  # fmt: skip
         return european, alpha * v, sources
+
+    def expiry(self, *x: Any) -> Any:
+        """The European price, and in the money what exercise at once saves, if it does."""
+        y, v, alpha, beta = x
+        saved = alpha - beta * exp(y)
+        wins = [(value.value if isinstance(value, Jet) else value) for value in (y, saved)]
+        return self.ansatz(*x)[0] + v * saved * ((wins[0] < 0.0) & (wins[1] > 0.0))
 
     def operator(self, x: Array) -> Operator:
         """As `Product.operator`."""

@@ -43,7 +43,7 @@ struct View {
 };
 
 /// Arguments and results of prices, in the order of the operation on rows.
-inline constexpr const char* kArguments = "spot strike tau vol rate dividend is_call";
+inline constexpr const char* kArguments = "S K tau sigma r q is_call";
 inline constexpr const char* kResults = "price delta gamma theta vega rho vanna charm volga speed status";
 inline constexpr int kInputs = 7;
 enum Result : int { kPrice, kDelta, kGamma, kTheta, kVega, kRho, kVanna, kCharm, kVolga, kSpeed, kStatus, kOutputs };
@@ -134,14 +134,19 @@ WQ_HD Local<V> normal_price(V forward, V k, const Spread<V>& s) {
   return c;
 }
 
-/// c from the network's n, which is c itself, or what v multiplies.
+/// The variance that stands for none at all: of 0 there are no derivatives.
+inline constexpr double kNoVariance = 1e-30;
+
+/// c from the network's n, which is c itself, or what v multiplies; without variance it does not count.
 template <class V>
 WQ_HD Local<V> with_ansatz(Ansatz ansatz, V forward, V k, const Spread<V>& s, const Local<V>& n) {
   if (ansatz == Ansatz::none) return n;
   const Local<V> base = normal_price(forward, k, s);
-  return {mul_add(s.v, n.value, base.value),   mul_add(s.v, n.k, base.k),
-          mul_add(s.v, n.v, base.v + n.value), mul_add(s.v, n.kk, base.kk),
-          mul_add(s.v, n.kv, base.kv + n.k),   mul_add(s.v, n.vv, mul_add(V(2.0), n.v, base.vv)),
+  const auto some = gt(s.v, V(kNoVariance));
+  const V value = select(some, n.value, V(0.0)), slope = select(some, n.k, V(0.0));
+  return {mul_add(s.v, value, base.value),     mul_add(s.v, n.k, base.k),
+          mul_add(s.v, n.v, base.v + value),   mul_add(s.v, n.kk, base.kk),
+          mul_add(s.v, n.kv, base.kv + slope), mul_add(s.v, n.vv, mul_add(V(2.0), n.v, base.vv)),
           mul_add(s.v, n.kkk, base.kkk)};
 }
 
@@ -154,7 +159,7 @@ struct Contract {
   /// Numbers that are none, or belong to no option, have a NaN.
   WQ_HD void locate() {
     k = mul_add(rate - dividend, tau, log_ratio(spot, strike));
-    v = max(vol * vol * tau, V(1e-30));
+    v = max(vol * vol * tau, V(kNoVariance));
     auto valid = both(both(gt(spot, V(0.0)), gt(strike, V(0.0))), both(ge(tau, V(0.0)), ge(vol, V(0.0))));
     valid = both(valid, either(eq(call, V(1.0)), either(eq(call, V(-1.0)), eq(call, V(0.0)))));
     valid = both(valid, both(is_finite(spot + strike), is_finite(k + v)));
@@ -163,9 +168,11 @@ struct Contract {
     v = select(valid, v, nan);
   }
 
+  /// Without variance the ansatz knows the price everywhere.
   WQ_HD V status(const Surface& surface) const {
-    const auto inside = both(both(ge(k, V(surface.k_range[0])), le(k, V(surface.k_range[1]))),
-                             both(ge(v, V(surface.v_range[0])), le(v, V(surface.v_range[1]))));
+    auto inside = both(both(ge(k, V(surface.k_range[0])), le(k, V(surface.k_range[1]))),
+                       both(ge(v, V(surface.v_range[0])), le(v, V(surface.v_range[1]))));
+    if (surface.ansatz == Ansatz::normal) inside = either(inside, le(v, V(kNoVariance)));
     return select(inside, V(kInside), select(is_nan(k), V(kInvalid), V(kOutside)));
   }
 
