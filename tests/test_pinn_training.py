@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_threads_and_runs_give_the_same_bits():
     assert other.weights.tobytes() != runs[0].weights.tobytes()
 
 
-@pytest.mark.parametrize("stop", [7, 33, 55])
+@pytest.mark.parametrize("stop", [7, 30, 33, 55])
 def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path, stop):
     plan = [("adam", 20), ("ssbroyden", 25), ("lbfgs", 20)]
     how = {"points": 600, "redraw_every": 15, "checkpoint_every": 10}
@@ -101,6 +102,150 @@ def test_a_step_that_is_interrupted_did_not_happen(monkeypatch, tmp_path):
         PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200, checkpoint=path)
     again = PinnTrainer("european", (6, 6), seed=2).fit(plan, points=200, checkpoint=path)
     assert again.weights.tobytes() == whole.weights.tobytes()
+
+
+def test_an_interrupted_redraw_is_made_up_for(monkeypatch, tmp_path):
+    """Points are drawn anew at once, or not: the run that goes on does it first."""
+    plan, path = [("adam", 12), ("ssbroyden", 12)], tmp_path / "run.npz"
+    how = {"points": 300, "redraw_every": 8, "checkpoint_every": 100}
+    whole = PinnTrainer("european", (6, 6), seed=2).fit(plan, **how)
+    for call in (2, 3, 5):  # of the first set; then a pool and a set for each redraw
+        calls, real = [], European.collocate
+
+        def collocate(self, coordinates, calls=calls, real=real, call=call):
+            calls.append(1)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return real(self, coordinates)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(European, "collocate", collocate)
+            with pytest.raises(KeyboardInterrupt):
+                PinnTrainer("european", (6, 6), seed=2).fit(plan, checkpoint=path, **how)
+        again = PinnTrainer("european", (6, 6), seed=2).fit(plan, checkpoint=path, **how)
+        assert again.weights.tobytes() == whole.weights.tobytes()
+        path.unlink()
+
+
+def broken(monkeypatch, at, loss=True, gradient=True):
+    """From an evaluation on the loss is NaN, or its gradient."""
+    calls, real, real_rows = [], training._loss, training._Run._linearise
+
+    def function(*arguments, **more):
+        calls.append(1)
+        found, slopes, residuals = real(*arguments, **more)
+        if len(calls) < at:
+            return found, slopes, residuals
+        return np.nan if loss else found, np.full_like(slopes, np.nan) if gradient else slopes, residuals
+
+    def linearise(self, x):
+        found, rows = real_rows(self, x)
+        return (found, rows) if len(calls) < at else (found * np.nan, rows * np.nan)
+
+    monkeypatch.setattr(training, "_loss", function)
+    monkeypatch.setattr(training._Run, "_linearise", linearise)
+
+
+class TestDivergence:
+    """A run whose numbers are none does not cost the file that it could go on from."""
+
+    HOW: ClassVar = {"points": 200, "checkpoint_every": 10, "redraw_every": 0}
+
+    @pytest.mark.parametrize("name", ["adam", "ssbroyden", "lbfgs", "lm"])
+    @pytest.mark.parametrize("parts", [(True, True), (True, False), (False, True)])
+    def test_the_checkpoint_stays(self, monkeypatch, tmp_path, name, parts):
+        path, plan = tmp_path / "run.npz", [("adam", 15), (name, 60)]
+        written = {}
+
+        def watch(step, total, loss):
+            if path.exists():
+                written[step] = path.read_bytes()
+
+        with monkeypatch.context() as patched:
+            broken(patched, 29, *parts)
+            trainer = PinnTrainer("european", (6, 6), seed=2)
+            if name == "lm" and parts[0]:  # of all dampings no step is a lower loss: the run ends where it is
+                trainer.fit(plan, checkpoint=path, progress=watch, **self.HOW)
+            else:
+                message = f"'{name}' diverged at step .* is .*; the trainer has the weights of before, and"
+                with pytest.raises(ParameterError, match=message):
+                    trainer.fit(plan, checkpoint=path, progress=watch, **self.HOW)
+                assert path.read_bytes() == written[max(written)]
+        assert np.isfinite(trainer.weights).all()
+        assert np.isfinite(trainer.model.diagnose()["max_error"])
+        whole = PinnTrainer("european", (6, 6), seed=2).fit(plan, **self.HOW)
+        again = PinnTrainer("european", (6, 6), seed=2)
+        path.write_bytes(written[10])
+        assert again.fit(plan, checkpoint=path, **self.HOW).weights.tobytes() == whole.weights.tobytes()
+
+    @pytest.mark.parametrize("at", [20, 21])
+    def test_at_the_step_that_would_be_written(self, monkeypatch, tmp_path, at):
+        """The loss is a number still, the weights after the step are none."""
+        path, plan = tmp_path / "run.npz", [("adam", 60)]
+        real = training.Adam.step
+
+        def step(self, function, linearise):
+            loss = real(self, function, linearise)
+            if self.steps == at:
+                self.x[3] = np.inf
+            return loss
+
+        monkeypatch.setattr(training.Adam, "step", step)
+        trainer = PinnTrainer("european", (6, 6), seed=2)
+        kept = {20: 10, 21: 20}[at]
+        for _ in range(2):  # from the start, and from the file
+            message = f"diverged at step {at}: a weight is not finite; .* the state of step {kept}"
+            with pytest.raises(ParameterError, match=message):
+                trainer.fit(plan, checkpoint=path, **self.HOW)
+            assert np.isfinite(trainer.weights).all()
+            with np.load(path) as file:
+                assert all(np.isfinite(file[name]).all() for name in file.files)
+            trainer = PinnTrainer("european", (6, 6), seed=2)
+
+    def test_before_there_is_a_file(self, monkeypatch, tmp_path):
+        broken(monkeypatch, 1)
+        trainer = PinnTrainer("european", (6, 6), seed=2)
+        before = trainer.weights.copy()
+        with pytest.raises(ParameterError, match=r"the trainer has the weights of before$"):
+            trainer.fit([("adam", 20)], checkpoint=tmp_path / "run.npz", **self.HOW)
+        assert not list(tmp_path.iterdir())
+        np.testing.assert_array_equal(trainer.weights, before)
+
+    def test_steps_that_are_too_long(self, monkeypatch, tmp_path):
+        """Of a problem without a lowest loss: weights overflow."""
+        path = tmp_path / "run.npz"
+
+        def steep(self, x):
+            return float(np.sum(x**4)) if np.abs(x).max() < 1e70 else np.nan, np.sign(x) * 1e3 * np.abs(x) ** 3
+
+        monkeypatch.setattr(training._Run, "_function", steep)
+        monkeypatch.setattr(
+            "warpquant.optim.Adam.step", lambda self, g: np.add(self._params[0], g, out=self._params[0])
+        )
+        trainer = PinnTrainer("european", (6, 6), seed=2)
+        with pytest.raises(ParameterError, match="diverged"), np.errstate(all="ignore"):
+            trainer.fit([("adam", 60)], checkpoint=path, points=64, checkpoint_every=1)
+        assert np.isfinite(trainer.weights).all()
+        with np.load(path) as file:
+            assert all(np.isfinite(file[name]).all() for name in file.files)
+
+    def test_residuals_at_new_points(self, tmp_path):
+        """An equation that is none in some places, which the first points are not in."""
+        seen = []
+
+        def drift(x):
+            seen.append(x.shape[1])
+            return np.array([[0.0], [-1.0]]) * (np.nan if len(seen) > 1 else 1.0)
+
+        path = tmp_path / "run.npz"
+        problem = LinearPde(
+            [(-1.0, 1.0), (0.0, 1.0)], diffusion=[lambda x: np.array([[1.0], [0.0]])], drift=drift,
+            conditions=[(1, 0.0, lambda x: np.cos(x[0]))],
+        )  # fmt: skip
+        trainer = PinnTrainer(problem, (4,))
+        with pytest.raises(ParameterError, match=r"drawn anew after step 20 are not finite; .* the state of step 10"):
+            trainer.fit([("adam", 40)], points=64, checkpoint=path, checkpoint_every=10, redraw_every=20)
+        assert np.isfinite(trainer.weights).all()
 
 
 def test_curvature_outlives_a_redraw():

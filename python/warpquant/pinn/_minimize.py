@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,9 @@ class Method:
     x : array
         Where to start; copied.
     """
+
+    #: Whether `step` gives the loss before it, not after.
+    LOOKS_BACK: ClassVar[bool] = False
 
     def __init__(self, x: Vector) -> None:
         self.x = np.array(x, dtype=np.float64)
@@ -74,6 +77,8 @@ class Method:
 
 class Adam(Method):
     """`optim.Adam` with a rate that falls along a cosine over `total` steps to a hundredth."""
+
+    LOOKS_BACK = True
 
     def __init__(self, x: Vector, *, total: int, rate: float = 5e-3) -> None:
         super().__init__(x)

@@ -241,7 +241,8 @@ class PinnTrainer:
             Stop a phase that has not brought the loss down by 1 % in as many steps; 0: never.
         checkpoint : path, optional
             File that takes the state of the run now and then and at its end, also where an exception ends it. If it is
-            there, the run goes on from it, with the same bits as without the interruption.
+            there, the run goes on from it, with the same bits as without the interruption. A run that diverges leaves
+            it as it is: with the last state that was written before, or not there.
         checkpoint_every : int
             Steps between.
         log_dir : path, optional
@@ -259,7 +260,8 @@ class PinnTrainer:
         Raises
         ------
         ParameterError
-            If something is not accepted.
+            If something is not accepted; if the run diverges, with loss or weights that are not finite. The trainer has
+            the last weights then whose loss was finite.
         StateError
             If the checkpoint is of another run, or damaged.
         ImportError
@@ -283,36 +285,48 @@ class PinnTrainer:
         run = _Run(self, plan, points)
         if checkpoint is not None and os.path.exists(checkpoint):
             run.load(checkpoint, key)
+        written = run.steps
         started = time.perf_counter()
-        since_written = 0
         how = config.override(num_threads=self._how[0] or None, simd=self._how[1])  # of the optimizers
         with how, _writer(log_dir) as write, _bar(progress, total) as show:
             try:
+                if redraw_every and run.steps > run.round * redraw_every + redraw_every - 1 and run.more():
+                    run.redraw(redraw_share)  # which an interruption has left to do
                 while run.more() and run.loss > target:
                     loss = run.step()
-                    since_written += 1
                     reached = loss <= target
                     if run.steps % log_every == 0 or reached or not run.more():
                         entry = {"phase": plan[run.phase][0], "step": run.steps, "loss": loss}
                         self.history.append({**entry, "seconds": time.perf_counter() - started})
                         write(run.steps, loss)
-                    show(run.steps, total, loss)
                     if reached:
+                        show(run.steps, total, loss)
                         break
                     if patience and run.stale(loss) >= patience:
                         run.next_phase()
                     if redraw_every and run.steps % redraw_every == 0 and run.more():
                         run.redraw(redraw_share)
-                    if checkpoint is not None and since_written >= checkpoint_every:
-                        run.save(checkpoint, key)
-                        since_written = 0
-            finally:
-                self.weights = run.method.x.copy()
-                # A step that was interrupted within its update is lost; the state before is in the file of old.
-                if checkpoint is not None and not run.method.torn:
-                    run.save(checkpoint, key)
+                    if checkpoint is not None and run.steps >= written + checkpoint_every and run.save(checkpoint, key):
+                        written = run.steps
+                    show(run.steps, total, loss)
+            except _Diverged as why:
+                self.weights = run.sound
+                kept = "the trainer has the weights of before"
+                if checkpoint is not None and os.path.exists(checkpoint):
+                    kept += f", and {os.fspath(checkpoint)} the state of step {written}"
+                raise ParameterError(f"phases: {why}; {kept}") from None
+            except BaseException:
+                self._leave(run, checkpoint, key)
+                raise
+        self._leave(run, checkpoint, key)
         self._trained = {**{k: v for k, v in key.items() if k != "problem"}, "steps": run.steps, "loss": run.loss}
         return self
+
+    def _leave(self, run: _Run, checkpoint: str | os.PathLike[str] | None, key: dict[str, Any]) -> None:
+        self.weights = run.method.x.copy()
+        # A step that was interrupted within its update is lost; the state before is in the file of old.
+        if checkpoint is not None and not run.method.torn:
+            run.save(checkpoint, key)
 
     def _plan(self, phases: Sequence[tuple[str, int]], points: int) -> list[tuple[str, int]]:
         plan = []
@@ -394,6 +408,10 @@ def _loss(
     return loss, gradient, residuals
 
 
+class _Diverged(Exception):
+    """Loss, weights or residuals are not finite."""
+
+
 class _Run:
     """Where a training stands."""
 
@@ -405,6 +423,8 @@ class _Run:
         self._collocate()
         self.fingerprint = _fingerprint(self.collocation)
         self.method = self._method(trainer.weights)
+        #: The last weights whose loss was finite.
+        self.sound: Array = trainer.weights
         self._skip_finished()
 
     def _collocate(self) -> None:
@@ -416,6 +436,10 @@ class _Run:
 
     def _function(self, x: Array) -> tuple[float, Array]:
         loss, gradient, _ = _loss(self.trainer._net, x, self.collocation, self.smoothing, self.trainer._how)
+        if math.isfinite(loss) and not _finite(gradient):
+            raise _Diverged(
+                f"{self.plan[self.phase][0]!r} diverged at step {self.steps + 1}: the gradient is not finite"
+            )
         return loss, gradient
 
     def _linearise(self, x: Array) -> tuple[Array, Array]:
@@ -460,11 +484,16 @@ class _Run:
         return self.method.alive and self.method.steps < self.plan[self.phase][1]
 
     def step(self) -> float:
-        self.loss = self.method.step(self._function, self._linearise)
+        method, before = self.method, self.method.x.copy()
+        self.loss = method.step(self._function, self._linearise)
         self.steps += 1
-        if not math.isfinite(self.loss):
-            name = self.plan[self.phase][0]
-            raise ParameterError(f"phases: {name!r} diverged at step {self.steps}: the loss is {self.loss}")
+        if math.isfinite(self.loss) and method.LOOKS_BACK:
+            self.sound = before
+        if not (math.isfinite(self.loss) and _finite(method.x)):
+            what = "a weight is not finite" if math.isfinite(self.loss) else f"the loss is {self.loss}"
+            raise _Diverged(f"{self.plan[self.phase][0]!r} diverged at step {self.steps}: {what}")
+        if not method.LOOKS_BACK:
+            self.sound = method.x.copy()
         self._skip_finished()
         return self.loss
 
@@ -492,26 +521,31 @@ class _Run:
 
     def redraw(self, share: float) -> None:
         """New points in the place of some, drawn where residuals are large (RAD, Wu and others 2023)."""
-        self.round += 1
         count = self.coordinates.shape[1]
         fresh = int(share * count)
-        problem, seed = self.trainer.problem, self.trainer.seed + 1000003 * self.round
+        problem, seed = self.trainer.problem, self.trainer.seed + 1000003 * (self.round + 1)
         pool = problem.draw(4 * count, seed % 2**30)
         found = _loss(
             self.trainer._net, self.method.x, problem.collocate(pool), self.smoothing, self.trainer._how, slopes=False
         )
         size = np.abs(found[2][: 4 * count])
+        if not _finite(size):
+            raise _Diverged(f"residuals at points that are drawn anew after step {self.steps} are not finite")
         weight = size / max(float(size.mean()), 1e-300) + 1.0
         rng = np.random.Generator(np.random.PCG64(seed))
         chosen = rng.choice(4 * count, fresh, replace=False, p=weight / weight.sum())
-        self.coordinates[:, rng.choice(count, fresh, replace=False)] = pool[:, chosen]
-        self._collocate()
+        coordinates = self.coordinates.copy()
+        coordinates[:, rng.choice(count, fresh, replace=False)] = pool[:, chosen]
+        collocation = problem.collocate(coordinates)
+        # All at once: an interruption before this leaves it to the next run.
+        self.coordinates, self.collocation, self.best = coordinates, collocation, math.inf
         self.method.redrawn()
-        self.best = math.inf
+        self.round += 1
 
     # ------------------------------------------------------------------------------------------ checkpoints
 
-    def save(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
+    def save(self, path: str | os.PathLike[str], key: dict[str, Any]) -> bool:
+        """Write the state, if it is one to go on from: a file is not given up for numbers that are not finite."""
         arrays: dict[str, Any] = {}
         state = _packed(
             {
@@ -521,8 +555,11 @@ class _Run:
             },
             arrays,
         )  # fmt: skip
+        if math.isnan(self.loss) or not _all_finite(arrays):
+            return False
         with _statefile.replacing(path) as file:
             np.savez(file, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
+        return True
 
     def load(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
         name = os.fspath(path)
@@ -534,7 +571,7 @@ class _Run:
                 raise StateError(f"{name}: is of another run; use another file, or the same problem, plan and seed")
             if not np.allclose(state["fingerprint"], self.fingerprint, rtol=1e-9, atol=0.0):
                 raise StateError(f"{name}: is of another equation, or of other conditions")
-            if math.isnan(state["loss"]) or any(a.dtype.kind == "f" and not _finite(a) for a in arrays.values()):
+            if math.isnan(state["loss"]) or not _all_finite(arrays):
                 raise StateError(f"{name}: is no checkpoint of a training: it has numbers that are not finite")
             self.phase, self.steps, self.round = state["phase"], state["steps"], state["round"]
             self.best, self.best_at, self.loss = state["best"], state["best_at"], state["loss"]
@@ -543,6 +580,7 @@ class _Run:
             self._collocate()
             self.method = self._method(state["method"]["x"])
             self.method.load(state["method"])
+            self.sound = self.method.x.copy()
         except (ValueError, KeyError, TypeError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
             if isinstance(error, StateError):
                 raise
@@ -551,6 +589,10 @@ class _Run:
 
 def _finite(x: Array) -> bool:
     return bool(np.isfinite(x).all())
+
+
+def _all_finite(arrays: dict[str, Array]) -> bool:
+    return all(_finite(a) for a in arrays.values() if a.dtype.kind == "f")
 
 
 def _fingerprint(c: Collocation) -> list[float]:
