@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import itertools
 import math
@@ -46,6 +47,22 @@ each_flag = pytest.mark.parametrize(
     ("name", "flags"), EVERY_FLAG, ids=[f"{n}-{'-'.join(f) or 'default'}" for n, f in EVERY_FLAG]
 )
 each_type = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["f64", "f32"])
+
+
+def without_values(torch):
+    """Tensors that have no block of memory, with the error that they are refused with, by what they are."""
+    eye = torch.eye(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layouts that are young
+        return {
+            "layout torch.sparse_coo": (errors.LayoutError, eye.to_sparse()),
+            "layout torch.sparse_csr": (errors.LayoutError, eye.to_sparse_csr()),
+            "device 'meta', where tensors have no values": (
+                errors.DeviceUnavailableError, torch.empty(3, 3, device="meta"),
+            ),
+            "is a nested tensor": (errors.LayoutError, torch.nested.nested_tensor([eye, eye])),
+            "holds torch.quint8": (errors.DTypeError, torch.quantize_per_tensor(eye, 0.1, 0, torch.quint8)),
+        }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -429,6 +446,127 @@ class TestTensors:
         assert float(module.weight.grad.max()) == pytest.approx(0.1)
         assert all(torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
 
+    @pytest.mark.parametrize("cls", [optim.Adam, optim.LBFGS, optim.SSBroyden])
+    def test_without_values(self, torch, cls):
+        """Refused by the name of the argument, and by what they are."""
+        for what, (error, tensor) in without_values(torch).items():
+            with pytest.raises(error, match=rf"^buffers\[1\]: .*{what}"):
+                cls([torch.ones(3), tensor])
+            p = torch.eye(3)
+            ours = cls([torch.ones(3), p])
+
+            def step(ours=ours, g=tensor):
+                ours.step([None, g]) if cls is optim.Adam else ours.step(lambda: (1.0, [None, g]))
+
+            with pytest.raises(error, match=rf"^grads\[1\]: .*{what}"):
+                step()
+            assert torch.equal(p, torch.eye(3))
+            with pytest.raises(error, match=rf"^grads\[0\]: .*{what}"):
+                optim.clip_grad_norm_([None, tensor], 1.0)
+            with pytest.raises(error, match=rf"^grads\[0\]: .*{what}"):
+                optim.clip_grad_value_(tensor, 1.0)
+        with pytest.raises(errors.LayoutError, match=r"^buffers\[0\]: has no values yet"):
+            cls(torch.nn.LazyLinear(2).parameters())
+
+    def test_sparse_gradients_of_a_module(self, torch):
+        table = torch.nn.Embedding(4, 3, sparse=True)
+        adam = optim.Adam(table.parameters())
+        table(torch.tensor([1, 2])).sum().backward()
+        before = table.weight.detach().clone()
+        with pytest.raises(errors.LayoutError, match=r"grads\[0\]: .*sparse_coo.*to_dense\(\)"):
+            adam.step()
+        assert torch.equal(table.weight, before)
+        table.weight.grad = table.weight.grad.to_dense()
+        adam.step()
+        assert not torch.equal(table.weight, before)
+        assert adam.state_dict()["state"][0]["step"] == 1.0
+
+    def test_states_without_values(self, torch):
+        adam = optim.Adam(torch.eye(3))
+        adam.step(torch.eye(3))
+        saved = adam.state_dict()
+        other = optim.Adam(torch.eye(3))
+        for what, (error, tensor) in without_values(torch).items():
+            state = {0: {**saved["state"][0], "exp_avg": tensor}}
+            with pytest.raises(error, match=rf"state_dict: exp_avg of parameter 0: .*{what}"):
+                other.load_state_dict({**saved, "state": state})
+        assert not other.state_dict()["state"]
+
+    @pytest.mark.parametrize("name", FLAGS)
+    def test_rates_in_tensors(self, torch, name):
+        """Read at each step; PyTorch's is the other."""
+        p, theirs = np.ones(4), torch.ones(4, dtype=torch.float64, requires_grad=True)
+        rates = [torch.tensor(0.1), torch.tensor(0.1)]
+        ours, peer = getattr(optim, name)(p, lr=rates[0]), getattr(torch.optim, name)([theirs], lr=rates[1])
+        rng = np.random.default_rng(0)
+        for i in range(6):
+            for rate in rates:
+                rate.fill_(0.1 / (i + 1))
+            g = rng.normal(size=4)
+            theirs.grad = torch.tensor(g)
+            ours.step(g)
+            peer.step()
+        np.testing.assert_allclose(p, theirs.detach(), rtol=1e-7)  # their product is one of float32
+        exact = np.ones(4)
+        plain, rng = getattr(optim, name)(exact), np.random.default_rng(0)
+        for i in range(6):
+            plain.param_groups[0]["lr"] = float(torch.tensor(0.1 / (i + 1)))
+            plain.step(rng.normal(size=4))
+        np.testing.assert_array_equal(p, exact)
+        # Over to another one: its rate is its own.
+        later = getattr(optim, name)(p.copy())
+        later.load_state_dict(ours.state_dict())
+        rates[0].fill_(9.0)
+        assert float(later.param_groups[0]["lr"]) == pytest.approx(0.1 / 6)
+        peer.load_state_dict(optim_of_tensors(torch, name, rates[0]).state_dict())
+        assert float(peer.param_groups[0]["lr"]) == 9.0
+
+    @pytest.mark.parametrize("cls", [optim.LBFGS, optim.SSBroyden])
+    def test_rates_of_quasi_newton(self, torch, cls):
+        found = []
+        for lr in (0.5, torch.tensor(0.5), np.array(0.5), torch.tensor([0.5])):
+            x = np.array([-1.2, 1.0])
+            cls(x, lr=lr, max_iter=5).step(lambda x=x: (float(x @ x), 2 * x))
+            found.append(x)
+        assert all((x == found[0]).all() for x in found)
+
+    def test_rates_that_are_none(self, torch):
+        for lr, error, message in (
+            (torch.ones(2), errors.ParameterError, r"lr: has shape \(2,\); accepted is one number"),
+            (torch.tensor(-0.1), errors.ParameterError, "lr: .*out of range"),
+            (torch.tensor(math.nan), errors.ParameterError, "lr: .*out of range"),
+            (torch.tensor(True), errors.ParameterError, "lr: True is not a number"),
+            (torch.empty((), device="meta"), errors.DeviceUnavailableError, "lr: lives on device 'meta'"),
+        ):
+            for cls in (optim.SGD, optim.AdamW, optim.RMSprop, optim.LBFGS):
+                with pytest.raises(error, match=message):
+                    cls(np.ones(3), lr=lr)
+        lr = torch.tensor(0.1)
+        sgd = optim.SGD(np.ones(3), lr=lr)
+        lr.fill_(-1.0)
+        with pytest.raises(errors.ParameterError, match="lr"):
+            sgd.step(np.ones(3))
+
+    def test_schedules_of_tensors(self, torch):
+        """They are changed where they are, as PyTorch does it."""
+        rates = [torch.tensor(0.5, dtype=torch.float64) for _ in range(2)]
+        ours, peer = optim.SGD(np.ones(1), lr=rates[0]), torch.optim.SGD([torch.ones(1)], lr=rates[1])
+        schedule = optim.StepLR(ours, 2, 0.5)
+        theirs = torch.optim.lr_scheduler.StepLR(peer, 2, 0.5)
+        for _ in range(5):
+            peer.step()
+            schedule.step()
+            theirs.step()
+            assert ours.param_groups[0]["lr"] is rates[0]
+            assert float(rates[0]) == float(rates[1]) == schedule.get_last_lr()[0]
+        plateau = optim.ReduceLROnPlateau(ours, factor=0.5, patience=0)
+        for _ in range(2):
+            plateau.step(torch.tensor(1.0))
+        assert float(rates[0]) == plateau.get_last_lr()[0] == 0.0625
+        one = optim.SGD(np.ones(1), lr=torch.tensor(0.1), momentum=0.9)
+        optim.OneCycleLR(one, 0.5, total_steps=10)
+        assert float(one.param_groups[0]["lr"]) == pytest.approx(0.02)
+
     def test_negated_views(self, torch):
         negated = torch.tensor([1j, 2j], dtype=torch.complex128).conj().imag
         assert negated.is_neg()
@@ -601,6 +739,247 @@ class TestState:
             other.load_state_dict(saved)
         assert other.param_groups[0]["lr"] == 0.5  # nothing was changed
         assert other.state[0]["exp_avg"] is before
+
+
+def optim_of_tensors(torch, name, lr):
+    p = torch.ones(4, dtype=torch.float64)
+    made = getattr(optim, name)(p, lr=lr)
+    made.step(torch.ones(4, dtype=torch.float64))
+    return made
+
+
+class TestAddedGroups:
+    """`add_param_group`: PyTorch's is the other."""
+
+    @staticmethod
+    def both(torch, name, params, **flags):
+        theirs = [torch.nn.Parameter(torch.tensor(p)) for p in params[:2]]
+        return (
+            getattr(optim, name)([p.copy() for p in params[:2]], lr=0.05, **flags),
+            getattr(torch.optim, name)(theirs, lr=0.05, **flags),
+        )
+
+    @staticmethod
+    def run(torch, ours, peer, grads):
+        for g in grads:
+            theirs = [p for group in peer.param_groups for p in group["params"]]
+            for p, x in zip(theirs, g, strict=False):
+                p.grad = torch.as_tensor(x)
+            ours.step(g[: len(theirs)])
+            peer.step()
+
+    @staticmethod
+    def values(optimizer):
+        return [
+            p.detach().numpy() if hasattr(p, "detach") else p
+            for group in optimizer.param_groups
+            for p in group["params"]
+        ]
+
+    @each_flag
+    @each_type
+    def test_as_torch(self, torch, name, flags, dtype):
+        """In the middle of a run; and from there to the other's, both ways."""
+        params, grads = run_of(dtype, shapes=((3, 5), (7,), (), (4,), (2, 2)), steps=60)
+        ours, peer = self.both(torch, name, params, **flags)
+        self.run(torch, ours, peer, grads[:20])
+        added = [torch.nn.Parameter(torch.tensor(p)) for p in params[2:]]
+        copies = [p.copy() for p in params[2:]]
+        states = [dict(own) for own in ours.state]
+        given = {"params": copies[:2], "lr": 0.1, "weight_decay": 0.02}
+        ours.add_param_group(given)
+        assert set(given) == {"params", "lr", "weight_decay"}
+        for before, own in zip(states, ours.state, strict=False):
+            assert all(own[key] is before[key] for key in before)
+        peer.add_param_group({"params": added[:2], "lr": 0.1, "weight_decay": 0.02})
+        self.run(torch, ours, peer, grads[20:30])
+        ours.add_param_group({"params": copies[2]})
+        peer.add_param_group({"params": added[2]})
+        self.run(torch, ours, peer, grads[30:40])
+        assert [len(group["params"]) for group in ours.param_groups] == [2, 2, 1]
+        assert_close(self.values(ours), self.values(peer), TOLERANCE[dtype])
+        # The states of three groups, over and over.
+        tensors = [torch.nn.Parameter(torch.tensor(p)) for p in self.values(ours)]
+        groups = [{"params": tensors[:2]}, {"params": tensors[2:4]}, {"params": tensors[4:]}]
+        by_tensors = getattr(optim, name)([{**g} for g in groups], lr=9.0)
+        by_tensors.load_state_dict(peer.state_dict())
+        for key in ("lr", "weight_decay"):
+            assert [g[key] for g in by_tensors.param_groups] == [g[key] for g in peer.param_groups]
+        twins = [torch.nn.Parameter(p.detach().clone()) for p in tensors]
+        back = getattr(torch.optim, name)(
+            [{"params": twins[:2]}, {"params": twins[2:4]}, {"params": twins[4:]}], lr=9.0
+        )
+        back.load_state_dict(copy.deepcopy(by_tensors.state_dict()))  # theirs takes tensors as they are
+        self.run(torch, ours, peer, grads[40:])
+        self.run(torch, by_tensors, back, [[torch.tensor(x) for x in g] for g in grads[40:]])
+        for found in (ours, by_tensors, back):
+            assert_close(self.values(found), self.values(peer), TOLERANCE[dtype])
+
+    def test_same_as_from_the_start(self):
+        """If the group comes before the first step."""
+        params, grads = run_of(np.float32, steps=5)
+        early, late = ([p.copy() for p in params] for _ in range(2))
+        whole = optim.Adam([{"params": early[:2]}, {"params": early[2:], "lr": 0.5}])
+        grown = optim.Adam(late[:2])
+        grown.add_param_group({"params": late[2:], "lr": 0.5})
+        for g in grads:
+            whole.step(g, clip_norm=1.0)
+            grown.step(g, clip_norm=1.0)
+        for a, b in zip(early, late, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_bfloat16(self, torch):
+        p, q = torch.ones(9), torch.ones(9, dtype=torch.bfloat16)
+        adam = optim.AdamW(p, lr=0.1)
+        adam.step(torch.ones(9))
+        adam.add_param_group({"params": q})
+        adam.step([torch.ones(9), torch.ones(9, dtype=torch.bfloat16)])
+        assert adam.state[1]["master_param"].dtype == torch.float32
+        assert float(q[0]) < 1.0
+
+    def test_refused(self):
+        p, q = np.ones(3), np.ones(4)
+        adam = optim.Adam(p)
+        adam.step(np.ones(3))
+        before, groups = adam.state_dict(), list(adam.param_groups)
+        for error, message, group in (
+            (errors.DTypeError, "param_group: is no dict with 'params'", [q]),
+            (errors.DTypeError, "param_group: is no dict with 'params'", {"lr": 0.1}),
+            (errors.DTypeError, "param_group: is a set", {"params": frozenset()}),
+            (errors.DTypeError, "param_group: NoneType is neither", {"params": None}),
+            (errors.DTypeError, r"param_group\[0\]: holds int64", {"params": [np.ones(3, np.int64)]}),
+            (errors.ParameterError, r"param_group: \['wd'\] are unknown", {"params": q, "wd": 1.0}),
+            (errors.ParameterError, "lr: ", {"params": q, "lr": -1.0}),
+            (errors.ParameterError, r"betas\[1\]", {"params": q, "betas": (0.9, 1.0)}),
+            (errors.LayoutError, "shares memory", {"params": p[1:]}),
+            (errors.LayoutError, "shares memory", {"params": [q, q]}),
+            (errors.LayoutError, "has gaps", {"params": np.ones(8)[::2]}),
+            (errors.ParameterError, "names", {"params": [("q", q)]}),
+            (errors.ParameterError, "some parameters have names", {"params": [("q", q), np.ones(2)]}),
+        ):
+            with pytest.raises(error, match=message):
+                adam.add_param_group(group)
+            assert adam.param_groups == groups
+            assert adam.state_dict()["state"][0]["step"] == before["state"][0]["step"]
+        adam.step(np.ones(3))
+        for cls in (optim.LBFGS, optim.SSBroyden):
+            with pytest.raises(errors.ParameterError, match="takes one group"):
+                cls(np.ones(3)).add_param_group({"params": q})
+            with pytest.raises(errors.LayoutError, match=r"buffers\[1\]: shares memory"):
+                cls([q, q[1:]])
+            with pytest.raises(errors.LayoutError, match="several elements share"):
+                cls(np.lib.stride_tricks.as_strided(np.ones(1), (3,), (0,)))
+        with pytest.raises(errors.DTypeError, match="buffers: is a set"):
+            optim.SGD(frozenset((1, 2)))
+
+    def test_states_that_are_none(self):
+        adam = optim.Adam(np.ones(3))
+        adam.step(np.ones(3))
+        saved = adam.state_dict()
+        own = saved["state"][0]
+        for wrong in (
+            {**saved, "param_groups": None}, {**saved, "param_groups": [{}]}, {**saved, "state": None},
+            {**saved, "state": {0: None}}, {**saved, "state": {0: {**own, "step": "a"}}},
+            {**saved, "state": {0: {"exp_avg": own["exp_avg"]}}},
+        ):  # fmt: skip
+            with pytest.raises(errors.StateError, match="state_dict: "):
+                adam.load_state_dict(wrong)
+
+    def test_names(self, torch):
+        """As `named_parameters` gives them; they go with the state."""
+        layer = torch.nn.Linear(3, 2)
+        ours, peer = optim.Adam(layer.named_parameters()), torch.optim.Adam(layer.named_parameters())
+        assert ours.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+        peer.load_state_dict(ours.state_dict())
+        ours.load_state_dict(peer.state_dict())
+        ours.add_param_group({"params": [("other", torch.ones(3))]})
+        assert [group["param_names"] for group in ours.param_groups] == [["weight", "bias"], ["other"]]
+
+    def test_on_devices(self, device):
+        if device == "cpu":
+            pytest.skip("the others are of the CPU")
+        params, grads = run_of(np.float32, steps=6)
+        here = [p.copy() for p in params]
+        there = [warpquant.to_device(p, device) for p in params]
+        ours, other = optim.AdamW(here[:2]), optim.AdamW(there[:2])
+        bad = [np.full_like(g, np.nan) for g in grads[0]]
+
+        def step(g, count):
+            for optimizer, put in ((ours, np.copy), (other, lambda x: warpquant.to_device(x, device))):
+                optimizer.step([put(x) for x in g[:count]], clip_norm=0.5, nonfinite="skip")
+
+        for g in (*grads[:3], bad):
+            step(g, 2)
+        norm = other.norm
+        ours.add_param_group({"params": here[2], "lr": 0.1})
+        other.add_param_group({"params": there[2], "lr": 0.1})
+        assert other.skipped == ours.skipped == 1
+        assert other.norm == pytest.approx(norm, nan_ok=True)
+        for g in (*grads[3:], bad):
+            step(g, 3)
+        assert other.skipped == ours.skipped == 2
+        assert [own["step"] for own in other.state_dict()["state"].values()] == [6.0, 6.0, 3.0]
+        for p, q in zip(here, there, strict=True):
+            np.testing.assert_array_equal(p, q.to_numpy())
+
+    @pytest.mark.parametrize(
+        ("name", "flags"),
+        [
+            ("StepLR", {"step_size": 3, "gamma": 0.5}), ("ConstantLR", {"factor": 0.5, "total_iters": 7}),
+            ("LinearLR", {"start_factor": 0.25, "total_iters": 8}),
+            ("CosineAnnealingLR", {"T_max": 40, "eta_min": 0.01}),
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize("at", [0, 2, 5, 9])
+    def test_schedules_as_torch(self, torch, name, flags, at):
+        """A group that comes later has its own rate, until the next change of all."""
+        ours, peer = optim.SGD(np.ones(1), lr=0.5), torch.optim.SGD([torch.ones(1)], lr=0.5)
+        schedule, theirs = getattr(optim, name)(ours, **flags), getattr(torch.optim.lr_scheduler, name)(peer, **flags)
+        for i in range(25):
+            if i == at:
+                ours.add_param_group({"params": np.ones(2), "lr": 0.3})
+                peer.add_param_group({"params": torch.ones(2), "lr": 0.3})
+            assert schedule.get_last_lr() == pytest.approx([g["lr"] for g in peer.param_groups], rel=1e-12), i
+            peer.step()
+            schedule.step()
+            theirs.step()
+        # A new run: the schedule of theirs knows one group alone.
+        later = optim.SGD([{"params": np.ones(1)}, {"params": np.ones(2)}])
+        again = getattr(optim, name)(later, **flags)
+        again.load_state_dict(theirs.state_dict())
+        twin = optim.SGD([{"params": torch.ones(1)}, {"params": torch.ones(2)}])
+        twin_schedule = getattr(optim, name)(twin, **flags)
+        twin_schedule.load_state_dict(schedule.state_dict())
+        later.load_state_dict({"state": {}, "param_groups": peer.state_dict()["param_groups"]})
+        for _ in range(5):
+            for one in (again, twin_schedule, schedule, theirs):
+                one.step()
+            expected = [g["lr"] for g in peer.param_groups]
+            for found in (again, twin_schedule, schedule):
+                assert found.get_last_lr() == pytest.approx(expected, rel=1e-10)
+
+    def test_schedules_that_know_their_groups(self, torch):
+        sgd = optim.SGD(np.ones(1), lr=0.5, momentum=0.9)
+        cycle = optim.OneCycleLR(sgd, 0.5, total_steps=10)
+        plateau, fixed = optim.ReduceLROnPlateau(sgd, patience=0), optim.ReduceLROnPlateau(sgd, min_lr=[0.1])
+        sgd.add_param_group({"params": np.ones(2), "lr": 0.3})
+        with pytest.raises(errors.ParameterError, match="optimizer: has 2 groups, but OneCycleLR knows"):
+            cycle.step()
+        with pytest.raises(errors.ParameterError, match="min_lr: has 1 values for 2 groups"):
+            fixed.step(1.0)
+        for _ in range(2):
+            plateau.step(1.0)
+        assert sgd.param_groups[1]["lr"] == pytest.approx(0.03)
+        warm = optim.SGD(np.ones(1), lr=1.0)
+        both = optim.SequentialLR(
+            warm, [optim.LinearLR(warm, 0.5, total_iters=2), optim.CosineAnnealingLR(warm, 4)], milestones=[2]
+        )
+        warm.add_param_group({"params": np.ones(2), "lr": 0.25})
+        rates = []
+        for _ in range(4):
+            both.step()
+            rates.append(both.get_last_lr())
+        np.testing.assert_allclose(np.array(rates)[:, 1], 0.5 * np.array(rates)[:, 0])
 
 
 class TestDevices:

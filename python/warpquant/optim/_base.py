@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
@@ -12,11 +13,11 @@ import numpy as np
 from warpquant import _core, config
 from warpquant._checks import choice, number
 from warpquant._devices import resolve
-from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
+from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError, WarpquantError
 
 from . import _kinds
 
-__all__ = ["GroupedOptimizer", "Optimizer", "check", "is_array", "wishes"]
+__all__ = ["GroupedOptimizer", "Optimizer", "check", "is_array", "real", "wishes"]
 
 
 def check(condition: bool, message: str) -> None:
@@ -27,6 +28,27 @@ def check(condition: bool, message: str) -> None:
 
 def is_array(x: Any) -> bool:
     return hasattr(x, "__dlpack__") or isinstance(x, np.ndarray)
+
+
+def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """As `_checks.number`, which tensors of one element are, too."""
+    return number(name, _kinds.plain(value, name), low, high)
+
+
+def _listed_params(given: Any, name: str) -> tuple[list[Any], list[str] | None]:
+    """Parameters of a group, and their names, if they come in pairs with those."""
+    if is_array(given):
+        return [given], None
+    if isinstance(given, (set, frozenset)):
+        raise DTypeError(f"{name}: is a set, which has no order of its own; accepted are lists")
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise DTypeError(f"{name}: {type(given).__name__} is neither an array nor an iterable of arrays")
+    listed = list(given)
+    named = [isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str) for p in listed]
+    if not any(named):
+        return listed, None
+    check(all(named), f"{name}: some parameters have names, and some have none")
+    return [p for _, p in listed], [own for own, _ in listed]
 
 
 class Optimizer:
@@ -46,27 +68,61 @@ class Optimizer:
     def __init__(self, buffers: Any, defaults: dict[str, Any]) -> None:
         self.defaults = dict(defaults)
         if is_array(buffers):
-            entries: list[Any] = [buffers]
+            entries: Any = [buffers]
         elif isinstance(buffers, (str, bytes, Mapping)) or not isinstance(buffers, Iterable):
             raise DTypeError(
                 f"buffers: {type(buffers).__name__} is neither an array nor an iterable of arrays or dicts"
             )
         else:
-            entries = list(buffers)
+            entries = buffers if isinstance(buffers, (set, frozenset)) else list(buffers)
         check(bool(entries), "buffers: is empty")
-        if not isinstance(entries[0], Mapping):
-            entries = [{"params": entries}]
+        by_group = isinstance(entries, list) and isinstance(entries[0], Mapping)
         self.param_groups = []
-        for i, entry in enumerate(entries):
-            if not isinstance(entry, Mapping) or "params" not in entry:
-                raise DTypeError(f"buffers[{i}]: is no dict with 'params', as the first is")
-            unknown = set(entry) - set(self.defaults) - {"params"}
-            check(not unknown, f"buffers[{i}]: {sorted(unknown)} are unknown; accepted are {', '.join(self.defaults)}")
-            params = [entry["params"]] if is_array(entry["params"]) else list(entry["params"])
-            group = {**self.defaults, **entry, "params": params}
-            self._check_flags(group)
-            self.param_groups.append(group)
+        for i, entry in enumerate(entries if by_group else [{"params": entries}]):
+            self.param_groups.append(self._group(entry, f"buffers[{i}]" if by_group else "buffers"))
         self._params = [p for group in self.param_groups for p in group["params"]]
+
+    def _group(self, entry: Any, name: str) -> dict[str, Any]:
+        """A group of its own, with all flags."""
+        if not isinstance(entry, Mapping) or "params" not in entry:
+            raise DTypeError(f"{name}: is no dict with 'params'")
+        unknown = set(entry) - set(self.defaults) - {"params", "param_names", "initial_lr"}
+        check(not unknown, f"{name}: {sorted(unknown, key=str)} are unknown; accepted are {', '.join(self.defaults)}")
+        params, names = _listed_params(entry["params"], name)
+        group = {**self.defaults, **entry, "params": params}
+        if names is not None:
+            group["param_names"] = names
+        check(
+            all(("param_names" in group) == ("param_names" in other) for other in self.param_groups),
+            f"{name}: parameters of all groups have names, or of none",
+        )
+        check(len(group.get("param_names", params)) == len(params), f"{name}: has not as many names as parameters")
+        self._check_flags(group)
+        return group
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Take in more parameters, as a group of their own: layers that are no longer frozen, say.
+
+        Parameters
+        ----------
+        param_group : dict
+            Arrays under ``params``, and flags of their own; others are those that the optimizer was made with.
+            Parameters begin with their first step; those that are there keep their state. Schedules that are there
+            take the group in with the rate that it has (see docs/optim.md).
+
+        Raises
+        ------
+        ParameterError, DTypeError, LayoutError
+            If a flag or a parameter is not accepted, also as one that is there already; nothing is changed then.
+        """
+        group = self._group(param_group, "param_group")
+        self._join(group)
+        self.param_groups.append(group)
+        self._params = [*self._params, *group["params"]]
+
+    def _join(self, group: dict[str, Any]) -> None:
+        """Make room for the parameters of a group, or refuse it."""
+        raise NotImplementedError
 
     def _check_flags(self, group: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -106,6 +162,8 @@ class Optimizer:
         return found[0], self._listed(found[1])
 
     def _listed(self, grads: Any) -> list[Any]:
+        if not is_array(grads) and (isinstance(grads, (str, bytes, Mapping)) or not isinstance(grads, Iterable)):
+            raise DTypeError(f"grads: {type(grads).__name__} is neither an array nor an iterable of arrays")
         listed = [_kinds.resolved(g) for g in ([grads] if is_array(grads) else grads)]
         if len(listed) != len(self._params):
             raise ShapeError(f"grads: has {len(listed)} gradients for {len(self._params)} buffers")
@@ -124,10 +182,15 @@ class Optimizer:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise StateError("state_dict: is no mapping with 'state' and 'param_groups'")
         theirs = state_dict["param_groups"]
+        if not isinstance(theirs, (list, tuple)) or not all(isinstance(g, Mapping) and "params" in g for g in theirs):
+            raise StateError("state_dict: its 'param_groups' are no dicts with 'params'")
+        if not isinstance(state_dict["state"], Mapping):
+            raise StateError("state_dict: its 'state' is no mapping")
         if [len(g["params"]) for g in theirs] != [len(g["params"]) for g in self.param_groups]:
             raise StateError("state_dict: has groups of other sizes than the optimizer")
         groups = [
-            {**ours, **their, "params": ours["params"]} for ours, their in zip(self.param_groups, theirs, strict=True)
+            {**ours, **{k: _own(v) for k, v in their.items()}, "params": ours["params"]}
+            for ours, their in zip(self.param_groups, theirs, strict=True)
         ]
         for group in groups:
             self._check_flags(group)
@@ -140,6 +203,11 @@ class Optimizer:
     def _take_groups(self, groups: list[dict[str, Any]]) -> None:
         for group, new in zip(self.param_groups, groups, strict=True):
             group.update(new)
+
+
+def _own(flag: Any) -> Any:
+    """A flag that does not change with another optimizer's: rates may be tensors."""
+    return flag.detach().clone() if _kinds.is_torch(flag) else copy.copy(flag)
 
 
 def wishes(
@@ -196,6 +264,28 @@ class GroupedOptimizer(Optimizer):
         self._in_use = [self._wanted(group) for group in self.param_groups]
         self._norm, self._found_norm = math.nan, False
         self._left_out = 0
+        self._before: list[Any] = []  # of fewer groups, whose memory graphs of before may have
+
+    def _join(self, group: dict[str, Any]) -> None:
+        first, params = len(self._params), group["params"]
+        arrays = [_kinds.memory(p, f"buffers[{i}]") for i, p in enumerate(self._params)]
+        arrays += [_kinds.memory(p, f"param_group[{i}]") for i, p in enumerate(params)]
+        core = _core.OptimBuffers(arrays)
+        if self._device is not None:
+            self._norm, self._left_out, self._found_norm = self.norm, self.skipped, False
+            self._before.append(self._core)
+        steps = self._core.steps
+        self._core = core
+        added = range(first, first + len(params))
+        self._group_of += [len(self.param_groups)] * len(params)
+        self._states_of += [{} for _ in params]
+        self._without_state.update(added)
+        self._versions.update({i: None for i, p in zip(added, params, strict=True) if _kinds.is_bfloat16(p)})
+        self._in_use.append(self._wanted(group))
+        for i in range(first):
+            if i not in self._without_state:
+                self._attach(i)
+        self._core.steps = [*steps, *[0.0] * len(params)]
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         """The group's flags in the core's order."""
@@ -207,8 +297,8 @@ class GroupedOptimizer(Optimizer):
 
     @staticmethod
     def _check_common(group: dict[str, Any]) -> None:
-        number("lr", group["lr"], 0.0)
-        number("weight_decay", group["weight_decay"], 0.0)
+        real("lr", group["lr"], 0.0)
+        real("weight_decay", group["weight_decay"], 0.0)
         check(not group.get("differentiable"), "differentiable: steps are not; accepted is False")
 
     # ------------------------------------------------------------------------------------------ steps
@@ -285,7 +375,14 @@ class GroupedOptimizer(Optimizer):
         asked = wishes(grad_scale, clip_value, clip_norm, norm_type, norm, False, nonfinite != "keep")
         on_device = self._device is not None or stream is not None
         place = resolve(None, self._device, "buffers", None, num_threads, stream) if on_device else None
-        found = self._core.step(flags, self._group_of, listed, asked, *config._execution(num_threads), place)
+        try:
+            found = self._core.step(flags, self._group_of, listed, asked, *config._execution(num_threads), place)
+        except WarpquantError:
+            raise
+        except Exception:  # of PyTorch's; to look at each gradient before takes as long as a step
+            for i, g in enumerate(listed):
+                _kinds.check_tensor(g, f"grads[{i}]")
+            raise
         self._found_norm = nonfinite != "keep" or (clip_norm is not None and norm is None)
         left_out = False
         if found is not None:
@@ -293,7 +390,7 @@ class GroupedOptimizer(Optimizer):
         elif nonfinite == "raise" and self._device is not None:
             left_out = bool(self._core.outcome()[1])
         if left_out:
-            self._left_out += 1
+            self._left_out += self._device is None
             check(nonfinite != "raise", "grads: hold NaN or infinity; nothing was changed")
         return loss
 
@@ -307,7 +404,7 @@ class GroupedOptimizer(Optimizer):
     @property
     def skipped(self) -> int:
         """Steps that were left out because a gradient was not finite. On a device, this waits."""
-        return self._left_out if self._device is None else int(self._core.outcome()[2])
+        return self._left_out + (0 if self._device is None else int(self._core.outcome()[2]))
 
     # ------------------------------------------------------------------------------------------ state
 
@@ -403,6 +500,8 @@ class GroupedOptimizer(Optimizer):
         for key, theirs in state_dict["state"].items():
             i = ours[key]
             p, own = self._params[i], states[i]
+            if not isinstance(theirs, Mapping):
+                raise StateError(f"state_dict: that of parameter {key} is no mapping")
             self._fill(i, groups[self._group_of[i]], own)
             loaded = False
             for name, value in theirs.items():
@@ -414,7 +513,7 @@ class GroupedOptimizer(Optimizer):
                     own[name] = _kinds.state_like(p, copy=False)
                 own[name] = _kinds.assign(own[name], value, f"state_dict: {name} of parameter {key}")
                 loaded = True
-            steps[i] = float(theirs["step"]) if self._counts_steps else float(loaded)
+            steps[i] = self._step_of(theirs, key) if self._counts_steps else float(loaded)
         self._take_groups(groups)
         self._states_of = states
         self._in_use = [self._wanted(group) for group in groups]
@@ -424,6 +523,15 @@ class GroupedOptimizer(Optimizer):
         self._core.steps = steps
         # Not at once: the parameters may be loaded after this.
         self._unsure = set(self._versions)
+
+    @staticmethod
+    def _step_of(theirs: Mapping[str, Any], key: Any) -> float:
+        try:
+            return real("step", theirs["step"], 0.0)
+        except (KeyError, ParameterError):
+            raise StateError(
+                f"state_dict: step of parameter {key}: {theirs.get('step')!r} is no number of steps"
+            ) from None
 
     def __repr__(self) -> str:
         flags = ", ".join(

@@ -11,11 +11,11 @@ import numpy as np
 from warpquant import _core
 from warpquant._containers import _device_of, _library
 from warpquant._devices import to_device
-from warpquant.errors import LayoutError, ShapeError
+from warpquant.errors import DeviceUnavailableError, DTypeError, LayoutError, ParameterError, ShapeError
 
 __all__ = [
-    "as_tensor", "assign", "device_of", "is_bfloat16", "is_torch", "memory", "refresh", "resolved", "scalar",
-    "state_like", "to_host", "version",
+    "as_tensor", "assign", "check_tensor", "device_of", "is_bfloat16", "is_torch", "memory", "plain", "refresh",
+    "resolved", "scalar", "set_number", "state_like", "to_host", "version",
 ]  # fmt: skip
 
 
@@ -29,21 +29,81 @@ def is_bfloat16(x: Any) -> bool:
     return str(getattr(x, "dtype", "")).rpartition(".")[2] == "bfloat16"
 
 
+def check_tensor(x: Any, name: str) -> None:
+    """Whether a tensor of PyTorch has its values in a block of memory, on the host or on a CUDA device.
+
+    Raises
+    ------
+    LayoutError, DeviceUnavailableError, DTypeError
+        If not: it is sparse or nested, without values yet, on another device such as 'meta', or quantized.
+    """
+    if not is_torch(x):
+        return
+    torch = sys.modules["torch"]
+    if torch.nn.parameter.is_lazy(x):
+        raise LayoutError(f"{name}: has no values yet; let its module compute something first")
+    if x.is_nested:
+        raise LayoutError(f"{name}: is a nested tensor; accepted are dense ones")
+    if x.layout is not torch.strided:
+        raise LayoutError(
+            f"{name}: is a tensor of layout {x.layout}; accepted are dense ones, such as to_dense() gives"
+        )
+    if x.device.type not in ("cpu", "cuda"):
+        nothing = ", where tensors have no values" if x.is_meta else ""
+        raise DeviceUnavailableError(
+            f"{name}: lives on device {str(x.device)!r}{nothing}; accepted are the host and CUDA",
+            reason="unknown_device",
+        )
+    if x.is_quantized:
+        raise DTypeError(f"{name}: holds {x.dtype} values; accepted are {_ACCEPTED}")
+
+
+_ACCEPTED = "float64, float32 and bfloat16"
+
+
 def memory(x: Any, name: str) -> Any:
     """What the core takes the memory of.
 
     Raises
     ------
-    LayoutError
-        If it has no block of memory.
+    LayoutError, DeviceUnavailableError
+        If it has no block of memory; see `check_tensor`.
+    DTypeError
+        If its numbers are of another type.
     """
+    check_tensor(x, name)
+    dtype = str(getattr(x, "dtype", "")).rpartition(".")[2]
+    if dtype and dtype.lstrip("=<>|") not in ("float64", "float32", "bfloat16", "f8", "f4"):
+        raise DTypeError(f"{name}: holds {dtype} values; accepted are {_ACCEPTED}")
     if not is_torch(x):
         return x
-    if x.layout is not sys.modules["torch"].strided:
-        raise LayoutError(f"{name}: is a tensor of layout {x.layout}; accepted are dense ones")
     if x.is_neg():
         raise LayoutError(f"{name}: is a negated view of other memory; accepted is what its resolve_neg() gives")
     return x.detach()
+
+
+def plain(x: Any, name: str) -> Any:
+    """The number in an array of one element, such as a tensor; numbers as they are.
+
+    Raises
+    ------
+    ParameterError
+        If there are more.
+    """
+    if isinstance(x, (float, int)) or not hasattr(x, "shape"):
+        return x
+    check_tensor(x, name)
+    if tuple(x.shape) not in ((), (1,)):
+        raise ParameterError(f"{name}: has shape {tuple(x.shape)}; accepted is one number")
+    return to_host(x).item()
+
+
+def set_number(group: dict[str, Any], name: str, value: float) -> None:
+    """A flag of a group; where that is a tensor, in its memory, as PyTorch's schedules do it."""
+    if is_torch(group[name]):
+        group[name].detach().fill_(value)
+    else:
+        group[name] = value
 
 
 def resolved(x: Any) -> Any:
@@ -109,7 +169,10 @@ def assign(target: Any, value: Any, name: str) -> Any:
     ------
     ShapeError
         If it has another shape.
+    LayoutError, DeviceUnavailableError, DTypeError
+        If it has no values; see `check_tensor`.
     """
+    check_tensor(value, name)
     if tuple(np.shape(value)) != tuple(target.shape):
         raise ShapeError(f"{name}: has shape {tuple(np.shape(value))}, but the parameter has {tuple(target.shape)}")
     if is_torch(target):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,10 +13,10 @@ import numpy.typing as npt
 
 from warpquant import _core, config
 from warpquant._checks import choice, number, whole
-from warpquant.errors import DTypeError, LayoutError, ShapeError, StateError
+from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, StateError
 
 from . import _kinds
-from ._base import Optimizer, check
+from ._base import Optimizer, check, real
 from ._line_search import strong_wolfe
 
 __all__ = ["LBFGS", "SSBroyden"]
@@ -33,6 +34,7 @@ def _view(x: Any, name: str) -> np.ndarray[Any, Any]:
     DTypeError
         If it is of another type than float64 and float32.
     """
+    _kinds.check_tensor(x, name)
     device = _kinds.device_of(x)
     if device is not None:
         raise LayoutError(f"{name}: is on {device!r}; quasi-Newton methods work in memory of the host")
@@ -44,9 +46,31 @@ def _view(x: Any, name: str) -> np.ndarray[Any, Any]:
     view = memory.numpy() if _kinds.is_torch(x) else np.asarray(memory)
     if view.dtype not in (np.float64, np.float32):
         raise DTypeError(f"{name}: holds {view.dtype} values; accepted are float64, float32")
+    if any(n > 1 and step == 0 for n, step in zip(view.shape, view.strides, strict=True)):
+        raise LayoutError(f"{name}: several elements share one place (by its strides)")
     if not view.flags.writeable:
         raise LayoutError(f"{name}: is read-only, but is to be changed in place")
     return view
+
+
+def _values(g: Any, name: str) -> np.ndarray[Any, Any]:
+    """Numbers of a gradient in host memory.
+
+    Raises
+    ------
+    LayoutError, DeviceUnavailableError, DTypeError
+        If it has none there.
+    """
+    _kinds.check_tensor(g, name)
+    device = _kinds.device_of(g)
+    if device is not None:
+        raise LayoutError(f"{name}: is on {device!r}; quasi-Newton methods work in memory of the host")
+    if _kinds.is_bfloat16(g):
+        return _kinds.to_host(g)
+    values = g.detach().resolve_conj().numpy() if _kinds.is_torch(g) else np.asarray(g)
+    if values.dtype.kind not in "fiu":
+        raise DTypeError(f"{name}: holds {values.dtype} values; accepted are float64, float32 and bfloat16")
+    return values
 
 
 class _QuasiNewton(Optimizer):
@@ -56,11 +80,17 @@ class _QuasiNewton(Optimizer):
         super().__init__(buffers, defaults)
         check(len(self.param_groups) == 1, f"buffers: are in groups; {type(self).__name__} takes one")
         self._views = [_view(p, f"buffers[{i}]") for i, p in enumerate(self._params)]
+        for i, j in itertools.combinations(range(len(self._views)), 2):
+            if np.may_share_memory(self._views[i], self._views[j]) and np.shares_memory(self._views[i], self._views[j]):
+                raise LayoutError(f"buffers[{j}]: shares memory with buffers[{i}]")
         self._size = sum(v.size for v in self._views)
         check(self._size > 0, "buffers: have no elements")
 
+    def _join(self, group: dict[str, Any]) -> None:
+        raise ParameterError(f"param_group: {type(self).__name__} takes one group, its parameters are one vector")
+
     def _check_flags(self, group: dict[str, Any]) -> None:
-        number("lr", group["lr"], 0.0)
+        real("lr", group["lr"], 0.0)
         whole("max_iter", group["max_iter"], 1)
         if group["max_eval"] is not None:
             whole("max_eval", group["max_eval"], 1)
@@ -86,7 +116,7 @@ class _QuasiNewton(Optimizer):
             if g is None:
                 parts.append(np.zeros(v.size))
                 continue
-            values = g.detach().numpy() if _kinds.is_torch(g) else np.asarray(g)
+            values = _values(g, f"grads[{i}]")
             if values.shape != v.shape:
                 raise ShapeError(f"grads[{i}]: has shape {values.shape}, but buffers[{i}] has {v.shape}")
             parts.append(values.reshape(-1))
@@ -193,7 +223,7 @@ class LBFGS(_QuasiNewton):
         """
         group = self.param_groups[0]
         self._check_flags(group)
-        lr, max_iter, tolerance = float(group["lr"]), group["max_iter"], group["tolerance_change"]
+        lr, max_iter, tolerance = real("lr", group["lr"]), group["max_iter"], group["tolerance_change"]
         max_eval = group["max_eval"] or max_iter * 5 // 4
         first_loss, loss, g = self._loss_and_gradient(closure)
         evaluations = 1
@@ -402,7 +432,7 @@ class SSBroyden(_QuasiNewton):
         """
         group = self.param_groups[0]
         self._check_flags(group)
-        lr, tolerance = float(group["lr"]), float(group["tolerance_change"])
+        lr, tolerance = real("lr", group["lr"]), float(group["tolerance_change"])
         max_eval = group["max_eval"] or 2**62
         first_loss, loss, g = self._loss_and_gradient(closure)
         evaluations = 1

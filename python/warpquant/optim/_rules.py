@@ -5,13 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from warpquant._checks import number
-
-from ._base import GroupedOptimizer, check
+from . import _kinds
+from ._base import GroupedOptimizer, check, real
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
 _SGD, _ADAM, _RMSPROP = range(3)
+
+
+def _flag(group: dict[str, Any], name: str, place: int | None = None) -> float:
+    """A flag as it is now; tensors may have changed since the last step."""
+    value = group[name] if place is None else group[name][place]
+    return float(_kinds.plain(value, name))
+
 
 _COMMON = """
     maximize : bool
@@ -75,19 +81,19 @@ class SGD(GroupedOptimizer):
 
     def _check_flags(self, group: dict[str, Any]) -> None:
         self._check_common(group)
-        momentum, dampening = number("momentum", group["momentum"], 0.0), number("dampening", group["dampening"])
+        momentum, dampening = real("momentum", group["momentum"], 0.0), real("dampening", group["dampening"])
         check(
             not group["nesterov"] or (momentum > 0 and dampening == 0), "nesterov: takes momentum > 0 and dampening = 0"
         )
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return (
-            _SGD, float(group["lr"]), float(group["weight_decay"]), 0.0, 0.0, 0.0, 0.0, float(group["momentum"]),
-            float(group["dampening"]), False, False, False, bool(group["nesterov"]), bool(group["maximize"]),
+            _SGD, _flag(group, "lr"), _flag(group, "weight_decay"), 0.0, 0.0, 0.0, 0.0, _flag(group, "momentum"),
+            _flag(group, "dampening"), False, False, False, bool(group["nesterov"]), bool(group["maximize"]),
         )  # fmt: skip
 
     def _wanted(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return self._states if group["momentum"] != 0 else ()
+        return self._states if _flag(group, "momentum") != 0 else ()
 
 
 class Adam(GroupedOptimizer):
@@ -143,15 +149,15 @@ class Adam(GroupedOptimizer):
         check(isinstance(betas, (tuple, list)) and len(betas) == 2, f"betas: {betas!r} is no pair of numbers")
         for k in (0, 1):
             check(
-                number(f"betas[{k}]", betas[k], 0.0, 1.0) < 1.0,
+                real(f"betas[{k}]", betas[k], 0.0, 1.0) < 1.0,
                 f"betas[{k}]: 1 is out of range; accepted are numbers below it",
             )
-        number("eps", group["eps"], 0.0)
+        real("eps", group["eps"], 0.0)
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return (
-            _ADAM, float(group["lr"]), float(group["weight_decay"]), float(group["eps"]), float(group["betas"][0]),
-            float(group["betas"][1]), 0.0, 0.0, 0.0, bool(group["amsgrad"]), bool(group["decoupled_weight_decay"]),
+            _ADAM, _flag(group, "lr"), _flag(group, "weight_decay"), _flag(group, "eps"), _flag(group, "betas", 0),
+            _flag(group, "betas", 1), 0.0, 0.0, 0.0, bool(group["amsgrad"]), bool(group["decoupled_weight_decay"]),
             False, False, bool(group["maximize"]),
         )  # fmt: skip
 
@@ -241,18 +247,18 @@ class RMSprop(GroupedOptimizer):
     def _check_flags(self, group: dict[str, Any]) -> None:
         self._check_common(group)
         for name in ("alpha", "eps", "momentum"):
-            number(name, group[name], 0.0)
+            real(name, group[name], 0.0)
 
     def _flags(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return (
-            _RMSPROP, float(group["lr"]), float(group["weight_decay"]), float(group["eps"]), 0.0, 0.0,
-            float(group["alpha"]), float(group["momentum"]), 0.0, False, False, bool(group["centered"]), False,
+            _RMSPROP, _flag(group, "lr"), _flag(group, "weight_decay"), _flag(group, "eps"), 0.0, 0.0,
+            _flag(group, "alpha"), _flag(group, "momentum"), 0.0, False, False, bool(group["centered"]), False,
             bool(group["maximize"]),
         )  # fmt: skip
 
     def _wanted(self, group: dict[str, Any]) -> tuple[str, ...]:
         wanted = [self._states[0]]
-        if group["momentum"] > 0:
+        if _flag(group, "momentum") > 0:
             wanted.append(self._states[1])
         if group["centered"]:
             wanted.append(self._states[2])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from warpquant._checks import choice, number, whole
 from warpquant.errors import StateError
 
+from . import _kinds
 from ._base import Optimizer, check
 
 __all__ = [
@@ -23,6 +24,10 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
+
+
+def _rate(group: Mapping[str, Any], name: str) -> float:
+    return float(_kinds.plain(group[name], name))
 
 
 class Schedule:
@@ -43,12 +48,12 @@ class Schedule:
         if last_epoch == -1:
             self.last_epoch = 0
             for group in optimizer.param_groups:
-                group["initial_lr"] = float(group.get("initial_lr", group["lr"]))
+                group["initial_lr"] = _rate(group, "initial_lr" if "initial_lr" in group else "lr")
         check(
             all("initial_lr" in group for group in optimizer.param_groups),
             "last_epoch: a run that goes on has 'initial_lr' in every group of its optimizer",
         )
-        self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
+        self.base_lrs = [_rate(group, "initial_lr") for group in optimizer.param_groups]
         self._apply()
 
     def lr_at(self, step: int, base_lr: float) -> float:
@@ -69,17 +74,28 @@ class Schedule:
         raise NotImplementedError
 
     def _apply(self) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = self.lr_at(self.last_epoch, base)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
+            _kinds.set_number(group, "lr", self.lr_at(self.last_epoch, base))
+
+    def _take_in(self) -> None:
+        """Groups that the optimizer has got since, as if their rates had come about by this schedule."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+            at_0, at_1 = (self.lr_at(self.last_epoch, base) for base in (0.0, 1.0))
+            rate = _rate(group, "lr")
+            # Every schedule is a straight line in the base.
+            base = (rate - at_0) / (at_1 - at_0) if at_1 != at_0 else rate
+            group["initial_lr"] = base
+            self.base_lrs.append(base)
 
     def step(self) -> None:
         """Go on to the next step; called after that of the optimizer."""
+        self._take_in()
         self.last_epoch += 1
         self._apply()
 
     def get_last_lr(self) -> list[float]:
         """The rates of the groups now."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        return [_rate(group, "lr") for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` takes: the step, and the rates it began with."""
@@ -91,14 +107,16 @@ class Schedule:
         Parameters
         ----------
         state_dict : dict
-            What `state_dict` gave; of PyTorch's schedules ``last_epoch`` and ``base_lrs`` are taken.
+            What `state_dict` gave; of PyTorch's schedules ``last_epoch`` and ``base_lrs`` are taken. Those do not know
+            groups that their optimizer has got since; at the next step, these go on from the rate that they have.
 
         Raises
         ------
         StateError
             If they are missing.
         """
-        if not {"last_epoch", "base_lrs"} <= set(state_dict) or len(state_dict["base_lrs"]) != len(self.base_lrs):
+        groups = len(self.optimizer.param_groups)
+        if not {"last_epoch", "base_lrs"} <= set(state_dict) or len(state_dict["base_lrs"]) > groups:
             raise StateError("state_dict: is not that of a schedule over as many groups")
         self.last_epoch = int(state_dict["last_epoch"])
         self.base_lrs = [float(lr) for lr in state_dict["base_lrs"]]
@@ -349,14 +367,22 @@ class OneCycleLR(Schedule):
 
     def _apply(self) -> None:
         for i, group in enumerate(self.optimizer.param_groups):
-            group["lr"] = self.lr_at(self.last_epoch, self._max_lrs[i])
+            _kinds.set_number(group, "lr", self.lr_at(self.last_epoch, self._max_lrs[i]))
             if not self.cycle_momentum:
                 continue
             momentum = self._between(self.last_epoch, (self._high[i], self._low[i], self._high[i]))
             if "betas" in self.optimizer.defaults:
                 group["betas"] = (momentum, *group["betas"][1:])
             else:
-                group["momentum"] = momentum
+                _kinds.set_number(group, "momentum", momentum)
+
+    def _take_in(self) -> None:
+        groups = len(self.optimizer.param_groups)
+        check(
+            groups == len(self._max_lrs),
+            f"optimizer: has {groups} groups, but OneCycleLR knows the highest rates of {len(self._max_lrs)}; make it "
+            "after the last group was added",
+        )
 
 
 class SequentialLR(Schedule):
@@ -453,6 +479,7 @@ class ReduceLROnPlateau:
         self.factor = number("factor", factor, 0.0, math.nextafter(1.0, 0.0))
         self.patience, self.cooldown = whole("patience", patience, 0), whole("cooldown", cooldown, 0)
         self.threshold, self.eps = number("threshold", threshold, 0.0), number("eps", eps, 0.0)
+        self._min_lr = min_lr
         self.min_lrs = OneCycleLR._each("min_lr", min_lr, len(optimizer.param_groups))
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
@@ -471,7 +498,10 @@ class ReduceLROnPlateau:
         metrics : float
             What is to become better; NaN is not.
         """
-        metric = float(metrics)
+        metric = float(_kinds.plain(metrics, "metrics"))
+        groups = len(self.optimizer.param_groups)
+        if groups != len(self.min_lrs):  # there are more by now
+            self.min_lrs = OneCycleLR._each("min_lr", self._min_lr, groups)
         self.last_epoch += 1
         if self._is_better(metric):
             self.best, self.num_bad_epochs = metric, 0
@@ -482,15 +512,15 @@ class ReduceLROnPlateau:
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
             for group, low in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-                old = float(group["lr"])
+                old = _rate(group, "lr")
                 new = max(old * self.factor, low)
                 if old - new > self.eps:
-                    group["lr"] = new
+                    _kinds.set_number(group, "lr", new)
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
 
     def get_last_lr(self) -> list[float]:
         """The rates of the groups now."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        return [_rate(group, "lr") for group in self.optimizer.param_groups]
 
     _KEPT = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
