@@ -32,7 +32,7 @@ def is_array(x: Any) -> bool:
 
 def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """As `_checks.number`, which tensors of one element are, too."""
-    return number(name, _kinds.plain(value, name), low, high)
+    return number(name, value if type(value) in (float, int) else _kinds.plain(value, name), low, high)
 
 
 def _listed_params(given: Any, name: str) -> tuple[list[Any], list[str] | None]:

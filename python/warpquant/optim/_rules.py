@@ -16,7 +16,7 @@ _SGD, _ADAM, _RMSPROP = range(3)
 def _flag(group: dict[str, Any], name: str, place: int | None = None) -> float:
     """A flag as it is now; tensors may have changed since the last step."""
     value = group[name] if place is None else group[name][place]
-    return float(_kinds.plain(value, name))
+    return value if type(value) is float else float(_kinds.plain(value, name))
 
 
 _COMMON = """
