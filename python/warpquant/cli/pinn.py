@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from warpquant.errors import ParameterError
+
 from ._app import As, NoColor, Quiet, Report, app, console_of, exit_codes, print_json, print_pairs, progress_bar, say
 from ._input import NumThreads
 
@@ -19,9 +21,21 @@ _SCHEMA = "warpquant.pinn/1"
 
 
 def _load(path: str, **how: Any) -> Any:
+    """A model of prices."""
     from warpquant.pinn import PinnModel
 
-    return PinnModel.load(path, **how)
+    loaded = PinnModel.load(path, **how)
+    if loaded.features is None:
+        raise ParameterError(f"{path}: is the model of an equation of somebody's own, which says nothing of prices")
+    return loaded
+
+
+def _check_output(output: pathlib.Path, hint: str, *suffixes: str) -> None:
+    """Whether a file may be written there, before there is work that would be lost."""
+    if output.suffix.lower() not in suffixes:
+        raise typer.BadParameter(f"{output} does not end with {' or '.join(suffixes)}", param_hint=hint)
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"{output.parent} is no folder", param_hint=hint)
 
 
 def _shown(form: Report, no_color: bool, title: str, numbers: dict[str, float]) -> None:
@@ -35,7 +49,9 @@ def _shown(form: Report, no_color: bool, title: str, numbers: dict[str, float]) 
 @exit_codes
 def train(
     problem: Annotated[str, typer.Argument(help="european, american, barrier, exchange, heston or merton.")],
-    output: Annotated[pathlib.Path, typer.Option("--output", "-o", dir_okay=False, help="Where the model goes.")],
+    output: Annotated[
+        pathlib.Path, typer.Option("--output", "-o", dir_okay=False, help="Where the model goes: a file .safetensors.")
+    ],
     width: Annotated[list[int] | None, typer.Option(min=1, help="Neurons of a layer. Again for more layers.")] = None,
     activation: Annotated[str, typer.Option(help="tanh, sin, silu, softplus or gelu.")] = "tanh",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and points.")] = 0,
@@ -63,9 +79,16 @@ def train(
     """
     from warpquant.pinn import PinnTrainer
 
+    _check_output(output, "--output", ".safetensors")
+    if checkpoint is not None and checkpoint.resolve() == output.resolve():
+        raise typer.BadParameter("--checkpoint and --output are the same file")
+    if checkpoint is not None and not checkpoint.parent.is_dir():
+        raise typer.BadParameter(f"{checkpoint.parent} is no folder", param_hint="--checkpoint")
     trainer = PinnTrainer(problem, width, activation=activation, seed=seed, num_threads=num_threads)
     given = (("adam", adam), ("ssbroyden", ssbroyden), ("lbfgs", lbfgs), ("lm", lm))
-    phases = [(name, steps) for name, steps in given if steps] or None
+    phases = None if all(steps is None for _, steps in given) else [(name, steps) for name, steps in given if steps]
+    if phases == []:
+        raise typer.BadParameter("no minimiser has a step left; without these options there are those of the recipe")
     with progress_bar(console_of(no_color, stderr=True), quiet, "training") as show:
         trainer.fit(
             phases, points=points, redraw_every=redraw_every, checkpoint=checkpoint, log_dir=log_dir,
@@ -105,11 +128,14 @@ def validate(
 @exit_codes
 def export(
     model: Model,
-    output: Annotated[pathlib.Path, typer.Argument(dir_okay=False, help="net.onnx, or another model file.")],
+    output: Annotated[pathlib.Path, typer.Argument(dir_okay=False, help="A file .onnx or .safetensors.")],
 ) -> None:
-    """Write the network as ONNX (file names that end with .onnx), or the whole model as safetensors."""
-    loaded = _load(model)
-    loaded.to_onnx(output) if output.suffix == ".onnx" else loaded.save(output)
+    """Write the network as ONNX, or the whole model as safetensors, by the suffix of the file."""
+    from warpquant.pinn import PinnModel
+
+    _check_output(output, "OUTPUT", ".onnx", ".safetensors")
+    loaded = PinnModel.load(model)
+    loaded.to_onnx(output) if output.suffix.lower() == ".onnx" else loaded.save(output)
     say(f"written to {output}")
 
 
@@ -127,40 +153,65 @@ def price(
     strike: Annotated[float | None, typer.Option(help="In the same units.")] = None,
     expiry: Annotated[float | None, typer.Option(help="Years.")] = None,
     vol: Annotated[float | None, typer.Option(help="Volatility per year.")] = None,
-    rate: Annotated[float, typer.Option(help="Continuously compounded, per year.")] = 0.0,
-    dividend: Annotated[float, typer.Option(help="Yield of the underlying.")] = 0.0,
+    rate: Annotated[
+        float | None, typer.Option(help="Continuously compounded, per year; 0 if it is not given.", show_default=False)
+    ] = None,
+    dividend: Annotated[
+        float | None, typer.Option(help="Yield of the underlying; 0 if it is not given.", show_default=False)
+    ] = None,
     put: Annotated[bool, typer.Option("--put", help="A put, not a call.")] = False,
     form: As = Report.TABLE,
     no_color: NoColor = False,
 ) -> None:
     """Price and Greeks of one option; an error outside of what the model was trained on.
 
-    Options are short for the arguments that most products have: S, K, tau, sigma, r, q.
+    Options are short for the arguments that most products have: S, K, tau, sigma, r, q. Each is given once.
     """
     from warpquant.pinn import ProductModel
 
     loaded = _load(model, on_out_of_domain="raise")
-    given: dict[str, Any] = {}
-    for text in arguments or []:
-        name, found, value = text.partition("=")
-        try:
-            given[name] = float(value)
-        except ValueError:
-            found = ""
-        if not found:
-            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER")
     accepted: tuple[str, ...] = ("S", "K", "tau", "sigma", "r", "q")
-    which: tuple[str, ...] = ("price", "delta", "gamma", "theta", "vega", "rho")
+    which: tuple[str, ...] = ("price", "delta", "gamma", "theta", "vega", "rho", "status")
+    puts = True
     if isinstance(loaded, ProductModel):
-        accepted, which = loaded.arguments, tuple(name for name in loaded.outputs if name != "status")
-    options = {"S": spot, "K": strike, "tau": expiry, "sigma": vol, "r": rate, "q": dividend}
-    given = {name: v for name, v in options.items() if v is not None and name in accepted} | given
-    missing = [name for name in accepted if name not in given and not name.startswith("q")]
-    if missing or not set(given) <= set(accepted):
-        wrong = missing[0] if missing else sorted(set(given) - set(accepted))[0]
-        raise typer.BadParameter(
-            f"{wrong} is {'missing' if missing else 'unknown'}; {model} takes {', '.join(accepted)}"
-        )
+        accepted, which, puts = loaded.arguments, loaded.outputs, loaded.product.PUTS
+    options = {
+        "spot": ("S", spot), "strike": ("K", strike), "expiry": ("tau", expiry), "vol": ("sigma", vol),
+        "rate": ("r", rate), "dividend": ("q", dividend),
+    }  # fmt: skip
+    entries = [(f"--{option}", name, value) for option, (name, value) in options.items() if value is not None]
+    entries += [(text, *_entry(text)) for text in arguments or []]
+    given: dict[str, Any] = {}
+    for said, name, value in entries:
+        if name not in accepted:
+            raise typer.BadParameter(f"{said}: {name} is unknown; {model} takes {', '.join(accepted)}")
+        if name in given:
+            raise typer.BadParameter(f"{said}: {name} is given twice")
+        given[name] = value
+    missing = [name for name in accepted if name not in given and name not in ("r", "q", "q1", "q2")]
+    if missing:
+        raise typer.BadParameter(f"{missing[0]} is missing; {model} takes {', '.join(accepted)}")
+    if "r" in accepted:
+        given.setdefault("r", 0.0)
     if put:
+        if not puts:
+            raise typer.BadParameter(
+                f"--put: {model} prices {'puts' if loaded.ansatz == 'american' else 'calls'} alone"
+            )
         given["is_call"] = False
-    _shown(form, no_color, "Price and Greeks", loaded.greeks(**given, which=which))
+    numbers = loaded.greeks(**given, which=which)
+    if numbers.pop("status") == 2:
+        raise typer.BadParameter(f"{', '.join(f'{k}={v:g}' for k, v in given.items() if k != 'is_call')}: is no option")
+    _shown(form, no_color, "Price and Greeks", numbers)
+
+
+def _entry(text: str) -> tuple[str, float]:
+    """An argument and its value."""
+    name, found, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        found = ""
+    if not found:
+        raise typer.BadParameter(f"{text!r} is not NAME=NUMBER")
+    return name, number

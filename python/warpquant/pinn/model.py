@@ -408,6 +408,8 @@ class PinnModel:
         name = os.fspath(path)
         if name in SHIPPED:
             path = os.path.join(os.path.dirname(__file__), "models", f"{name}.safetensors")
+        elif not os.path.exists(path):
+            raise FileNotFoundError(f"{name}: is no file, and none of the models of the package: {', '.join(SHIPPED)}")
         from .products import PROBLEMS
 
         layers, metadata = _file.read(path)

@@ -564,6 +564,8 @@ class _Run:
     def load(self, path: str | os.PathLike[str], key: dict[str, Any]) -> None:
         name = os.fspath(path)
         try:
+            if not zipfile.is_zipfile(path):
+                raise StateError(f"{name}: is no checkpoint of a training, which is a file of NumPy's (npz)")
             with open(path, "rb") as source, np.load(source, allow_pickle=False) as file:
                 arrays = {k: file[k] for k in file.files if k != "state"}
                 state = _unpacked(json.loads(file["state"].tobytes().decode()), arrays)
