@@ -684,3 +684,16 @@ def test_loss_refuses():
         residual_loss_grad(x, (2, 3, 2), f, a, b)
     with pytest.raises(ParameterError, match="smoothing"):
         residual_loss_grad(x, (2, 3, 1), f, a, b, obstacle=np.zeros((2, 4)), smoothing=0.0)
+
+
+def test_what_is_no_onnx_file(tmp_path):
+    pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    path.write_text("hello")
+    with pytest.raises(StateError, match=r"net.onnx: is no ONNX file"):
+        PinnModel.from_onnx(path)
+    PinnModel.load("european").save(path)
+    with pytest.raises(StateError, match=r"net.onnx: is no ONNX file"):
+        PinnModel.from_onnx(path)
+    with pytest.raises(FileNotFoundError):
+        PinnModel.from_onnx(tmp_path / "other.onnx")

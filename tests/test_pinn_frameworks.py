@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from warpquant import pinn
-from warpquant.errors import ShapeError
+from warpquant.errors import DTypeError, ShapeError
 
 #: float64; the frameworks sum points in another order.
 TOLERANCE = 1e-12
@@ -133,3 +133,10 @@ def test_jax_settings(case):
         )
         assert float(got[0]) == want[0]
         assert np.array_equal(np.asarray(got[1]), want[1])
+
+
+def test_torch_loss_takes_a_tensor():
+    pytest.importorskip("torch")
+    arrays = np.zeros((1, 3, 5)), np.ones((3, 5)), np.zeros(5)
+    with pytest.raises(DTypeError, match="weights: ndarray is no tensor"):
+        pinn.torch_loss(np.ones(4), (1, 1, 1), *arrays)

@@ -798,6 +798,19 @@ class TestCalibration:
         }.items():
             with pytest.raises(ParameterError, match=message):
                 call()
+        for name, call in {
+            "model": lambda: pinn.calibrate("european", quotes, good, {"sigma": 0.2}),
+            "quotes": lambda: pinn.calibrate(model, "ab", good, {"sigma": 0.2}),
+            "contracts: K": lambda: pinn.calibrate(model, quotes, {**good, "K": ["a", "b"]}, {"sigma": 0.2}),
+            "contracts": lambda: pinn.calibrate(model, quotes, None, {"sigma": 0.2}),
+            "ranges": lambda: pinn.sensitivity(model, [1.0]),
+            "models": lambda: pinn.compare([model]),
+        }.items():
+            with pytest.raises(DTypeError, match=rf"^{name}: "):
+                call()
+        for other in (model, PinnModel.load("american")):
+            with pytest.raises(ParameterError, match="points: 0"):
+                other.diagnose(points=0)
         with pytest.raises(ShapeError, match="contracts: 'K'"):
             pinn.calibrate(model, np.ones(3), good, {"sigma": 0.2})
         with pytest.raises(ShapeError, match="2 parameters take"):

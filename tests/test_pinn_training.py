@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from warpquant.errors import ParameterError, StateError
-from warpquant.pinn import American, European, LinearPde, PinnModel, PinnTrainer, training
+from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
+from warpquant.pinn import American, European, LinearPde, PinnModel, PinnTrainer, residual_loss_grad, training
 from warpquant.pinn._minimize import Lbfgs, LevenbergMarquardt, SsBroyden, damped_least_squares
 
 SHORT = [("adam", 100), ("ssbroyden", 150)]
@@ -454,6 +454,16 @@ def test_what_is_refused():
         trainer.fit([])
     with pytest.raises(ParameterError, match="points"):
         trainer.fit(points=3)
+    for phases in ("adam", 5, [("adam", -1)], ["adam"]):
+        with pytest.raises(ParameterError, match=r"^phases: "):
+            trainer.fit(phases)
+    with pytest.raises(ParameterError, match="progress: 'bar'"):
+        trainer.fit([("adam", 1)], progress="bar")
+    with pytest.raises(FileNotFoundError, match=r"checkpoint: the folder of nowhere.run\.npz"):
+        trainer.fit([("adam", 1)], checkpoint="nowhere/run.npz")
+    for widths in (20, "20"):
+        with pytest.raises(ParameterError, match="widths: "):
+            PinnTrainer("european", widths)
     with pytest.raises(ParameterError, match="use 'lbfgs'"):
         PinnTrainer("european", (64, 64, 64)).fit([("ssbroyden", 10)])
     with pytest.raises(ParameterError, match="seed"):
@@ -462,3 +472,28 @@ def test_what_is_refused():
         European(k=(1.0, 2.0))
     with pytest.raises(ParameterError, match="box"):
         LinearPde([(1.0, 0.0)], diffusion=[lambda x: x], drift=lambda x: x)
+
+
+def test_equations_that_are_none():
+    """Each argument is refused by its name, at once or where its values come."""
+    heat = {"diffusion": [lambda x: np.array([[1.0], [0.0]])], "drift": lambda x: np.array([[0.0], [-1.0]])}
+    box = [(-1.0, 1.0), (0.0, 1.0)]
+    for name, wrong in (
+        ("box", {"box": "a"}), ("diffusion", {"diffusion": [1.0]}), ("drift", {"drift": 5}), ("decay", {"decay": 0.1}),
+        ("conditions", {"conditions": [(0, 0.5)]}), ("conditions", {"conditions": [(0, 0.5, 1.0)]}),
+        ("conditions", {"conditions": [(2, 0.5, np.cos)]}), ("conditions", {"conditions": [(0, "a", np.cos)]}),
+    ):  # fmt: skip
+        with pytest.raises(ParameterError, match=rf"^{name}: "):
+            LinearPde(**{"box": box, **heat, **wrong})
+    for name, error, wrong in (
+        ("diffusion", ShapeError, {"diffusion": [lambda x: np.ones(5)]}),
+        ("decay", ShapeError, {"decay": lambda x: np.ones(3)}),
+        ("source", DTypeError, {"source": lambda x: "a"}),
+        ("conditions", ShapeError, {"conditions": [(0, 0.5, lambda x: np.ones(3))]}),
+    ):
+        with pytest.raises(error, match=rf"^{name}: "):
+            PinnTrainer(LinearPde(box, **{**heat, **wrong}), (4,)).fit([("adam", 1)], points=64)
+    with pytest.raises(DTypeError, match=r"^coefficients: cannot be read"):
+        residual_loss_grad(np.ones(4), (1, 1, 1), np.zeros((1, 3, 5)), "a", np.zeros(5))
+    with pytest.raises(ParameterError, match=r"^widths: 5"):
+        residual_loss_grad(np.ones(4), 5, np.zeros((1, 3, 5)), np.ones((3, 5)), np.zeros(5))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from warpquant.errors import DTypeError, ParameterError, ShapeError
+from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
 from ._file import Layers
 
@@ -137,11 +137,18 @@ def read_onnx(path: str | os.PathLike[str]) -> tuple[Layers, str | None]:
     ------
     ParameterError
         If the graph is anything else.
+    StateError
+        If the file is damaged, or none of ONNX's.
     """
     onnx = _onnx()
     name = os.fspath(path)
-    model = onnx.load(name)
-    onnx.checker.check_model(model)
+    try:
+        model = onnx.load(name)
+        onnx.checker.check_model(model)
+    except OSError:
+        raise
+    except Exception as error:  # of protobuf's and of the checker's
+        raise StateError(f"{name}: is no ONNX file: {error}") from None
     graph = model.graph
     chain = _Chain(onnx, name)
     for tensor in graph.initializer:

@@ -8,6 +8,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from warpquant.errors import DTypeError
+
 from .training import residual_loss_grad
 
 __all__ = ["jax_loss", "torch_loss"]
@@ -87,6 +89,8 @@ def torch_loss(
     >>> loss.backward()  # doctest: +SKIP
     """
     torch = importlib.import_module("torch")
+    if not isinstance(weights, torch.Tensor):
+        raise DTypeError(f"weights: {type(weights).__name__} is no tensor of PyTorch")
     arrays = tuple(
         None if a is None else torch.as_tensor(a)
         for a in (features, coefficients, constants, loss_weights, obstacle)

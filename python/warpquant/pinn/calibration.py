@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from warpquant._checks import number, whole
-from warpquant._containers import unpack
-from warpquant.errors import ParameterError, ShapeError
+from warpquant.errors import DTypeError, ParameterError, ShapeError
 
 from ._minimize import damped_least_squares
-from .model import PinnModel, checked_range, norms
+from .model import PinnModel, checked_range, norms, read_numbers
 from .problems import European, uniforms
 from .product_model import ProductModel
 
@@ -30,6 +29,8 @@ _EUROPEAN = {"S": ("delta", 1.0), "tau": ("theta", -1.0), "sigma": ("vega", 1.0)
 
 def _derivatives(model: PinnModel) -> dict[str, tuple[str, float]]:
     """Argument to the name of the derivative in it, and its sign."""
+    if not isinstance(model, PinnModel):
+        raise DTypeError(f"model: {type(model).__name__} is no PinnModel; see PinnModel.load")
     if isinstance(model, ProductModel):
         greeks = model.product.GREEKS
         return {by[0]: (name, sign) for name, (by, sign) in greeks.items() if len(by) == 1}
@@ -128,8 +129,10 @@ def calibrate(
     >>> found.status, round(found.parameters["sigma"], 5)
     ('converged', 0.25)
     """
-    names = tuple(start)
     known = _derivatives(model)
+    for argument, value in (("contracts", contracts), ("start", start), ("bounds", {} if bounds is None else bounds)):
+        _check_mapping(argument, value)
+    names = tuple(start)
     if not names:
         raise ParameterError("start: has no parameters")
     for name in names:
@@ -214,6 +217,11 @@ def calibrate(
     return _found(names, x, here, limits, unit, root, keep, status, steps)
 
 
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise DTypeError(f"{name}: {type(value).__name__} is no mapping from names")
+
+
 def _is_level(difference: Array, slopes: Array) -> bool:
     """Whether no direction lowers the loss by as much as its rounding."""
     size = np.linalg.norm(difference) * np.linalg.norm(slopes, axis=0)
@@ -224,10 +232,10 @@ def _quotes(
     quotes: Any, contracts: Mapping[str, Any], weights: Any
 ) -> tuple[Array, dict[str, Any], Array, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Quotes that count, the arguments that go with them, roots of weights, and which quotes they are."""
-    prices = np.asarray(unpack(quotes, "quotes").data, np.float64)
+    prices = read_numbers("quotes", quotes)
     if prices.ndim != 1:
         raise ShapeError(f"quotes: has shape {prices.shape}; accepted is one dimension")
-    given = np.ones(len(prices)) if weights is None else np.asarray(unpack(weights, "weights").data, np.float64)
+    given = np.ones(len(prices)) if weights is None else read_numbers("weights", weights)
     if given.shape != prices.shape or not (np.isfinite(given) & (given >= 0.0)).all():
         raise ShapeError(f"weights: accepted are numbers of at least 0 of shape {prices.shape}")
     keep = np.isfinite(prices) & (given > 0.0)
@@ -236,7 +244,7 @@ def _quotes(
         if name == "is_call" or isinstance(value, (int, float, str)):
             array = np.asarray(value)
         else:
-            array = np.asarray(unpack(value, f"contracts: {name}").data, np.float64)
+            array = read_numbers(f"contracts: {name}", value)
         if array.shape not in ((), prices.shape):
             raise ShapeError(f"contracts: {name!r} has shape {array.shape}; accepted are a number or {prices.shape}")
         rows[name] = array[keep] if array.ndim else value
@@ -307,6 +315,7 @@ def sensitivity(
     ['S', 'sigma', 'tau']
     """
     known = _derivatives(model)
+    _check_mapping("ranges", ranges)
     fixed = {name: value for name, value in ranges.items() if np.ndim(value) == 0}
     varied = {name: checked_range(f"ranges: {name}", value) for name, value in ranges.items() if name not in fixed}
     for name in varied:
@@ -374,6 +383,10 @@ def compare(
     >>> row["name"], row["max_error"] < 1e-5
     ('stored', True)
     """
+    _check_mapping("models", models)
+    for model in models.values():
+        if not isinstance(model, PinnModel):
+            raise DTypeError(f"models: {type(model).__name__} is no PinnModel; see PinnModel.load")
     kinds = {model.ansatz for model in models.values() if model.features is not None}
     if len(kinds) != 1 or any(model.features is None for model in models.values()):
         raise ParameterError(f"models: are of {', '.join(sorted(kinds)) or 'no product'}; accepted are those of one")

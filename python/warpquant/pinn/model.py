@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, _rows, config
-from warpquant._checks import choice, flag, number
+from warpquant._checks import choice, flag, number, whole
 from warpquant._containers import Unpacked, unpack
 from warpquant._devices import Choice, resolve
 from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, StateError
@@ -358,6 +358,8 @@ class PinnModel:
             Without the package onnx.
         ParameterError
             If the graph is anything else.
+        StateError
+            If the file is damaged, or none of ONNX's.
         """
         layers, found = _exchange.read_onnx(path)
         return cls.from_layers(layers, activation=found or "tanh", **more)
@@ -525,7 +527,7 @@ class PinnModel:
         q: Any = 0.0,
         *,
         is_call: Any = True,
-        which: str | Iterable[str] = _USUAL,
+        which: str | Iterable[str] | None = _USUAL,
         out: Mapping[str, Any] | None = None,
         num_threads: int | None = None,
         device: str | None = None,
@@ -572,7 +574,7 @@ class PinnModel:
             if one is not None:
                 made: dict[str, Any] = one
                 return made
-        names = _OUTPUTS.choose(which, argument="which")
+        names = _OUTPUTS.choose(_USUAL if which is None else which, argument="which")
         return self._rows((S, K, tau, sigma, r, q, is_call), names, out, num_threads, device, stream)
 
     def _rows(
@@ -795,6 +797,7 @@ class PinnModel:
             raise ParameterError("model: was made without features, so there are no prices to judge")
         from warpquant import options
 
+        whole("points", points, 2)
         k_low, k_high = self.domain["k"]
         v_low, v_high = self.domain["v"]
         k, v = np.meshgrid(
@@ -849,7 +852,8 @@ class PinnModel:
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.info()["widths"]))
-        return f"<PinnModel {shape} {self.activation} {self.dtype}>"
+        kind = "" if self.features is None else f" {self.ansatz}"
+        return f"<{type(self).__name__}{kind} {shape} {self.activation} {self.dtype}>"
 
 
 def _device_of(x: Any) -> str | None:
@@ -888,6 +892,26 @@ def _named(streams: np.ndarray[Any, Any], m: int, order: int) -> dict[str, Any]:
     if order >= 3:
         made["third"] = np.ascontiguousarray(streams[-m:].T) if m else np.empty((streams.shape[1], 0))
     return made
+
+
+def read_numbers(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """An argument of any kind of array in host memory, as float64.
+
+    Raises
+    ------
+    DTypeError, LayoutError, DeviceUnavailableError
+        If it has no numbers there.
+    """
+    taken = unpack(value, name)
+    if taken.device is not None:
+        raise LayoutError(f"{name}: is on {taken.device}; accepted are arrays in host memory")
+    try:
+        found = np.asarray(taken.data)
+        if found.dtype.kind not in "biuf":
+            raise TypeError(f"{found.dtype} values")
+        return np.asarray(found, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DTypeError(f"{name}: cannot be read as float64: {error}") from None
 
 
 def write_out(given: Mapping[str, Any], made: Mapping[str, np.ndarray[Any, Any]]) -> None:

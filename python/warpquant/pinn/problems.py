@@ -14,7 +14,7 @@ from warpquant._checks import number
 from warpquant.errors import ParameterError, ShapeError
 
 from ._file import Layers
-from .model import Feature, PinnModel, norms
+from .model import Feature, PinnModel, norms, read_numbers
 
 __all__ = ["Collocation", "European", "LinearPde", "Problem"]
 
@@ -257,18 +257,31 @@ class LinearPde(Problem):
         condition_weight: float = 100.0,
         solution: Callable[[Array], Array] | None = None,
     ) -> None:
-        self.box = np.array(box, dtype=np.float64)
+        try:
+            self.box = np.array(box, dtype=np.float64)
+        except (TypeError, ValueError):
+            self.box = np.empty(0)
         if self.box.ndim != 2 or self.box.shape[1:] != (2,) or not (self.box[:, 0] < self.box[:, 1]).all():
             raise ParameterError(f"box: {box!r} is no list of ranges")
         if not 1 <= len(diffusion) <= 3:
             raise ParameterError(f"diffusion: are {len(diffusion)} vectors; accepted are 1 to 3")
         self.inputs = len(self.box)
+        functions = [*(("diffusion", f) for f in diffusion), ("drift", drift)]
+        functions += [(name, f) for name, f in (("decay", decay), ("source", source), ("solution", solution)) if f]
+        for condition in conditions:
+            if not isinstance(condition, (tuple, list)) or len(condition) != 3:
+                raise ParameterError(f"conditions: {condition!r} is no coordinate, value and function")
+            functions.append(("conditions", condition[2]))
+        for name, f in functions:
+            if not callable(f):
+                raise ParameterError(f"{name}: {f!r} is no function of coordinates")
         self.diffusion, self.drift, self.decay, self.source = tuple(diffusion), drift, decay, source
         self.conditions, self.solution = tuple(conditions), solution
         self.condition_weight = number("condition_weight", condition_weight, 0.0)
-        for axis, _, _ in self.conditions:
+        for axis, value, _ in self.conditions:
             if axis not in range(self.inputs):
                 raise ParameterError(f"conditions: coordinate {axis!r} is out of range; there are {self.inputs}")
+            number("conditions", value)
 
     def draw(self, points: int, seed: int) -> Array:
         """Sobol points of the box."""
@@ -280,12 +293,13 @@ class LinearPde(Problem):
         low, high = self.box[:, :1], self.box[:, 1:]
         return (2.0 * coordinates - low - high) / (high - low)
 
-    def _vector(self, name: str, f: Callable[[Array], Array], x: Array) -> Array:
-        value = np.asarray(f(x), dtype=np.float64)
+    @staticmethod
+    def _values(name: str, f: Callable[[Array], Array], x: Array, shape: tuple[int, ...]) -> Array:
+        value = read_numbers(name, f(x))
         try:
-            return np.broadcast_to(value, x.shape)
+            return np.broadcast_to(value, shape)
         except ValueError:
-            raise ShapeError(f"{name}: gave shape {value.shape}; accepted is {x.shape}") from None
+            raise ShapeError(f"{name}: gave shape {value.shape}; accepted is {shape}") from None
 
     def collocate(self, coordinates: Array) -> Collocation:
         """The equation inside, and the data on an even number of points of the faces."""
@@ -301,19 +315,21 @@ class LinearPde(Problem):
         features = np.zeros((self.inputs, d + 2, x.shape[1]))
         features[:, 0] = self.scaled(x)
         for m, l_m in enumerate(self.diffusion):
-            features[:, 1 + m] = self._vector("diffusion", l_m, x) * scale[:, None]
-        features[:, 1 + d] = self._vector("drift", self.drift, x) * scale[:, None]
+            features[:, 1 + m] = self._values("diffusion", l_m, x, x.shape) * scale[:, None]
+        features[:, 1 + d] = self._values("drift", self.drift, x, x.shape) * scale[:, None]
         coefficients = np.zeros((d + 2, x.shape[1]))
         constants, weights = np.zeros(x.shape[1]), np.empty(x.shape[1])
         coefficients[1 + d, :inside] = 1.0
         if self.decay is not None:
-            coefficients[0, :inside] = -self.decay(coordinates)
+            coefficients[0, :inside] = -self._values("decay", self.decay, coordinates, (inside,))
         if self.source is not None:
-            constants[:inside] = -self.source(coordinates)
+            constants[:inside] = -self._values("source", self.source, coordinates, (inside,))
         weights[:inside] = 1.0 / inside
         coefficients[0, inside:] = 1.0
         for i, (face, (_, _, g)) in enumerate(zip(faces, self.conditions, strict=True)):
-            constants[inside + i * per_face : inside + (i + 1) * per_face] = -g(face)
+            constants[inside + i * per_face : inside + (i + 1) * per_face] = -self._values(
+                "conditions", g, face, (per_face,)
+            )
         weights[inside:] = self.condition_weight / max(per_face, 1)
         return Collocation(features, coefficients, constants, weights)
 
@@ -326,7 +342,7 @@ class LinearPde(Problem):
         if self.solution is None:
             return {}
         x = self.draw(4096, 104729)
-        exact = self.solution(x)
+        exact = self._values("solution", self.solution, x, (4096,))
         return norms(model.evaluate(self.scaled(x).T) - exact, exact)
 
     def describe(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _rows, config
+from warpquant._checks import whole
 from warpquant._devices import resolve
 from warpquant.errors import DTypeError, ParameterError, ShapeError
 
@@ -287,7 +288,7 @@ class ProductModel(PinnModel):
             In units of the strike: ``max_error``, ``rmse``, ``relative_l2`` of prices, and the largest errors of two
             Greeks, not on the last days.
         """
-        return self.product.errors(self, points)
+        return self.product.errors(self, whole("points", points, 16))
 
 
 def _read(label: str, value: Any) -> float | np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from warpquant.errors import ParameterError, ShapeError, StateError
 from . import _device_loss
 from ._file import Layers
 from ._minimize import METHODS, Adam, Method
-from .model import PinnModel
+from .model import PinnModel, read_numbers
 from .problems import Array, Collocation, Problem
 from .products import PROBLEMS
 
@@ -96,7 +96,7 @@ def residual_loss_grad(
 
     Raises
     ------
-    ShapeError, ParameterError
+    ShapeError, DTypeError, ParameterError
         If an argument is not accepted.
 
     Examples
@@ -107,6 +107,8 @@ def residual_loss_grad(
     >>> round(loss, 6), gradient.shape
     (3.103214, (4,))
     """
+    if isinstance(widths, (str, bytes)) or not isinstance(widths, Iterable):
+        raise ParameterError(f"widths: {widths!r} is no list of numbers of neurons")
     sizes = [whole("widths", w, 1, 4096) for w in widths]
     if len(sizes) < 2 or sizes[-1] != 1:
         raise ParameterError(f"widths: {tuple(widths)!r} does not end with one output")
@@ -120,12 +122,12 @@ def residual_loss_grad(
                 there, sizes, activation, flag("positive", positive), number("smoothing", smoothing, 1e-150),
                 with_residuals, num_threads, place,
             )  # fmt: skip
-    arrays = [np.asarray(x, dtype=np.float64) for x in (weights, features, coefficients, constants)]
-    x, f, a, b = arrays
+    given = {"weights": weights, "features": features, "coefficients": coefficients, "constants": constants}
+    x, f, a, b = (read_numbers(name, value) for name, value in given.items())
     if f.ndim != 3 or f.shape[0] != sizes[0] or not 3 <= f.shape[1] <= 5:
         raise ShapeError(f"features: has shape {f.shape}; accepted is ({sizes[0]}, 3 to 5, points)")
     points = f.shape[2]
-    w = np.full(points, 1.0 / max(points, 1)) if loss_weights is None else np.asarray(loss_weights, dtype=np.float64)
+    w = np.full(points, 1.0 / max(points, 1)) if loss_weights is None else read_numbers("loss_weights", loss_weights)
     for name, array, shape in (
         ("coefficients", a, f.shape[1:]),
         ("constants", b, (points,)),
@@ -137,7 +139,7 @@ def residual_loss_grad(
     if x.shape != (count,):
         raise ShapeError(f"weights: has shape {x.shape}; accepted is ({count},)")
     number("smoothing", smoothing, 1e-150)
-    boundary = None if obstacle is None else np.asarray(obstacle, dtype=np.float64)
+    boundary = None if obstacle is None else read_numbers("obstacle", obstacle)
     if boundary is not None and boundary.shape != (2, points):
         raise ShapeError(f"obstacle: has shape {boundary.shape}; accepted is (2, {points})")
     net = _core.PinnNet(sizes, activation, x, None, False)
@@ -193,6 +195,8 @@ class PinnTrainer:
         self.activation = choice("activation", activation, _core.PINN_ACTIVATIONS)
         self.seed = whole("seed", seed, 0, 2**31)
         chosen = problem.RECIPE["widths"] if widths is None else widths
+        if isinstance(chosen, (str, bytes)) or not isinstance(chosen, Iterable):
+            raise ParameterError(f"widths: {chosen!r} is no list of numbers of neurons")
         self.widths = [problem.inputs, *(whole("widths", w, 1, 4096) for w in chosen), 1]
         self._how = config._execution(num_threads)
         rng = np.random.Generator(np.random.PCG64(self.seed))
@@ -264,6 +268,8 @@ class PinnTrainer:
             the last weights then whose loss was finite.
         StateError
             If the checkpoint is of another run, or damaged.
+        FileNotFoundError
+            If the folder of the checkpoint is not there.
         ImportError
             Without a package that was asked for.
         """
@@ -276,6 +282,10 @@ class PinnTrainer:
             whole(name, value, 1)
         number("redraw_share", redraw_share, 0.0, 1.0)
         number("target", target, 0.0)
+        if not isinstance(progress, bool) and not callable(progress):
+            raise ParameterError(f"progress: {progress!r} is neither True or False nor callable")
+        if checkpoint is not None and not os.path.isdir(os.path.dirname(os.path.abspath(checkpoint))):
+            raise FileNotFoundError(f"checkpoint: the folder of {os.fspath(checkpoint)} is not there")
         total = sum(steps for _, steps in plan)
         key = {
             "problem": self.problem.describe(), "widths": self.widths, "activation": self.activation,
@@ -330,6 +340,8 @@ class PinnTrainer:
 
     def _plan(self, phases: Sequence[tuple[str, int]], points: int) -> list[tuple[str, int]]:
         plan = []
+        if isinstance(phases, (str, bytes)) or not isinstance(phases, Iterable):
+            raise ParameterError(f"phases: {phases!r} is no list of pairs of a name and a number of steps")
         for phase in phases:
             if not isinstance(phase, (tuple, list)) or len(phase) != 2:
                 raise ParameterError(f"phases: {phase!r} is no pair of a name and a number of steps")
