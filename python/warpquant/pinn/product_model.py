@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -149,9 +150,8 @@ class ProductModel(PinnModel):
             raise ParameterError(f"{labels[0]}: arguments are on {elsewhere}; models of products run on the CPU")
         resolve("cpu", None, labels[0], None, num_threads, stream)
         read = [_read(label, v) for label, v in zip(labels, found, strict=True)]
-        rows = _together(labels, read)
-        shape = rows[0].shape
-        flat = [np.ascontiguousarray(v, np.float64).reshape(-1) for v in rows]
+        shape = _shape_of(labels, read)
+        flat = [_column(v, shape) for v in read]
         made = {name: np.empty(flat[0].size, np.uint8 if name == "status" else np.float64) for name in names}
         for first in range(0, flat[0].size, _CHUNK):
             part = slice(first, first + _CHUNK)
@@ -196,15 +196,14 @@ class ProductModel(PinnModel):
         product, labels = self.product, self.arguments
         with np.errstate(all="ignore"):
             plain = dict(zip(labels, values[:-1], strict=True))
-            an_option = np.isin(values[-1], (1.0, 0.0, -1.0))
+            an_option = np.abs(np.abs(values[-1]) - 0.5) == 0.5  # of 1, 0 and -1
             for name, value in plain.items():
-                an_option &= np.isfinite(value)
-                if name in _RANGES:
-                    an_option &= (value >= _RANGES[name][0]) & (value <= _RANGES[name][1])
+                low, high = _RANGES.get(name, _ANY)
+                an_option &= (value >= low) & (value <= high)
             reached = an_option & product.reached(plain)
             expired = an_option & ~reached & (plain["tau"] == 0.0)
             # Derivatives of quotients and roots take numbers that are not quite 0.
-            values = [*(np.clip(v, *_NUMBERS[n]) if n in _NUMBERS else v for n, v in plain.items()), values[-1]]
+            values = [*(_brought_into(_NUMBERS.get(n), v) for n, v in plain.items()), values[-1]]
             status = np.where(an_option, np.where(reached | expired | self._inside(plain), 0, 1), 2).astype(np.uint8)
             if self.on_out_of_domain == "raise" and (status == 1).any():
                 raise ParameterError(
@@ -307,22 +306,33 @@ def _read(label: str, value: Any) -> float | np.ndarray[Any, Any]:
     return array
 
 
-def _together(labels: Iterable[str], values: list[Any]) -> list[np.ndarray[Any, Any]]:
-    """Arguments in the shape that they have together."""
+def _shape_of(labels: Iterable[str], values: list[Any]) -> tuple[int, ...]:
+    """The shape that arguments have together."""
+    shapes = [() if isinstance(v, float) else v.shape for v in values]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        pass
     shape: tuple[int, ...] = ()
-    for label, value in zip(labels, values, strict=True):
-        own = np.shape(value)
+    for label, own in zip(labels, shapes, strict=True):
         if any(1 != m != n != 1 for m, n in zip(own[::-1], shape[::-1], strict=False)):
             raise ShapeError(
                 f"{label}: has shape {own}, which does not broadcast with the {shape} of the arguments before"
             )
         shape = np.broadcast_shapes(shape, own)
-    return [np.broadcast_to(value, shape) for value in values]
+    raise AssertionError
+
+
+def _column(value: Any, shape: tuple[int, ...]) -> Array:
+    if isinstance(value, float):
+        return np.full(math.prod(shape), value)
+    return np.ascontiguousarray(np.broadcast_to(value, shape), np.float64).reshape(-1)
 
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _CHUNK = 32768
-_ABOVE, _FROM, _SIGNED = (np.nextafter(0.0, 1.0), np.inf), (0.0, np.inf), (-1.0, 1.0)
+_MOST = np.finfo(np.float64).max
+_ANY, _ABOVE, _FROM, _SIGNED = (-_MOST, _MOST), (math.ulp(0.0), _MOST), (0.0, _MOST), (-1.0, 1.0)
 #: What arguments of an option may be; others are any number.
 _RANGES = {
     "S": _ABOVE, "K": _ABOVE, "S1": _ABOVE, "S2": _ABOVE, "barrier": _ABOVE, "kappa": _ABOVE, "tau": _FROM,
@@ -331,6 +341,10 @@ _RANGES = {
 }  # fmt: skip
 #: What is computed with, where that is not all of it.
 _NUMBERS = {
-    "tau": (1e-24, None), "sigma": (1e-9, None), "sigma1": (1e-9, None), "sigma2": (1e-9, None), "v0": (1e-18, None),
-    "theta": (1e-18, None), "correlation": (-1.0 + 1e-9, 1.0 - 1e-9),
+    "tau": (1e-24, _MOST), "sigma": (1e-9, _MOST), "sigma1": (1e-9, _MOST), "sigma2": (1e-9, _MOST),
+    "v0": (1e-18, _MOST), "theta": (1e-18, _MOST), "correlation": (-1.0 + 1e-9, 1.0 - 1e-9),
 }  # fmt: skip
+
+
+def _brought_into(bounds: tuple[float, float] | None, x: Array) -> Array:
+    return x if bounds is None else np.maximum(np.minimum(x, bounds[1]), bounds[0])
