@@ -697,3 +697,27 @@ def test_what_is_no_onnx_file(tmp_path):
         PinnModel.from_onnx(path)
     with pytest.raises(FileNotFoundError):
         PinnModel.from_onnx(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sin_of_large_angles(dtype, simd_levels):
+    """To the last digits, also where angles are multiples of pi / 2 but for 1e-19; on every level the same bits."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate(
+        [
+            rng.uniform(-3e6, 3e6, 500), np.ldexp(rng.uniform(1.0, 2.0, 500), rng.integers(20, 1020, 500)),
+            [5.319372648326541e255, 6381956970095103.0 * 2.0**797, -1e22, 1e6, 1000000.5, -1.7976931348623157e308],
+        ]
+    )  # fmt: skip
+    x = x[np.abs(x) < np.finfo(dtype).max].astype(dtype).astype(np.float64)
+    model = PinnModel.from_layers([(np.eye(1), np.zeros(1)), (np.eye(1), np.zeros(1))], activation="sin", dtype=dtype)
+    found = []
+    for level in simd_levels:
+        with config.override(simd=level):
+            found.append(model.jets(x[:, None], order=1))
+    atol = 3e-16 if dtype == "float64" else 1e-7
+    np.testing.assert_allclose(found[0]["value"], np.sin(x), rtol=0, atol=atol)
+    np.testing.assert_allclose(found[0]["gradient"][:, 0], np.cos(x), rtol=0, atol=atol)
+    for other in found[1:]:
+        np.testing.assert_allclose(other["value"], found[0]["value"], rtol=0, atol=atol)
+    assert np.isnan(model.evaluate(np.array([[np.inf], [-np.inf], [np.nan]]))).all()

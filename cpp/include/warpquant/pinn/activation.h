@@ -84,7 +84,7 @@ WQ_HD V softplus_of(V x) {
   return max(x, V(0.0)) + select(large, log + V(0.6931471805599453), log);
 }
 
-/// sin(x) and cos(x), for doubles; NaN beyond a magnitude of 10^6, where the reduction of the angle loses digits.
+/// sin(x) and cos(x), for doubles. Beyond a magnitude of 10^6, where three parts of pi / 2 are not enough, lane by lane.
 template <class V>
 WQ_HD void sin_cos(V x, V& sine, V& cosine) {
   const V n = rint(x * V(0.63661977236758134308));
@@ -102,9 +102,15 @@ WQ_HD void sin_cos(V x, V& sine, V& cosine) {
   const V quarter = n - V(4.0) * floor(V(0.25) * n);
   const auto odd = either(eq(quarter, V(1.0)), eq(quarter, V(3.0)));
   const V plain_sine = select(odd, c, s), plain_cosine = select(odd, s, c);
-  const V inside = select(le(abs(x), V(1e6)), V(0.0), V(__builtin_nan("")));
-  sine = select(ge(quarter, V(2.0)), V(0.0) - plain_sine, plain_sine) + inside;
-  cosine = select(either(eq(quarter, V(1.0)), eq(quarter, V(2.0))), V(0.0) - plain_cosine, plain_cosine) + inside;
+  sine = select(ge(quarter, V(2.0)), V(0.0) - plain_sine, plain_sine);
+  cosine = select(either(eq(quarter, V(1.0)), eq(quarter, V(2.0))), V(0.0) - plain_cosine, plain_cosine);
+  const auto far = gt(abs(x), V(1e6));
+  if (!any(far)) return;
+  for (int j = 0; j < kWidth<V>; ++j) {
+    if (!lane(far, j)) continue;
+    set_lane(sine, j, std::sin(lane(x, j)));
+    set_lane(cosine, j, std::cos(lane(x, j)));
+  }
 }
 
 /// f of a number in double precision, whatever it is made of.
