@@ -27,10 +27,16 @@ struct InThreads {
     // Lanes of a warp count from its first; a team begins at the first bit of its mask.
     return __shfl_sync(mask, x, first() + j);
   }
-  __device__ double least_of(double x) const {
+  __device__ int first_of(double x) const {
+    int best = 0;
     double least = at(x, 0);
-    for (int j = 1; j < kStarts; ++j) least = min(least, at(x, j));
-    return least;
+    for (int j = 1; j < kStarts; ++j) {
+      const double other = at(x, j);
+      if (!(other < least)) continue;
+      least = other;
+      best = j;
+    }
+    return best;
   }
   __device__ void set(double& x, int j, double value) const {
     if (j == number) x = value;
@@ -66,7 +72,7 @@ __global__ void fit_kernel(Launch l) {
     return;
   }
   const Scaled& p = shared.scaled;
-  Found found{0.0, 0.0, 0};
+  Found found{0.0, 0.0, HUGE_VAL, 0};
   if (g.smile.free) {
     found = search<double>(g.smile, p, team);
   } else {

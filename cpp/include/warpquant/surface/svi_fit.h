@@ -14,6 +14,9 @@
 /// one in each lane of V. Plain arithmetic: the same bits on every machine.
 namespace wq::surface::inline WQ_LEVEL {
 
+inline constexpr int kStarts = 8, kScales = 6, kKinks = 3;
+inline constexpr double kMostSlope = 2.0;  // of b (1 + |rho|), Lee's bound
+
 /// Quotes in units in which they lie in [-1, 1], with what does not change with m and s.
 struct Quotes {
   int count;
@@ -114,6 +117,41 @@ WQ_HD Inner<V> inner(const Quotes& q, const Products<V>& p) {
   return y;
 }
 
+/// The inner problem with all its diamond.
+template <class V>
+struct InDiamond {
+  static constexpr bool kParts = false;
+  static constexpr double kLittle = 1e-11;  // of the cost: what is not worth a step
+  WQ_HD Inner<V> operator()(const Quotes& q, const Products<V>& p) const { return inner(q, p); }
+};
+
+/// The inner problem on one part of the diamond, in each lane: all of the plane, a line along an edge, or a corner.
+template <class V>
+struct OnPart {
+  static constexpr bool kParts = true;
+  static constexpr double kLittle = 1e-6;
+  V run, start;  // beta = start + run b
+  V b;           // of a corner
+  V free;        // numbers that are: 2, 1, 0
+
+  WQ_HD Inner<V> operator()(const Quotes& q, const Products<V>& p) const {
+    const V zero(0.0), one(1.0), norm(q.slope_norm), slope(q.slope);
+    const auto plane = gt(free, V(1.5)), line = both(gt(free, V(0.5)), negate(plane));
+    const V rest = max(p.rr - p.r0 * p.r0 - p.r1 * p.r1, V(1e-14) * p.rr), best = p.rw / rest;
+    const V reach = run * norm + p.r1, want = slope - start * norm, square = reach * reach + rest;
+    Inner<V> y;
+    y.b = select(plane, best, select(line, (reach * want + p.rw) / square, b));
+    y.beta = select(plane, (slope - best * p.r1) / norm, start + run * y.b);
+    y.miss = select(plane, zero, slope - (y.beta * norm + y.b * p.r1));
+    const V off = y.b - best;
+    y.cost = (V(q.square) - best * p.rw) + y.miss * y.miss + off * off * rest;
+    y.reach = select(line, reach, zero);
+    y.reach_square = select(line, square, one);
+    y.free = free;
+    return y;
+  }
+};
+
 /// Gradient and Gauss and Newton's matrix of half the cost by m and ln s.
 template <class V>
 struct Normal {
@@ -142,11 +180,18 @@ struct Box {
   double m_from, m_to, s_from, s_to;
 };
 
+/// A place in (m, s), what it costs, and the work that went into it.
+struct Found {
+  double m, s, cost;
+  int rounds;
+};
+
 /// A place in (m, s), in each lane, and the work that went into it.
 template <class V>
 struct Place {
   V m, s, cost;
-  V open;  // 1 where there is more to gain, 0 where nothing is or others are far better
+  V open;   // 1 where there is more to gain, 0 where nothing is or others are far better
+  V bound;  // 1 where the inner problem's best is at an edge, or close to one
   int rounds;
 };
 
@@ -157,11 +202,12 @@ struct InLanes {
   WQ_HD bool any_of(M m) const {
     return any(m);
   }
-  /// The least of all.
-  WQ_HD double least_of(V x) const {
-    double least = lane(x, 0);
-    for (int j = 1; j < kWidth<V>; ++j) least = min(least, lane(x, j));
-    return least;
+  /// Which is least.
+  WQ_HD int first_of(V x) const {
+    int best = 0;
+    for (int j = 1; j < kWidth<V>; ++j)
+      if (lane(x, j) < lane(x, best)) best = j;
+    return best;
   }
   /// What f says of each start.
   template <class F>
@@ -174,14 +220,21 @@ struct InLanes {
   WQ_HD void set(V& x, int j, double value) const { set_lane(x, j, value); }
 };
 
-/// From starts that are side by side, each to where it leads; those that fall behind are left.
-template <class V, class Team>
-WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_rounds, const Team& team) {
-  const V zero(0.0), one(1.0), tiny(1e-15 * q.square);
+/// From starts that are side by side, each to where it leads. Those that fall behind the best of them and `known` are
+/// left, and so are those that come to where it is.
+template <class V, class Team, class Solve>
+WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_rounds, const Team& team, const Solve& solve,
+                       const Found& known) {
+  const V zero(0.0), one(1.0), tiny(1e-15 * q.square), little(Solve::kLittle);
   Products<V> p = products(q, m, s);
-  Inner<V> y = inner(q, p);
+  Inner<V> y = solve(q, p);
   Normal<V> n = normal_of(p, y);
-  V damping(1e-2), cost = y.cost;
+  const auto at_bound = [&q, zero, one](const Inner<V>& x) {
+    const V size = abs(x.beta), near(0.98);
+    return select(both(le(size, near * x.b), le(size, near * V(q.most) - x.b)), zero, one);
+  };
+  const V number = team.of([](int j) { return static_cast<double>(j); });
+  V damping(1e-2), cost = y.cost, bound = at_bound(y);
   auto open = lt(zero, one);
   int round = 0;
   for (; round < most_rounds && team.any_of(open); ++round) {
@@ -203,12 +256,13 @@ WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_round
     const V to_m = max(min(m + share * step_m, V(box.m_to)), V(box.m_from));
     const V to_s = max(min(s * plain_exp(share * step_l), V(box.s_to)), V(box.s_from));
     const Products<V> next = products(q, to_m, to_s);
-    const Inner<V> there = inner(q, next);
+    const Inner<V> there = solve(q, next);
     const auto better = both(open, lt(there.cost, cost));
-    const auto settled = either(both(le(promised, V(1e-11) * cost + tiny), le(damping, one)), gt(damping, V(1e6)));
+    const auto settled = either(both(le(promised, little * cost + tiny), le(damping, one)), gt(damping, V(1e6)));
     m = select(better, to_m, m);
     s = select(better, to_s, s);
     cost = select(better, there.cost, cost);
+    bound = select(better, at_bound(there), bound);
     const Normal<V> there_normal = normal_of(next, there);
     n.gm = select(better, there_normal.gm, n.gm);
     n.gl = select(better, there_normal.gl, n.gl);
@@ -217,10 +271,20 @@ WQ_HD Place<V> descend(const Quotes& q, const Box& box, V m, V s, int most_round
     n.hll = select(better, there_normal.hll, n.hll);
     damping = select(better, max(damping * V(0.1), V(1e-12)), damping * V(8.0));
     open = but_not(open, settled);
-    if (round >= 10)
-      open = but_not(open, gt(cost, V(round < 16 ? 3.0 : round < 24 ? 1.2 : 1.02) * V(team.least_of(cost))));
+    if constexpr (Solve::kParts) {
+      if (round >= 4) open = but_not(open, gt(cost, V(1.1 * known.cost)));
+    } else if (round >= 5) {
+      const int first = team.first_of(cost);
+      const bool leads = team.at(cost, first) < known.cost;
+      Found best = known;
+      if (leads) best = {team.at(m, first), team.at(s, first), team.at(cost, first), round};
+      const V near(0.01 * best.s);
+      const auto there_too = both(le(abs(m - V(best.m)), near), le(abs(s - V(best.s)), near));
+      open = but_not(open, both(there_too, ne(number, V(leads ? first : -1.0))));
+      if (round >= 10) open = but_not(open, gt(cost, V(round < 16 ? 3.0 : round < 24 ? 1.2 : 1.02) * V(best.cost)));
+    }
   }
-  return {m, s, cost, select(open, one, zero), round};
+  return {m, s, cost, select(open, one, zero), bound, round};
 }
 
 /// Quotes of one smile, in the caller's units; `start`: m and s to try first, or null.
@@ -238,9 +302,6 @@ struct SviFit {
   int rounds;
 };
 
-inline constexpr int kStarts = 8, kScales = 6, kKinks = 3;
-inline constexpr double kMostSlope = 2.0;  // of b (1 + |rho|), Lee's bound
-
 /// Numbers of scratch that a smile of `count` quotes needs.
 constexpr std::int64_t fit_scratch(std::int64_t count) { return 6 * count; }
 
@@ -248,10 +309,11 @@ constexpr std::int64_t fit_scratch(std::int64_t count) { return 6 * count; }
 /// takes an exact smile to its last digits.
 WQ_HD_CALL inline void polish(const Quotes& q, const double* target, const Box& box, double* rest, double& m, double& s,
                               double& beta, double& b, double& cost) {
+  double to_m = m, to_s = s;
   for (int round = 0; round < 4; ++round) {
     double r0 = 0, r1 = 0;
     for (int i = 0; i < q.count; ++i) {
-      const double x = q.u[i] - m, r = sqrt(x * x + s * s);
+      const double x = q.u[i] - to_m, r = sqrt(x * x + to_s * to_s);
       rest[i] = r;
       r0 += q.weight[i] * r;
       r1 += q.along[i] * r;
@@ -267,7 +329,7 @@ WQ_HD_CALL inline void polish(const Quotes& q, const double* target, const Box& 
     if (!(std::fabs(now_beta) <= now_b && std::fabs(now_beta) <= q.most - now_b)) return;
     double sum = 0, gm = 0, gl = 0, hmm = 0, hml = 0, hll = 0, m0 = 0, m1 = 0, mv = 0, l0 = 0, l1 = 0, lv = 0;
     for (int i = 0; i < q.count; ++i) {
-      const double x = q.u[i] - m, by = 1.0 / sqrt(x * x + s * s), by_m = -x * by, by_l = s * s * by;
+      const double x = q.u[i] - to_m, by = 1.0 / sqrt(x * x + to_s * to_s), by_m = -x * by, by_l = to_s * to_s * by;
       const double e = target[i] - now_b * rest[i], weight = q.weight[i], we = weight * e;
       sum += we * e;
       gm -= we * by_m;
@@ -282,8 +344,11 @@ WQ_HD_CALL inline void polish(const Quotes& q, const double* target, const Box& 
       hml += weight * by_m * by_l;
       hll += weight * by_l * by_l;
     }
+    // A step is kept, all of it, only where it was better.
     if (!(sum < cost) && round > 0) return;
     cost = sum;
+    m = to_m;
+    s = to_s;
     b = now_b;
     beta = now_beta;
     if (round == 3) return;
@@ -294,9 +359,8 @@ WQ_HD_CALL inline void polish(const Quotes& q, const double* target, const Box& 
     if (!(determinant > 1e-12 * hmm * hll) || !(b > 0)) return;
     const double step_m = (hml * gl - hll * gm) / (determinant * b), step_l = (hml * gm - hmm * gl) / (determinant * b);
     if (!(std::fabs(step_m) < 0.1 * s && std::fabs(step_l) < 0.1)) return;
-    // The step is kept only if the next round finds it better; it is so small that it cannot be much worse.
-    m = min(max(m + step_m, box.m_from), box.m_to);
-    s = min(max(s * plain_exp(step_l), box.s_from), box.s_to);
+    to_m = min(max(m + step_m, box.m_from), box.m_to);
+    to_s = min(max(s * plain_exp(step_l), box.s_from), box.s_to);
   }
 }
 
@@ -349,11 +413,6 @@ WQ_HD_CALL inline Scaled prepare(const Smile& smile, double* scratch) {
   return {q, {-12.0, 12.0, min(0.01 * deviation, 0.05), max(8.0 * deviation, 24.0)}, centre, unit, rest, target};
 }
 
-struct Found {
-  double m, s;
-  int rounds;
-};
-
 /// Where a start is, in units of the quotes; and far out, with sizes.
 WQ_HD double start_of(int j) {
   constexpr double kPlaces[kStarts] = {-1.4, -0.8, -0.4, -0.1, 0.15, 0.5, 0.9, 1.5};
@@ -381,10 +440,11 @@ WQ_HD Found search(const Smile& smile, const Scaled& p, const Team& team) {
     size = select(better, V(candidate), size);
   }
   // Quotes with noise may be nearest to a kink between two of them, whose neighbourhood no other start is in.
+  const double sharp = max(0.4 / (kKinks * kStarts), p.box.s_from);
   V kink = at, kink_cost(HUGE_VAL);
   for (int j = 0; j < kKinks; ++j) {
     const V there = team.of([j](int i) { return (2.0 * (i * kKinks + j) + 1.0) / (kKinks * kStarts) - 1.0; });
-    const V c = inner(p.quotes, products(p.quotes, there, V(max(0.4 / (kKinks * kStarts), p.box.s_from)))).cost;
+    const V c = inner(p.quotes, products(p.quotes, there, V(sharp))).cost;
     const auto better = lt(c, kink_cost);
     kink_cost = select(better, c, kink_cost);
     kink = select(better, there, kink);
@@ -399,24 +459,42 @@ WQ_HD Found search(const Smile& smile, const Scaled& p, const Team& team) {
     team.set(size, worst, min(max(s, p.box.s_from), p.box.s_to));
     team.set(least, worst, -HUGE_VAL);
   };
-  const auto first_of = [&](V cost) {
-    int best = 0;
-    for (int j = 1; j < kStarts; ++j)
-      if (team.at(cost, j) < team.at(cost, best)) best = j;
-    return best;
-  };
   // Steep quotes may be one wing of a slice whose vertex is far away.
   const V far = team.of(far_of), far_size = team.of(far_size_of);
-  const int farthest = first_of(inner(p.quotes, products(p.quotes, far, far_size)).cost);
+  const int farthest = team.first_of(inner(p.quotes, products(p.quotes, far, far_size)).cost);
   if (smile.start != nullptr) replace((smile.start[0] - p.centre) / p.unit, smile.start[1] / p.unit);
-  replace(team.at(kink, first_of(kink_cost)), 0.4 / (kKinks * kStarts));
+  replace(team.at(kink, team.first_of(kink_cost)), sharp);
   replace(team.at(far, farthest), team.at(far_size, farthest));
-  const Place<V> found = descend(p.quotes, p.box, place, size, 40, team);
-  const int best = first_of(found.cost);
-  Found f{team.at(found.m, best), team.at(found.s, best), found.rounds};
-  if (team.at(found.open, best) > 0.5) {  // a long valley, such as there are along the bound of the slopes
-    const Place<double> end = descend(p.quotes, p.box, f.m, f.s, 120, InLanes<double>{});
-    f = {end.m, end.s, f.rounds + end.rounds};
+  Found f{team.at(place, 0), team.at(size, 0), HUGE_VAL, 0};
+  bool bound = false;
+  const auto follow = [&](V from_m, V from_s) {
+    const Place<V> to = descend(p.quotes, p.box, from_m, from_s, 40, team, InDiamond<V>{}, f);
+    const int best = team.first_of(to.cost);
+    f.rounds += to.rounds;
+    if (!(team.at(to.cost, best) < f.cost)) return;
+    f = {team.at(to.m, best), team.at(to.s, best), team.at(to.cost, best), f.rounds};
+    bound = team.at(to.open, best) > 0.5 || team.at(to.bound, best) > 0.5;
+  };
+  follow(place, size);
+  // Where a kink is nearly as good before any step, one of them may be better.
+  if (team.at(kink_cost, team.first_of(kink_cost)) < 1.15 * f.cost) follow(kink, V(sharp));
+  // Where edges of the diamond meet valleys are narrow and bent. On each part alone they are not.
+  if (bound) {
+    const double most = p.quotes.most;
+    const OnPart<V> part{team.of([](int j) { return j == 1 || j == 4 || j == 5 || j == 7 ? 1.0 : -1.0; }),
+                         team.of([most](int j) { return j == 3 ? most : (j == 4 || j == 7 ? -most : 0.0); }),
+                         team.of([most](int j) { return j == 7 ? most : 0.5 * most; }),
+                         team.of([](int j) { return j == 0 ? 2.0 : (j < 5 ? 1.0 : 0.0); })};
+    for (int round = 0; round < 12; ++round) {
+      const Place<V> to = descend(p.quotes, p.box, V(f.m), V(f.s), 24, team, part, f);
+      const V costs = inner(p.quotes, products(p.quotes, to.m, to.s)).cost;
+      const int best = team.first_of(costs);
+      const double cost = team.at(costs, best), before = f.cost;
+      f.rounds += to.rounds;
+      if (!(cost < before)) break;
+      f = {team.at(to.m, best), team.at(to.s, best), cost, f.rounds};
+      if (cost > (1.0 - 1e-6) * before) break;
+    }
   }
   return f;
 }
@@ -455,15 +533,16 @@ WQ_HD_CALL inline SviFit finish(const Smile& smile, const Scaled& p, Found found
 template <class P>
 WQ_HD_CALL SviFit fit_slice(const Smile& smile, double* scratch) {
   const Scaled p = prepare(smile, scratch);
-  Found found{0.0, 0.0, 0};
+  Found found{0.0, 0.0, HUGE_VAL, 0};
   if (smile.start != nullptr) {
     found.m = (smile.start[0] - p.centre) / p.unit;
     found.s = smile.start[1] / p.unit;
   }
   if (smile.free && smile.warm > 0) {
     const double m = min(max(found.m, p.box.m_from), p.box.m_to), s = min(max(found.s, p.box.s_from), p.box.s_to);
-    const Place<double> to = descend(p.quotes, p.box, m, s, smile.warm, InLanes<double>{});
-    found = {to.m, to.s, to.rounds};
+    const Place<double> to =
+        descend(p.quotes, p.box, m, s, smile.warm, InLanes<double>{}, InDiamond<double>{}, {m, s, HUGE_VAL, 0});
+    found = {to.m, to.s, to.cost, to.rounds};
   } else if (smile.free) {
     found = search<P>(smile, p, InLanes<P>{});
   }
