@@ -62,11 +62,13 @@ def test_fits_on_a_device_from_a_start_and_of_odd_smiles(device):
     w[offsets[2] : offsets[3]] = np.nan  # nothing is left
     w[offsets[3] + 4 : offsets[4]] = np.inf  # four quotes are
     weight[offsets[4] + 2 : offsets[5]] = 0.0  # two are
+    w[offsets[6] + 1], w[offsets[6] + 2] = 0.0, -0.1  # no variances
     start = np.full((9, 5), np.nan)
     start[5] = [0, 0, 0, 0.1, 0.2]
     here = surface.fit_svi(k, w, weight, offsets, start=start)
     there = surface.fit_svi(k, w, weight, offsets, start=start, device=device)
     assert here.status.tolist() == [0, 0, 2, 1, 2, 0, 0, 0, 0]
+    assert here.quotes[6] == offsets[7] - offsets[6] - 2
     for name in NUMBERS:
         np.testing.assert_array_equal(getattr(here, name), getattr(there, name), err_msg=name)
     empty = surface.fit_svi(np.zeros(0), np.zeros(0), None, [0, 0, 0], device=device)
@@ -88,6 +90,7 @@ def test_fits_of_device_arrays(device):
     assert "20 smiles" in repr(there)
     # A table of smiles, without weights.
     table = np.tile(k[:10], (3, 1)), np.tile(w[:10], (3, 1))
+    table[1][1, 3] = -1.0  # left out, as on the CPU
     there = surface.fit_svi(*(warpquant.to_device(x, device) for x in table))
     np.testing.assert_array_equal(host(there.a), surface.fit_svi(*table).a)
     with pytest.raises(LayoutError):

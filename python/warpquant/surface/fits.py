@@ -91,8 +91,9 @@ def begins(shape: tuple[int, ...], name: str, offsets: Any) -> npt.NDArray[np.in
     if offsets is None:
         if len(shape) not in (1, 2):
             raise ShapeError(f"{name}: has {len(shape)} dimensions; accepted are one smile, or a table of one a row")
-        rows = 1 if len(shape) == 1 else shape[0]
-        return np.arange(rows + 1, dtype=np.int64) * shape[-1]
+        if len(shape) == 1:
+            return np.array((0, shape[0]), dtype=np.int64)
+        return np.arange(shape[0] + 1, dtype=np.int64) * shape[1]
     if len(shape) != 1:
         raise ShapeError(f"{name}: has {len(shape)} dimensions; with offsets it must be one flat array")
     starts = np.ascontiguousarray(offsets)
@@ -111,6 +112,8 @@ def _some(values: npt.NDArray[Any]) -> str:
 
 def _layout(values: Any) -> tuple[int, ...]:
     """Quotes of each smile; of a flat array, of all."""
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        return (len(values),)
     if _is_list_of_smiles(values):
         return tuple(len(part) for part in values)
     shape = np.shape(values)
@@ -128,6 +131,8 @@ def alike(values: Any, name: str, like: Floats, default: float | None = None, of
     if values is None:
         assert default is not None
         return np.full(len(like), default)
+    if values.__class__ is np.ndarray is of.__class__ and values.dtype == np.float64 and values.shape == of.shape:
+        return np.ascontiguousarray(values).reshape(-1)
     if _is_list_of_smiles(values):
         flat = np.concatenate([floats(part, name) for part in values])
     else:
@@ -281,8 +286,7 @@ def fit_svi(
     device, stream
         As in :func:`warpquant.options.greeks`. Quotes of a device are compact arrays of float64, all of them there;
         results are then, too. Slices have the same bits as on the CPU; of certificates there is a look at g, with its
-        least value: 1 where that is negative, else 3, unproven. They are not looked at before: w that is not above 0
-        needs a weight of 0.
+        least value: 1 where that is negative, else 3, unproven.
 
     Returns
     -------
@@ -311,8 +315,7 @@ def fit_svi(
     quotes: tuple[Any, Any, Any]
     if one is None or there is None:
         flat, starts = ragged(k, "k", offsets)
-        variance, weight = alike(w, "w", flat, of=k), alike(weights, "weights", flat, 1.0, of=k)
-        quotes = flat, variance, np.where(variance > 0, weight, 0.0)
+        quotes = flat, alike(w, "w", flat, of=k), None if weights is None else alike(weights, "weights", flat, of=k)
     else:
         starts, quotes = begins(tuple(one.data.shape), "k", offsets), (one.data, w, weights)
     smiles = len(starts) - 1
@@ -334,10 +337,13 @@ def fit_svi(
     parameters, numbers, status, proof = _core.svi_fit(
         places, variances, weighed, starts.tolist(), first, bool(no_arbitrage), threads, simd, place
     )
-    a, b, rho, m, sigma = (parameters[i] for i in range(5))
-    rmse, rounds, least, at, bound, used = (numbers[i] for i in range(6))
     if there is None:
-        rounds, used = np.nan_to_num(rounds).astype(np.int64), used.astype(np.int64)
+        a, b, rho, m, sigma = parameters
+        rmse, rounds, least, at, bound, used = numbers
+        rounds, used = rounds.astype(np.int64), used.astype(np.int64)
+    else:
+        a, b, rho, m, sigma = (parameters[i] for i in range(5))
+        rmse, rounds, least, at, bound, used = (numbers[i] for i in range(6))
     return SviFit(a, b, rho, m, sigma, rmse, status, used, rounds, Certificate(least, at, bound, proof))
 
 

@@ -23,7 +23,7 @@ WQ_HD_CALL inline void gather(const FitJob& job, std::int64_t smile, double* scr
   bool between = false;
   for (std::int64_t i = from; i < to; ++i) {
     const double of = job.weight == nullptr ? 1.0 : job.weight[i];
-    if (!is_finite(job.k[i]) || !is_finite(job.w[i]) || !(of > 0) || !is_finite(of)) continue;
+    if (!is_finite(job.k[i]) || !(job.w[i] > 0) || !is_finite(job.w[i]) || !(of > 0) || !is_finite(of)) continue;
     k[count] = job.k[i];
     w[count] = job.w[i];
     weight[count++] = of;
