@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from warpquant import options, surface
-from warpquant.errors import ParameterError
+from warpquant.errors import ParameterError, StateError
 
 SPOT, YEARS = 100.0, (0.25, 0.75)
 STRIKES = np.arange(75.0, 126.0, 2.5)
@@ -109,6 +111,12 @@ def test_one_sided_quotes_as_bounds(model):
     assert held.vol(120.0, 0.25) - vols[low] < share * (free.vol(120.0, 0.25) - vols[low])
     assert vols[high] - held.vol(80.0, 0.75) < share * (vols[high] - free.vol(80.0, 0.75))
     assert held.quotes is quotes
+    # What is still broken is said.
+    rows = [int(np.nonzero((quotes.bound != 0) & (quotes.chain.strike == x))[0][0]) for x in (80.0, 120.0)]
+    beyond = [held.vol(80.0, 0.75) < vols[high] - 1e-9, held.vol(120.0, 0.25) > vols[low] + 1e-9]
+    assert set(held.broken().tolist()) == {r for r, b in zip(rows, beyond, strict=True) if b}
+    assert (" broken" in repr(held)) == any(beyond)
+    assert len(free.broken()) == 0  # it has none
     assert held.check().butterfly.free.all()
     loose = {**made, "ask": np.where(np.arange(len(made["ask"])) == low, 50.0, made["ask"])}
     same = surface.Surface.fit(surface.clean(loose, one_sided="bound"), model=model)
@@ -201,3 +209,53 @@ def test_forwards_and_strikes_below_a_shift():
     quotes = surface.clean(made)
     assert quotes.counts()["invalid"] == 1
     assert reason(quotes, 0.25, -75.0, False) == "invalid"
+
+
+def test_bounds_that_cannot_be_kept_are_said():
+    """An ask at half the volatility that all quotes beside it have."""
+    made = market(half=0.001)
+    i, j = row(made, 0.25, 102.5, True), row(made, 0.25, 102.5, False)
+    made["bid"][i] = made["bid"][j] = made["ask"][j] = np.nan
+    made["ask"][i] = options.price(SPOT, 102.5, 0.25, 0.01, 0.0, 0.1, True)["price"]
+    quotes = surface.clean(made, one_sided="bound", outliers=False)
+    assert quotes.counts()["bound"] == 1
+    fitted = surface.Surface.fit(quotes)
+    (only,) = fitted.broken().tolist()
+    assert quotes.chain.strike[only] == 102.5
+    assert "1 bound broken" in repr(fitted)
+    with pytest.raises(StateError, match="quotes"):
+        dataclasses.replace(fitted, quotes=None).broken()
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1.0, 100.0])
+def test_calendar_tolerance_has_the_size_of_total_variance(scale):
+    """A fall of a millionth is one, whatever total variance is; what rounding leaves is none."""
+    raw = np.array([0.01, 0.1, -0.4, 0.05, 0.2]) * [scale, min(scale, 10.0), 1, 1, 1]
+    later = raw * [1 + 3e-6, 1 + 3e-6, 1, 1, 1]
+
+    def check(first, second):
+        made = surface.Surface("svi", ("a", "b"), [0.1, 0.2], [first, second], [100.0, 100.0], [0.0, 0.0])
+        return [line for line in made.check().violations() if line.startswith("calendar")]
+
+    assert check(raw, later) == check(raw, raw) == []
+    assert check(raw, raw * [1 + 1e-16, 1, 1, 1 + 2e-16, 1]) == []
+    assert len(check(later, raw)) == 1
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e200, 1e306])
+def test_total_variances_beyond_doubles_do_not_count(size):
+    k = np.linspace(-0.3, 0.3, 9)
+    w = surface.svi(k, 0.01, 0.1, -0.4, 0.05, 0.2)["w"]
+    for no_arbitrage in (False, True):
+        assert surface.fit_svi(k, w * size, no_arbitrage=no_arbitrage).status.tolist() == [2]
+        assert surface.fit_svi(k, w, np.full(9, size), no_arbitrage=no_arbitrage).status.tolist() == [2]
+    some = np.where(np.arange(9) == 3, size, w)
+    fit = surface.fit_svi(k, some)
+    assert (fit.status[0], fit.quotes[0]) == (0, 8)
+    np.testing.assert_allclose(fit.parameters[0], [0.01, 0.1, -0.4, 0.05, 0.2], rtol=1e-9)
+
+
+def test_slices_without_a_proof_are_said_in_words():
+    for row_, words in (([0.04, 1.0, 1.0, 0.0, 0.1], "no slice"), ([0.04, 0.1, 0.0, 0.0, 1e200], "unproven")):
+        made = surface.Surface("svi", ("a",), [0.1], [row_], [100.0], [0.0])
+        assert made.check().violations() == [f"butterfly: a is {words}"]

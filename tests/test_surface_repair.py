@@ -163,6 +163,37 @@ def test_moves_inside_bid_and_ask_come_first():
     assert worst(*units(strike, years, made.price, forward, discount)) < SMALL
 
 
+def test_no_price_leaves_its_quote_where_that_can_be():
+    """The middle one is dear by 0.07 beyond its ask, or the last one, whose quote is wide, by 0.79 inside."""
+    strike, price = [90.0, 100.0, 200.0], [12.0, 11.0, 0.1]
+    bid, ask = [11.99, 10.99, 0.0], [12.01, 11.01, 20.0]
+    made = surface.repair(strike, 0.5, price, forward=100.0, bid=bid, ask=ask)
+    assert made.violations["vertical butterfly"] == 1
+    assert not made.outside.any()
+    assert made.price[2] == pytest.approx(0.79, abs=1e-6)  # all the others at their ends
+    assert worst(*units(strike, np.full(3, 0.5), made.price, np.full(3, 100.0), np.ones(3))) < SMALL
+    tight = surface.repair(strike, 0.5, price, forward=100.0, bid=bid, ask=[12.01, 11.01, 0.2])
+    assert tight.outside.any()
+    assert worst(*units(strike, np.full(3, 0.5), tight.price, np.full(3, 100.0), np.ones(3))) < SMALL
+
+
+def test_prices_that_are_beyond_their_own_quote():
+    strike, price = [90.0, 100.0, 110.0], [12.0, 7.0, 2.0]
+    made = surface.repair(strike, 0.5, price, forward=100.0, bid=[11.0, 6.0, 1.0], ask=[13.0, 6.5, 3.0])
+    np.testing.assert_allclose(made.price, [12.0, 6.5, 2.0], atol=1e-8)
+    assert made.moved.tolist() == [False, True, False]
+    assert not made.outside.any()
+    # One of two that cannot both be: it is said which is left behind.
+    made = surface.repair(strike, 0.5, price, forward=100.0, bid=[11.0, 8.0, 1.0], ask=[11.5, 8.5, 3.0])
+    assert made.outside.any()
+    beyond = (made.price < np.array([11.0, 8.0, 1.0]) - 1e-6) | (made.price > np.array([11.5, 8.5, 3.0]) + 1e-6)
+    assert made.outside.tolist() == beyond.tolist()
+    only = surface.repair(strike, 0.5, price, forward=100.0, ask=[np.nan, 6.5, np.nan])
+    assert only.price[1] == pytest.approx(6.5, abs=1e-8)
+    with pytest.raises(ParameterError, match=r"bid: is 8\.0, above the ask of 7\.0, of quote 1"):
+        surface.repair(strike, 0.5, price, forward=100.0, bid=[11.0, 8.0, 1.0], ask=[13.0, 7.0, 3.0])
+
+
 def test_puts_are_calls_by_parity():
     strike, years, price, forward, discount = market(9, 2, 0.05, 1)
     call = surface.repair(strike, years, price, forward=forward, discount=discount)

@@ -171,8 +171,9 @@ class Certificate:
     bound : ndarray of float64, shape (slices,)
         What g is proven to stay above, ``1e-9 (1 + abs(min_g))`` below it.
     status : ndarray of int8, shape (slices,)
-        0 free of butterfly arbitrage, 1 arbitrage, 2 no slice (parameters outside the domain, or variance that is not
-        positive), 3 unproven; `CERTIFICATE_STATUS` has them in words.
+        0 free of butterfly arbitrage, 1 arbitrage, 2 no slice (parameters outside the domain, such as a fit's rho of 1
+        or -1, or variance that is not positive), 3 unproven (sizes whose powers a double does not hold; `min_g` may be
+        NaN); `CERTIFICATE_STATUS` has them in words.
     """
 
     min_g: Floats
@@ -220,7 +221,7 @@ class SviFit:
         0 fitted; 1 reduced, from three or four quotes, with m and sigma as given or typical; 2 too few quotes; 3 moved
         away from the best fit, to be free of butterfly arbitrage. `FIT_STATUS` has them in words.
     quotes : ndarray of int64, shape (smiles,)
-        Quotes that were used: those with finite numbers, and w and a weight above 0.
+        Quotes that were used: those with a finite k, and w and a weight from 1e-100 to 1e100.
     rounds : ndarray of int64, shape (smiles,)
         Steps from the starts.
     certificate : Certificate
@@ -273,8 +274,8 @@ def fit_svi(
         ln(strike / forward) and total variance vol^2 T of quotes: of one smile, of one smile in each row (NaN where a
         row is short), a list of arrays, or all smiles in one flat array with `offsets`.
     weights : array, optional
-        Of the squared errors in w; 1 by default. `vega_weights` makes some. Quotes whose weight or w is not above 0,
-        or with a number that is not finite, do not count.
+        Of the squared errors in w; 1 by default. `vega_weights` makes some. Quotes whose weight or w is not from 1e-100
+        to 1e100, or whose k is not finite, do not count.
     offsets : array of int, shape (smiles + 1,), optional
         Where each smile begins in the flat arrays, and the number of quotes.
     start : array of float, shape (smiles, 5) or (smiles, 2), optional

@@ -19,7 +19,18 @@ from warpquant.options.chain import Chain
 from . import bands as _bands
 from . import mixture, models
 from .essvi import balanced, essvi_to_svi, fit_essvi
-from .fits import FIT_STATUS, Certificate, Crossings, Floats, certify_svi, fit_svi, floats, plain, svi_crossings
+from .fits import (
+    CERTIFICATE_STATUS,
+    FIT_STATUS,
+    Certificate,
+    Crossings,
+    Floats,
+    certify_svi,
+    fit_svi,
+    floats,
+    plain,
+    svi_crossings,
+)
 from .quotes import REASONS, Quotes, clean
 from .stream import Stream
 
@@ -32,7 +43,7 @@ _BETWEEN = {model: Product(f"{model}_surface") for model in ("essvi", "svi")}
 _MODELS = ("essvi", "svi", "mixture")
 #: Weights of one-sided quotes that a fit is beyond, beside the median of their expiry's, one fit after the other.
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0)
-#: What a difference of total variances may be below 0: what rounding leaves.
+#: What a difference may be below 0, of the size of what is added up in it: what rounding leaves.
 _ROUNDING = 1e-12
 
 
@@ -49,11 +60,15 @@ class Check:
         later discrete law are worth more, in units of the forward, over its nodes, which decide for all strikes.
     expiries : tuple of str
         The slices.
+    tolerance : ndarray of float64, shape (slices - 1,)
+        What `calendar.slack` may be below 0, as rounding leaves it: 1e-12 of the terms that total variance is the sum
+        of where it is; of a mixture 1e-12.
     """
 
     butterfly: Certificate
     calendar: Crossings
     expiries: tuple[str, ...]
+    tolerance: Floats
 
     @property
     def ok(self) -> bool:
@@ -64,11 +79,14 @@ class Check:
         """What is wrong and where, in words."""
         found = []
         for i, name in enumerate(self.expiries):
-            if self.butterfly.status[i] != 0:
+            status = int(self.butterfly.status[i])
+            if status == 1:
                 least, at = self.butterfly.min_g[i], self.butterfly.at[i]
                 found.append(f"butterfly: {name} has g = {least:.3g} at k = {at:.4g}")
+            elif status > 1:
+                found.append(f"butterfly: {name} is {CERTIFICATE_STATUS[status]}")
         for i in range(len(self.expiries) - 1):
-            if self.calendar.slack[i] < -_ROUNDING or self.calendar.count[i] < 0:
+            if self.calendar.slack[i] < -self.tolerance[i] or self.calendar.count[i] < 0:
                 slack, at = self.calendar.slack[i], self.calendar.slack_at[i]
                 names = f"{self.expiries[i]} and {self.expiries[i + 1]}"
                 found.append(f"calendar: total variance falls by {-slack:.3g} at k = {at:.4g} between {names}")
@@ -170,8 +188,10 @@ class Surface:
         times = f"{self.years[0]:.4g} to {self.years[-1]:.4g} years"
         some = "" if self.quotes is None else f", {int(self.quotes.kept.sum()):,} quotes"
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        bounds = 0 if self.quotes is None or self.quotes.bound is None else len(self.broken())
+        beyond = f", {bounds} bound{'s' if bounds > 1 else ''} broken" if bounds else ""
         moment = "" if self.as_of is None else f", {self.as_of}"
-        return f"Surface({self.model}, {len(self.years)} expiries of {times}{skipped}{some}{moment})"
+        return f"Surface({self.model}, {len(self.years)} expiries of {times}{skipped}{some}{beyond}{moment})"
 
     @classmethod
     def fit(
@@ -215,7 +235,7 @@ class Surface:
         else:
             used = clean(quotes, num_threads=num_threads, **cleaning)
         made = cls._fit(used, model, previous, no_arbitrage, num_threads)
-        # One-sided quotes that it is beyond are taken in, with more weight each time.
+        # One-sided quotes that it is beyond are taken in, with more weight each time; `broken` says what is left.
         beyond = np.zeros(0, np.intp)
         for factor in _PENALTIES:
             new = used.broken(made._vol_of(used))
@@ -551,9 +571,34 @@ class Surface:
     def check(self) -> Check:
         """Static arbitrage: the least g of each slice, proven, and exactly where slices cross."""
         if self.model == "mixture":
-            return Check(*mixture.certify(self.slices), self.expiries)
+            return Check(*mixture.certify(self.slices), self.expiries, np.full(len(self.years) - 1, _ROUNDING))
         raw = self.raw()
-        return Check(certify_svi(*raw.T), svi_crossings(raw[:-1], raw[1:]), self.expiries)
+        found = svi_crossings(raw[:-1], raw[1:])
+        size = np.maximum(*(_size(part, found.slack_at) for part in (raw[:-1], raw[1:])))
+        return Check(certify_svi(*raw.T), found, self.expiries, _ROUNDING * size)
+
+    def broken(self) -> npt.NDArray[np.intp]:
+        """Rows of `quotes` with a bid or an ask alone (reason 'bound') that the surface is on the wrong side of.
+
+        The fit takes such quotes in with ever more weight; where other quotes, or what a slice can do, are against
+        them, it ends before it is on their side. By more than 1e-9 in volatility.
+
+        Raises
+        ------
+        StateError
+            If the surface has no quotes.
+
+        Examples
+        --------
+        >>> from warpquant import data, surface
+        >>> quotes = surface.clean(data.goog_options(), exercise="american", one_sided="bound")
+        >>> fitted = surface.Surface.fit(quotes)
+        >>> len(fitted.broken()) < quotes.counts()["bound"]
+        True
+        """
+        if self.quotes is None:
+            raise StateError("quotes: the surface was not fitted to any")
+        return self.quotes.broken(self._vol_of(self.quotes))
 
     def _vol_of(self, used: Quotes) -> Floats:
         """Volatilities of quotes; NaN of those that are neither kept nor bounds."""
@@ -664,6 +709,12 @@ class Surface:
             None if as_of is None else np.datetime64(as_of),
             slices=mixture.from_lists(made["slices"], len(made["expiries"])) if "slices" in made else (),
         )  # fmt: skip
+
+
+def _size(raw: Floats, k: Floats) -> Floats:
+    """Of slices a, b, rho, m, sigma the sizes of the terms that are added up at k."""
+    a, b, rho, m, sigma = raw.T
+    return np.asarray(np.abs(a) + b * (np.abs(rho * (k - m)) + np.hypot(k - m, sigma)))
 
 
 def _linear(at: Floats, x: Floats, y: Floats) -> Floats:

@@ -40,7 +40,8 @@ class Repair:
     moved : ndarray of bool, shape (quotes,)
         Quotes whose price is another, by more than 1e-8 of the discounted forward.
     outside : ndarray of bool, shape (quotes,)
-        Of these, those that left bid and ask.
+        Quotes whose new price is beyond their bid and ask, by more than 1e-8 of the discounted forward; none where
+        there are prices without arbitrage inside all of them.
     violations : dict of str to int
         How often the quotes broke each family of constraints, of those in `ARBITRAGES`.
     distance : float
@@ -71,8 +72,9 @@ def repair(
     """Move prices of European options as little as it takes for them to have no static arbitrage.
 
     Model-free: a linear programme in the prices alone, with the constraints of Cohen, Reisinger and Wang, which are
-    necessary and sufficient for a surface without arbitrage to go through all of them. What a move costs is linear:
-    one over the number of quotes inside bid and ask, 1 beyond, so few prices move and fewer leave their quotes.
+    necessary and sufficient for a surface without arbitrage to go through all of them. Prices stay inside bid and ask,
+    and the sum of moves is least. Where no prices do that, what a move costs is one over the number of quotes inside, 1
+    beyond, and `outside` says which are. A price that is beyond its own bid or ask is moved from the nearer of them.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def repair(
     is_call : bool or array, shape (quotes,), default True
         Puts are taken as calls by put-call parity.
     bid, ask : array of float, shape (quotes,), optional
-        Soft bounds; NaN for none. Without them all moves cost the same.
+        NaN for none. Without them all moves cost the same.
 
     Returns
     -------
@@ -94,7 +96,8 @@ def repair(
     Raises
     ------
     ParameterError
-        If no quote is of use, a strike, a forward or a discount factor is not above 0, or an expiry has two forwards.
+        If no quote is of use, a strike, a forward or a discount factor is not above 0, a bid is above its ask, or an
+        expiry has two forwards.
     ShapeError, DTypeError
         If arrays do not go together, or are no numbers.
     StateError
@@ -140,6 +143,10 @@ def repair(
     for name, values in (("strike", struck), ("years", times), ("forward", ahead), ("discount", factor)):
         if (values[good] <= 0).any():
             raise ParameterError(f"{name}: {values[good].min()} is out of range; accepted are numbers above 0")
+    with np.errstate(invalid="ignore"):
+        crossed = np.nonzero(good & (low > high))[0]
+    if len(crossed):
+        raise ParameterError(f"bid: is {low[crossed[0]]}, above the ask of {high[crossed[0]]}, of quote {crossed[0]}")
     _, expiry = np.unique(times[good], return_inverse=True)
     expiry = expiry.reshape(-1)
     one = np.zeros(expiry.max() + 1)
@@ -161,7 +168,7 @@ def repair(
     change = np.abs(new - paid)
     with np.errstate(invalid="ignore"):
         moved = change > 1e-8 * unit
-        outside = moved & ((new < low - 1e-8 * unit) | (new > high + 1e-8 * unit))
+        outside = (new < low - 1e-8 * unit) | (new > high + 1e-8 * unit)
     return Repair(new, moved, outside, violations, float(np.nansum(change)), rows)
 
 
@@ -179,6 +186,8 @@ class _Quotes:
 
     def __init__(self, k: Floats, years: Floats, price: Floats, bid: Floats, ask: Floats) -> None:
         self.price, self.bid, self.ask = price, bid, ask
+        # fmax and fmin: a side that is missing bounds nothing.
+        self.inside = np.fmin(np.fmax(price, bid), ask)
         expiries, self.expiry = np.unique(years, return_inverse=True)
         points, self.point = np.unique(np.stack([self.expiry, k], axis=1), axis=0, return_inverse=True)
         self.point = self.point.reshape(-1)
@@ -196,9 +205,12 @@ class _Quotes:
             for name, rows in zip(ARBITRAGES, families, strict=True)
         }
         rows = [row for family in families for row in family]
-        seen = len(rows)
+        seen, hard = len(rows), True
         for _ in range(_ROUNDS):
-            value = self._programme(rows)
+            value = self._programme(rows, True) if hard else None
+            if value is None:  # no prices are inside all quotes, nor will they be with more constraints
+                hard, value = False, self._programme(rows, False)
+            assert value is not None
             more = self._hulls(value)
             if not more:
                 break
@@ -252,16 +264,16 @@ class _Quotes:
                     broken.append(row)
         return broken
 
-    def _programme(self, rows: list[_Row]) -> Floats:
+    def _programme(self, rows: list[_Row], hard: bool) -> Floats | None:
+        """Prices that take the least moves; None where they are to be inside all quotes and cannot."""
         try:
             from scipy import optimize, sparse
         except ImportError as error:
             raise ImportError("repair needs SciPy: pip install 'warpquant[scipy]'") from error
         quotes, count = len(self.price), self.count
         # price of the point = quote + inside up + beyond up - inside down - beyond down
-        with np.errstate(invalid="ignore"):
-            up = np.where(self.ask > self.price, self.ask - self.price, 0.0)
-            down = np.where(self.bid < self.price, self.price - self.bid, 0.0)
+        up, down = self.ask - self.inside, self.inside - self.bid
+        above, below = (np.where(np.isfinite(side) & hard, 0.0, np.inf) for side in (up, down))
         up, down = np.where(np.isfinite(up), up, 0.0), np.where(np.isfinite(down), down, 0.0)
         # Inside, all quotes together cost less than one of them beyond.
         toll = 1.0 / (1.0 + quotes)
@@ -276,13 +288,14 @@ class _Quotes:
         factor = np.concatenate([np.array(row[1]) for row in rows])
         inside = sparse.csr_matrix((-factor, (where, at)), shape=(len(rows), len(cost)))
         found = optimize.linprog(
-            cost, A_ub=inside, b_ub=np.array([row[2] for row in rows]), A_eq=equal, b_eq=self.price,
+            cost, A_ub=inside, b_ub=np.array([row[2] for row in rows]), A_eq=equal, b_eq=self.inside,
             bounds=np.stack([
-                np.zeros(len(cost)), np.concatenate([np.ones(count), up, np.full(quotes, np.inf), down,
-                                                     np.full(quotes, np.inf)]),
+                np.zeros(len(cost)), np.concatenate([np.ones(count), up, above, down, below]),
             ], axis=1), method="highs",
             options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
         )  # fmt: skip
+        if hard and found.x is None:
+            return None
         if found.x is None:
             raise StateError(f"the linear programme was not solved: {found.message}")
         value: Floats = found.x[:count]

@@ -14,6 +14,9 @@ struct Gathered {
   bool started, usable;  // usable: there are three different strikes
 };
 
+/// Whether a total variance or a weight is one whose square a double holds.
+WQ_HD bool counts(double x) { return x >= 1e-100 && x <= 1e100; }
+
 /// `scratch`: 3 numbers for each quote.
 WQ_HD_CALL inline void gather(const FitJob& job, std::int64_t smile, double* scratch, Gathered& g) {
   const std::int64_t from = job.offsets[smile], to = job.offsets[smile + 1], most = to - from;
@@ -23,7 +26,7 @@ WQ_HD_CALL inline void gather(const FitJob& job, std::int64_t smile, double* scr
   bool between = false;
   for (std::int64_t i = from; i < to; ++i) {
     const double of = job.weight == nullptr ? 1.0 : job.weight[i];
-    if (!is_finite(job.k[i]) || !(job.w[i] > 0) || !is_finite(job.w[i]) || !(of > 0) || !is_finite(of)) continue;
+    if (!is_finite(job.k[i]) || !counts(job.w[i]) || !counts(of)) continue;
     k[count] = job.k[i];
     w[count] = job.w[i];
     weight[count++] = of;
