@@ -121,7 +121,10 @@ def check(
         typer.echo(line)
     if not found.ok:
         raise typer.Exit(Code.FAILED)
-    typer.echo(f"no arbitrage: g is at least {float(found.butterfly.bound.min()):.6f} everywhere")
+    if made.model == "mixture":
+        typer.echo("no arbitrage: all masses are positive, and laws of later expiries are wider in the convex order")
+    else:
+        typer.echo(f"no arbitrage: g is proven to be above {float(found.butterfly.bound.min()):.6f} at all strikes")
 
 
 @surface_app.command(epilog="Example: warpquant surface plot spy.parquet -o smiles.png --american")

@@ -69,8 +69,9 @@ def fit_heston(
 
     Weighted least squares of price errors in units of vega, which are about errors of volatility. Levenberg and
     Marquardt's method with the exact gradient of the characteristic function, which is found once for an expiry and
-    serves its strikes; unknowns are ln v0, ln kappa, ln theta, ln xi and atanh rho. Eight starts from the term
-    structure and the skew at the money are followed a few steps with a coarse series, the two best on with a fine one.
+    serves its strikes; unknowns are ln v0, ln kappa, ln theta, ln xi and atanh rho. Of eight starts from the term
+    structure and the skew at the money the three best are followed a few steps with a coarse series, those of them that
+    have not met on with a finer one, and the best of these to its end.
 
     Parameters
     ----------
