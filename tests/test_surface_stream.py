@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +18,7 @@ from hypothesis import strategies as st
 
 from test_surface_chain import quoted
 from warpquant import config, options, surface
-from warpquant.errors import ParameterError, ShapeError, StateError
+from warpquant.errors import DTypeError, ParameterError, ShapeError, StateError
 
 YEARS = np.array([0.05, 0.1, 0.25, 0.5, 1.0, 2.0])
 NAMES = tuple("abcdef")
@@ -210,28 +215,68 @@ def test_streams_have_the_same_bits_everywhere(simd_levels, model):
     assert len(set(made)) == 1
 
 
-def test_streams_keep_their_room(model):
-    """The process has no more memory after thousands of updates than before."""
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallinfo2"):
-        pytest.skip("the C library has no mallinfo2")
+#: Updates of a stream by arrays, and by how much what Python and the C library were asked for grew.
+_COUNTED = """
+import ctypes, sys
+import numpy as np
+from test_surface_stream import NAMES, STRIKE, begun, vol_of
 
-    class Info(ctypes.Structure):
-        _fields_ = tuple((name, ctypes.c_size_t) for name in (
-            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
-        ))  # fmt: skip
+asked = ctypes.CDLL(None).allocations
+asked.restype = ctypes.c_long
+stream = begun(sys.argv[1])
+strike = [np.ascontiguousarray(STRIKE[i, ::2]) for i in range(6)]
+vol = [[np.ascontiguousarray(vol_of(level)[i, ::2]) for i in range(6)] for level in (0.0401, 0.0402, 0.0399)]
+weight, spread = np.ones(13), np.full(13, 1e-3)
 
-    libc.mallinfo2.restype = Info
-    stream = begun(model)
-    strike, vol = np.ascontiguousarray(STRIKE[2, ::2]), np.ascontiguousarray(vol_of(0.0401)[2, ::2])
+def run(count, time):
+    for i in range(count):
+        stream.update(NAMES[i % 6], strike[i % 6], vol[i % 3][i % 6], weight, spread=spread,
+                      forward=100.0 + 1e-3 * (i % 5), time=time + 0.01 * i)
 
-    def used(times):
-        for _ in range(times):
-            stream.update("c", strike, vol)
-        return libc.mallinfo2().uordblks
+run(1000, 0.0)
+blocks, before = sys.getallocatedblocks(), asked()
+run(10000, 20.0)
+print(asked() - before, sys.getallocatedblocks() - blocks)
+before = asked()
+stream.update("c", strike[2].tolist(), vol[0][2].tolist())  # lists are copied: the counter counts
+print(asked() - before)
+"""
 
-    used(200)
-    assert used(2000) - used(2000) == 0
+
+def test_updates_allocate_nothing(model, tmp_path):
+    """Ten thousand updates, each of which would have to ask the C library for memory once to fail this."""
+    compiler = shutil.which("c++")
+    if compiler is None or platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
+        pytest.skip("counting takes a compiler, glibc and a process in which nothing else is preloaded")
+    source, made = pathlib.Path(__file__).parents[1] / "cpp/tests/allocations.cpp", tmp_path / "allocations.so"
+    subprocess.run([compiler, "-O2", "-std=c++20", "-shared", "-fPIC", source, "-o", made], check=True)
+    paths = os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-c", _COUNTED, model], capture_output=True, text=True, check=False,
+        env={**os.environ, "LD_PRELOAD": str(made), "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    during, lists = run.stdout.splitlines()
+    asked, blocks = map(int, during.split())
+    assert asked < 10  # Python's own, for objects of some kilobytes, now and then
+    assert blocks < 10
+    assert int(lists) > 0
+
+
+def test_streams_take_any_numbers(model):
+    """Views, other types and lists do as arrays of doubles; what is none raises."""
+    plain, strike, vol = begun(model), np.ascontiguousarray(STRIKE[2, ::2]), np.ascontiguousarray(vol_of(0.041)[2, ::2])
+    plain.update("c", strike, vol, np.full(13, 0.5))
+    backwards = strike.astype(strike.dtype.newbyteorder())
+    for like in ((STRIKE[2, ::2], vol_of(0.041)[2, ::2]), (strike.tolist(), vol.tolist()), (backwards, vol)):
+        other = begun(model)
+        other.update("c", *like, np.full(13, 0.5, np.float32))
+        np.testing.assert_array_equal(other.surface().parameters, plain.surface().parameters)
+    for bad in ("abc", object(), [1.0, "x"]):
+        with pytest.raises(DTypeError, match="strike: cannot read numbers"):
+            plain.update("c", bad, vol)
+    with pytest.raises(ShapeError, match="vol: has 12 quotes, but strike has 13"):
+        plain.update("c", strike, vol[1:])
 
 
 # ---- Surface.update ----

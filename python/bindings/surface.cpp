@@ -3,8 +3,8 @@
 #include <pybind11/typing.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
-#include <optional>
 
 #include "arrays.h"
 #include "device_array.h"
@@ -234,19 +234,26 @@ class SurfaceStream {
     WQ_EXPECT(parameters_.size() == years_.size() * width_, ShapeError, "parameters: do not go with years");
   }
 
-  /// Taken, steps, rmse, least g.
-  std::tuple<int, int, double, double> update(std::int64_t slice, const Numbers& strike, const Numbers& volatility,
-                                              const std::optional<Numbers>& weight,
-                                              const std::optional<Numbers>& spread, double log_forward, double decay) {
-    const std::int64_t news = strike.size();
-    const auto check = [&](const Numbers& values, const char* name) {
-      WQ_EXPECT(values.size() == news, ShapeError,
-                std::string(name) + ": has " + std::to_string(values.size()) + " quotes, but strike has " +
+  /// Taken, steps, rmse, least g. `quotes`: strike, vol, weights and spread, of which the last two may be None. Of
+  /// arrays as they are here nothing is allocated: in one tuple there are as many arguments as pybind11 has room for.
+  std::tuple<int, int, double, double> update(std::int64_t slice, const py::tuple& quotes_of, double log_forward,
+                                              double decay) {
+    constexpr std::array<const char*, 4> kNames{"strike", "vol", "weights", "spread"};
+    WQ_EXPECT(quotes_of.size() == kNames.size(), ShapeError, "quotes: must be strike, vol, weights and spread");
+    std::array<py::object, 4> kept;
+    std::array<const double*, 4> values{};
+    std::int64_t news = 0;
+    for (std::size_t i = 0; i < kNames.size(); ++i) {
+      PyObject* const object = PyTuple_GET_ITEM(quotes_of.ptr(), static_cast<py::ssize_t>(i));
+      if (object == Py_None && i > 1) continue;
+      const Numbers row = numbers(object, kNames[i]);
+      if (i == 0) news = row.size();
+      WQ_EXPECT(row.size() == news, ShapeError,
+                std::string(kNames[i]) + ": has " + std::to_string(row.size()) + " quotes, but strike has " +
                     std::to_string(news));
-    };
-    check(volatility, "vol");
-    if (weight) check(*weight, "weights");
-    if (spread) check(*spread, "spread");
+      values[i] = row.data();
+      kept[i] = row;
+    }
     WQ_EXPECT(slice >= 0 && slice < std::ssize(years_), ParameterError, "slice: is none of the surface's");
     WQ_EXPECT(years_[static_cast<std::size_t>(slice)] > 0, ParameterError, "expiry: has passed");
     const std::lock_guard lock(mutex_);
@@ -271,10 +278,10 @@ class SurfaceStream {
                  patience_,
                  &runs_[at],
                  news,
-                 strike.data(),
-                 volatility.data(),
-                 weight ? weight->data() : nullptr,
-                 spread ? spread->data() : nullptr,
+                 values[0],
+                 values[1],
+                 values[2],
+                 values[3],
                  status_.data(),
                  numbers},
                 how_);
@@ -329,6 +336,23 @@ class SurfaceStream {
     return made;
   }
 
+  /// The array itself where it has our numbers in a row, else a copy.
+  static Numbers numbers(py::handle object, const char* name) {
+    if (py::isinstance<py::array>(object)) {
+      const auto array = py::reinterpret_borrow<py::array>(object);
+      const py::dtype type = array.dtype();
+      constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
+      if (type.num() == py::detail::npy_api::NPY_DOUBLE_ && type.byteorder() == '=' &&
+          (array.flags() & kPlain) == kPlain)
+        return py::reinterpret_borrow<Numbers>(object);
+    }
+    Numbers made = Numbers::ensure(object);
+    WQ_EXPECT(made, DTypeError,
+              std::string(name) + ": cannot read numbers from " +
+                  std::string(py::str(py::type::of(object).attr("__name__"))));
+    return made;
+  }
+
   bool essvi_;
   std::int64_t width_, capacity_, patience_, news_ = 0;
   double outlier_;
@@ -346,8 +370,8 @@ void register_surface(py::module_& m) {
       .def(py::init<bool, const SurfaceStream::Numbers&, const SurfaceStream::Numbers&, std::int64_t, double,
                     std::int64_t, const std::string&>(),
            arg("essvi"), arg("parameters"), arg("years"), arg("capacity"), arg("outlier"), arg("patience"), arg("simd"))
-      .def("update", &SurfaceStream::update, arg("slice"), arg("strike"), arg("vol"), arg("weights"), arg("spread"),
-           arg("log_forward"), arg("decay"), "Takes quotes of a slice: how many, steps, rmse, least g.")
+      .def("update", &SurfaceStream::update, arg("slice"), arg("quotes"), arg("log_forward"), arg("decay"),
+           "Takes quotes of a slice: how many, steps, rmse, least g.")
       .def("advance", &SurfaceStream::advance, arg("passed"), "Lets years pass.")
       .def("remember", &SurfaceStream::remember, arg("slice"), arg("strike"), arg("vol"), arg("weights"),
            "Quotes of before.")

@@ -48,8 +48,8 @@ class Stream:
     quotes, or the steps do not get there, it is fitted to them by :func:`fit_svi` with `no_arbitrage`, which takes
     tens of times as long as they do. Of the slice that the fit, the steps and the beginning give the nearest is kept.
 
-    The compiled part keeps its room between calls and asks for none, but for slices that are fitted again. One thread
-    at a time works on a stream.
+    An update by arrays of float64 allocates nothing, but for slices that are fitted again; lists and other arrays are
+    copied first. One thread at a time works on a stream.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ class Stream:
         ------
         ParameterError
             If there is no such expiry, or time goes back.
-        ShapeError
-            If arrays are not of one size.
+        ShapeError, DTypeError
+            If arrays are not of one size, or are no numbers.
         """
         place = self._places.get(expiry)
         if place is None:
@@ -160,7 +160,7 @@ class Stream:
         decay = 1.0 if time is None else self._pass(place, time)
         core, at = self._homes[place]
         self._latest = core
-        self._last = last = core.update(at, strike, vol, weights, spread, self._log_forward[place], decay)
+        self._last = last = core.update(at, (strike, vol, weights, spread), self._log_forward[place], decay)
         if self._svi and last[0] and (last[3] < _NEAR_ARBITRAGE or not last[2] <= _RISE * self._rmse[place]):
             self._look(place, not last[2] <= _RISE * self._rmse[place])
         else:
