@@ -223,6 +223,7 @@ py::tuple heston(const py::object& k, const py::object& target, const py::object
 class SurfaceStream {
  public:
   using Numbers = py::array_t<double, py::array::c_style | py::array::forcecast>;
+  using Rows = py::typing::Tuple<py::object, py::object, py::object, py::object>;
 
   SurfaceStream(bool essvi, const Numbers& parameters, const Numbers& years, std::int64_t capacity, double outlier,
                 std::int64_t patience, const std::string& simd)
@@ -236,7 +237,7 @@ class SurfaceStream {
 
   /// Taken, steps, rmse, least g. `quotes`: strike, vol, weights and spread, of which the last two may be None. Of
   /// arrays as they are here nothing is allocated: in one tuple there are as many arguments as pybind11 has room for.
-  std::tuple<int, int, double, double> update(std::int64_t slice, const py::tuple& quotes_of, double log_forward,
+  std::tuple<int, int, double, double> update(std::int64_t slice, const Rows& quotes_of, double log_forward,
                                               double decay) {
     constexpr std::array<const char*, 4> kNames{"strike", "vol", "weights", "spread"};
     WQ_EXPECT(quotes_of.size() == kNames.size(), ShapeError, "quotes: must be strike, vol, weights and spread");

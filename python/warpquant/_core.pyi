@@ -255,7 +255,7 @@ class SurfaceStream:
         """
         ln strike, volatility and weight of quotes.
         """
-    def update(self, slice: typing.SupportsInt | typing.SupportsIndex, quotes: tuple[typing.Any, ...], log_forward: typing.SupportsFloat | typing.SupportsIndex, decay: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int, float, float]:
+    def update(self, slice: typing.SupportsInt | typing.SupportsIndex, quotes: tuple[typing.Any, typing.Any, typing.Any, typing.Any], log_forward: typing.SupportsFloat | typing.SupportsIndex, decay: typing.SupportsFloat | typing.SupportsIndex) -> tuple[int, int, float, float]:
         """
         Takes quotes of a slice: how many, steps, rmse, least g.
         """
