@@ -15,22 +15,39 @@ pytest.importorskip("scipy")
 HARD = {"forward": 1.0, "expiry": 10.0, "alpha": 0.35, "beta": 0.25, "rho": -0.1, "nu": 1.0}
 
 
-@pytest.mark.parametrize("parameters", [
-    HARD,
-    {"forward": 0.03, "expiry": 1.0, "alpha": 0.04, "beta": 0.5, "rho": -0.3, "nu": 0.4},
-    {"forward": 0.005, "expiry": 5.0, "alpha": 0.01, "beta": 0.5, "rho": 0.3, "nu": 0.6, "shift": 0.02},
-    {"forward": 100.0, "expiry": 0.5, "alpha": 0.2, "beta": 1.0, "rho": -0.7, "nu": 0.8},
-    {"forward": 0.02, "expiry": 2.0, "alpha": 0.006, "beta": 0.0, "rho": 0.0, "nu": 0.3, "shift": 0.03},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        HARD,
+        {"forward": 0.03, "expiry": 1.0, "alpha": 0.04, "beta": 0.5, "rho": -0.3, "nu": 0.4},
+        {"forward": 0.005, "expiry": 5.0, "alpha": 0.01, "beta": 0.5, "rho": 0.3, "nu": 0.6, "shift": 0.02},
+        {"forward": 100.0, "expiry": 0.5, "alpha": 0.2, "beta": 1.0, "rho": -0.7, "nu": 0.8},
+        {"forward": 0.02, "expiry": 2.0, "alpha": 0.006, "beta": 0.0, "rho": 0.0, "nu": 0.3, "shift": 0.03},
+        {**HARD, "cells": 60},
+        # Prices from 0 to beyond doubles, so many deviations out.
+        {"forward": 100.0, "expiry": 10.0, "alpha": 0.3, "beta": 1.0, "rho": 0.5, "nu": 2.0},
+        {"forward": 100.0, "expiry": 10.0, "alpha": 0.3, "beta": 1.0, "rho": -0.9, "nu": 2.0, "cells": 200},
+        {"forward": 0.03, "expiry": 5.0, "alpha": 0.3, "beta": 0.999, "rho": -0.3, "nu": 0.8},
+    ],
+)
+@pytest.mark.filterwarnings("error")  # fmt: skip
 def test_mass_and_mean_are_kept(parameters):
     made = surface.sabr_density(**parameters)
     assert made.mass.sum() + made.low + made.high == pytest.approx(1.0, abs=1e-12)
     mean = made.mass @ made.centre + made.low * made.edges[0] + made.high * made.edges[-1]
     scale = made.forward + made.shift
     assert mean == pytest.approx(made.forward, abs=1e-11 * scale)
-    assert made.mass.min() > -1e-12
+    assert made.mass.min() >= 0
     assert (np.diff(made.edges) > 0).all()
     assert made.edges[0] >= -made.shift - 1e-12 * scale
+    # No step from cell to cell, and convex there.
+    strike = np.concatenate([made.edges[:-1, None], (made.edges[:-1] + np.diff(made.edges) * np.array([[0.2], [0.5],
+                             [0.8]])).T, made.centre[:, None]], axis=1)  # fmt: skip
+    strike = np.unique(strike[made.edges[1:] < made.forward + 5 * scale])
+    slope = np.diff(made.price(strike)) / np.diff(strike)
+    wide = np.minimum(np.diff(strike)[1:], np.diff(strike)[:-1]) > 1e-6 * scale
+    assert (np.diff(slope)[wide] > -1e-8).all()
+    assert (slope[1:][wide] < 1e-8).all()
     # Prices are those of a distribution: falling and convex in the strike, between their bounds.
     strike = np.linspace(made.edges[0], made.forward + 3 * (made.forward - made.edges[0]), 400)
     calls, puts = made.price(strike, True), made.price(strike, False)
@@ -39,6 +56,17 @@ def test_mass_and_mean_are_kept(parameters):
     np.testing.assert_allclose(calls - puts, made.forward - strike, atol=1e-11 * scale)
     assert (puts > -1e-11 * scale).all()
     assert (calls >= np.maximum(made.forward - strike, 0) - 1e-9 * scale).all()
+
+
+def test_densities_go_on_to_the_lognormal():
+    """Beta just below 1, of which prices near 0 are beyond doubles, and where the grid ends otherwise."""
+    strike, last = np.array([0.01, 0.03, 0.06]), None
+    for beta in (0.99999, 0.9999999, 1.0):
+        vol = surface.sabr_density(0.03, 5.0, 0.3, beta, -0.3, 0.8).vol(strike)
+        assert last is None or np.abs(vol - last).max() < 1e-4
+        last = vol
+    below, above = (surface.sabr_density(0.03, 5.0, 0.3, b, -0.3, 0.8).vol(strike) for b in (0.7999999, 0.8000001))
+    np.testing.assert_allclose(below, above, atol=1e-5)
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.5, 0.9, 1.0])
@@ -91,6 +119,10 @@ def test_densities_of_nonsense():
     good = {"forward": 0.03, "expiry": 1.0, "alpha": 0.04, "beta": 0.5, "rho": -0.3, "nu": 0.4}
     for name, value in (("forward", -0.01), ("expiry", 0.0), ("alpha", np.nan), ("beta", 1.2), ("rho", 1.0),
                         ("nu", 0.0)):  # fmt: skip
+        with pytest.raises(ParameterError, match=name):
+            surface.sabr_density(**{**good, name: value})
+    for name, value in (("forward", "x"), ("expiry", [1.0, 2.0]), ("rho", None), ("shift", np.nan), ("deviations", 0.5),
+                        ("steps", 1)):  # fmt: skip
         with pytest.raises(ParameterError, match=name):
             surface.sabr_density(**{**good, name: value})
     with pytest.raises(ParameterError, match="cells"):

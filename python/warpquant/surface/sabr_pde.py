@@ -16,17 +16,24 @@ from .fits import Floats, floats
 
 __all__ = ["SabrDensity", "sabr_density", "sabr_floor"]
 
+#: How many times the forward is as good as infinite, and one over it as good as 0.
+_FAR = 1e26
+#: 1 - beta below which prices near 0 are beyond doubles: such a price, absorbed there, is worth what it is at 0.
+_NEAR_ONE = 0.2
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SabrDensity:
     """The distribution of the forward price at expiry: cells of density, and what is absorbed at both ends.
+
+    Below and above its centre a cell has two densities, with which its mean is there: prices are convex everywhere.
 
     Attributes
     ----------
     edges : ndarray of float64, shape (cells + 1,)
         Prices between cells, ascending.
     mass : ndarray of float64, shape (cells,)
-        Probability of each cell; never negative but for rounding.
+        Probability of each cell; not negative.
     low, high : float
         Probability that is absorbed at the first and at the last edge.
     centre : ndarray of float64, shape (cells,)
@@ -46,7 +53,7 @@ class SabrDensity:
 
     @property
     def density(self) -> Floats:
-        """Probability per unit of price in each cell."""
+        """Probability per unit of price in each cell, as a whole."""
         return np.asarray(self.mass / np.diff(self.edges))
 
     def price(self, strike: Any, is_call: Any = True) -> Any:
@@ -58,9 +65,15 @@ class SabrDensity:
         mass = np.concatenate([np.cumsum(self.mass[::-1])[::-1], [0.0]])
         worth = np.concatenate([np.cumsum((self.mass * self.centre)[::-1])[::-1], [0.0]])
         whole = worth[cell + 1] - flat * mass[cell + 1] + (self.edges[-1] - flat) * self.high
-        above = np.clip(self.edges[cell + 1] - flat, 0.0, None)
-        width = self.edges[cell + 1] - self.edges[cell]
-        part = 0.5 * self.mass[cell] * above * above / width
+        low, middle, high = self.edges[cell], self.centre[cell], self.edges[cell + 1]
+        width = high - low
+        upper, lower = self.mass[cell] * (middle - low) / width, self.mass[cell] * (high - middle) / width
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = np.where(
+                flat >= middle,
+                0.5 * upper * np.clip(high - flat, 0.0, None) ** 2 / (high - middle),
+                upper * (0.5 * (middle + high) - flat) + 0.5 * lower * (middle - flat) ** 2 / (middle - low),
+            )
         calls = np.where(flat < self.edges[0], self.forward - flat, np.where(flat > self.edges[-1], 0.0, whole + part))
         made = np.where(call, calls.reshape(place.shape), (calls - (self.forward - flat)).reshape(place.shape))
         return float(made) if made.ndim == 0 else made
@@ -92,9 +105,10 @@ def sabr_density(
     shift : float
         Added to the forward and to strikes.
     cells, steps : int
-        Of the grid in price and in time; errors fall with the square of both.
+        Of the grid in price, at least 10, and in time, at least 5; errors fall with the square of both.
     deviations : float, default 5
-        Standard deviations on either side that the grid goes to, or to 0.
+        Standard deviations on either side that the grid goes to, at least 1; it ends where the price is 0, or the
+        forward (with its shift) times or over 1e26, before that.
 
     Returns
     -------
@@ -129,15 +143,17 @@ def sabr_density(
         from scipy.linalg import solve_banded
     except ImportError as error:
         raise ImportError("sabr_density needs SciPy: pip install scipy") from error
+    for name, value in (("forward", forward), ("expiry", expiry), ("alpha", alpha), ("beta", beta), ("rho", rho),
+                        ("nu", nu), ("shift", shift), ("deviations", deviations)):  # fmt: skip
+        _checks.number(name, value, 1.0 if name == "deviations" else -np.inf)
     start = float(forward) + float(shift)
     for name, value, good in (
-        ("forward", start, 0 < start < np.inf), ("expiry", expiry, 0 < expiry < np.inf),
-        ("alpha", alpha, 0 < alpha < np.inf), ("beta", beta, 0 <= beta <= 1), ("rho", rho, -1 < rho < 1),
-        ("nu", nu, 0 < nu < np.inf), ("deviations", deviations, 0 < deviations < np.inf),
+        ("forward", start, start > 0), ("expiry", expiry, expiry > 0), ("alpha", alpha, alpha > 0),
+        ("beta", beta, 0 <= beta <= 1), ("rho", rho, -1 < rho < 1), ("nu", nu, nu > 0),
     ):  # fmt: skip
         if not good:
             raise ParameterError(f"{name}: is {value!r} (with its shift); see the domain of SABR")
-    cells, steps = _checks.whole("cells", cells, 10), _checks.whole("steps", steps, 1)
+    cells, steps = _checks.whole("cells", cells, 10), _checks.whole("steps", steps, 5)
     rest = 1.0 - beta
 
     def moved(z: Floats) -> Floats:
@@ -149,15 +165,18 @@ def sabr_density(
             return np.asarray(start * np.exp(y))
         return np.asarray(np.maximum(start**rest + rest * y, 0.0) ** (1.0 / rest))
 
-    # The ends, in z: so many deviations out, or where the price is 0.
-    reach = deviations * np.sqrt(expiry)
-    low = -reach
-    if rest > 0:
-        slope = rho - nu / alpha * start**rest / rest
+    def z_of(ratio: float) -> float:
+        """Where the price is so many times the forward."""
+        y = np.log(ratio) if rest == 0 else start**rest * (ratio**rest - 1.0) / rest
+        slope = rho + nu / alpha * y
         root = np.sqrt(1.0 - rho * rho + slope * slope)
         # ln(root + slope) with slope < 0: without its cancellation.
-        end = np.log((1.0 - rho * rho) / (root - slope) if slope < 0 else root + slope) - np.log1p(rho)
-        low = max(low, float(end) / nu)
+        return float(np.log((1.0 - rho * rho) / (root - slope) if slope < 0 else root + slope) - np.log1p(rho)) / nu
+
+    # The ends, in z: so many deviations out, or where the price is 0, or as good as that, or as good as infinite.
+    reach = deviations * np.sqrt(expiry)
+    low = max(-reach, z_of(1.0 / _FAR if rest < _NEAR_ONE else 0.0))
+    reach = min(reach, z_of(_FAR))
     # The forward is in the middle of a cell.
     before = max(int(-low / (reach - low) * cells), 1)
     h = -low / (before - 0.5)
