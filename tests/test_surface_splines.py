@@ -257,6 +257,47 @@ def test_kriging_is_that_of_scikit_learn_and_covers():
     assert len(surface.krige(k, years, noisy, most=12).regressor.X_train_) == 12
 
 
+def test_kriging_of_a_level_knows_how_well_it_is_known():
+    """Volatilities that are all the same but for noise: the mean of them is off, too."""
+    pytest.importorskip("sklearn")
+    rng, k, at, inside = np.random.default_rng(3), np.linspace(-0.3, 0.3, 13), np.linspace(-0.3, 0.3, 7), []
+    for _ in range(20):
+        field = surface.krige(k, np.full(13, 0.5), 0.2 + 0.004 * rng.normal(size=13), np.full(13, 0.004))
+        inside.append(np.abs(field.vol(at, 0.5) - 0.2) < 1.645 * field.deviation(at, 0.5))
+    assert np.mean(inside) > 0.75
+    exact = surface.krige(k, np.full(13, 0.5), np.full(13, 0.2), np.full(13, 0.01))
+    assert exact.vol(0.1, 0.5) == pytest.approx(0.2)
+    assert 0.01 / np.sqrt(13.0) * 0.8 < exact.deviation(0.1, 0.5) < 0.01
+
+
+def test_kriging_of_nonsense():
+    pytest.importorskip("sklearn")
+    k, years = np.tile(np.linspace(-0.2, 0.2, 9), 2), np.repeat([0.1, 0.5], 9)
+    vol, spread = 0.2 + k * k, np.full(18, 0.01)
+    vol[3], spread[5], spread[7] = -0.2, -0.01, np.nan
+    field = surface.krige(k, years, vol, spread)
+    assert len(field.regressor.X_train_) == 15
+    made = field.vol([0.0, np.nan, 0.0, 0.0], [0.3, 0.3, 0.0, -1.0])
+    assert np.isnan(made).tolist() == np.isnan(field.deviation([0.0, np.nan, 0.0, 0.0], [0.3, 0.3, 0.0, -1.0])).tolist()
+    assert np.isnan(made).tolist() == [False, True, True, True]
+    assert np.isnan(field.vol(0.0, 0.0))
+
+
+@pytest.mark.filterwarnings("error")
+def test_radial_functions_that_are_too_wide():
+    k, w = smile_of()
+    for kind, scale in (("gaussian", 100.0), ("gaussian", 1e4), ("matern", 1e5)):
+        with pytest.raises(ParameterError, match=r"scale: .* too wide"):
+            surface.rbf(k, w, kind, scale=scale)
+        assert np.isfinite(surface.rbf(k, w, kind, scale=scale, ridge=1e-8)(k)).all()
+    with pytest.raises(ParameterError, match="scale"):
+        surface.rbf([0.0, 1e-12, 1.0], [1.0, 1.5, 2.0], "gaussian")
+    for kind in ("thin_plate", "gaussian", "matern"):
+        for y in (w, np.zeros_like(w), np.full_like(w, 0.04)):
+            np.testing.assert_allclose(surface.rbf(k, y, kind)(k), y, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
 def test_hostile_input():
     k, w = smile_of()
     bad = w.copy()
@@ -272,5 +313,14 @@ def test_hostile_input():
         surface.interpolate([1.0, 2.0], [1.0])
     with pytest.raises(ParameterError, match="at least 3"):
         surface.krige([0.0], [1.0], [0.2])
+    with pytest.raises(ParameterError, match="years"):
+        surface.smile(k, w, 0.0)
+    with pytest.raises(ParameterError, match="w: has -"):
+        surface.smile(k, -w, 0.5)
+    for weights in (np.zeros(len(k)), np.full(len(k), np.inf)):
+        with pytest.raises(ParameterError, match="weights"):
+            surface.smooth_prices(k, np.full(len(k), 0.1), 0.5, weights=weights)
+    with pytest.raises(ParameterError, match="years"):
+        surface.smooth_prices(k, np.full(len(k), 0.1), 0.0)
     with pytest.raises(ParameterError, match="order"):
         surface.interpolate(k, w)(0.0, 3)

@@ -220,8 +220,9 @@ def _posterior(smile: _Smile, place: Floats, level: float) -> Bands:
     vol = np.sqrt(smile.w / smile.years)
     money = float(np.sqrt(np.interp(0.0, smile.k, smile.w)))
     deviation = smile.deviation / (2.0 * vol * smile.years)
-    centre, unit = float(vol.mean()), max(float(vol.std()), 1e-6)
     known = bool(np.isfinite(deviation).all())
+    noise = float(np.sqrt(np.mean(np.square(deviation)))) if known else 0.0
+    centre, unit = float(vol.mean()), max(float(vol.std()), noise, 1e-6)
     fitted = process(
         smile.k[:, None] / money, (vol - centre) / unit, np.square(deviation / unit) if known else None, (2.0,)
     )

@@ -18,7 +18,10 @@ __all__ = ["Kriging", "krige"]
 
 
 def process(x: Floats, y: Floats, nugget: Floats | None, scales: tuple[float, ...]) -> Any:
-    """A Gaussian process of scikit-learn, Matern 5/2, its scales and size (and noise, if no nugget) by likelihood."""
+    """A Gaussian process of scikit-learn, Matern 5/2, its scales and size (and noise, if no nugget) by likelihood.
+
+    Values come in units of their deviation, less their mean, of which a constant kernel says that it is not known.
+    """
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
@@ -26,6 +29,7 @@ def process(x: Floats, y: Floats, nugget: Floats | None, scales: tuple[float, ..
     except ImportError as error:
         raise ImportError("Gaussian processes need scikit-learn: pip install 'warpquant[sklearn]'") from error
     kernel = ConstantKernel(1.0, (1e-3, 1e4)) * Matern(scales, [(1e-2, 1e3)] * len(scales), nu=2.5)
+    kernel = kernel + ConstantKernel(1.0, "fixed")
     if nugget is None:
         kernel = kernel + WhiteKernel(1e-2, (1e-9, 1e1))
     made = GaussianProcessRegressor(kernel, alpha=1e-10 if nugget is None else np.maximum(nugget, 1e-10))
@@ -44,7 +48,7 @@ class Kriging:
     regressor : sklearn.gaussian_process.GaussianProcessRegressor
         The process, of (k / sqrt T, ln T) in units of their deviations.
     centre, unit : float
-        Mean and deviation of the volatilities.
+        Mean of the volatilities, and their deviation or the spreads, whichever is more.
     scale : tuple of float
         Deviations of k / sqrt T and of ln T.
     """
@@ -54,15 +58,21 @@ class Kriging:
     unit: float
     scale: tuple[float, float]
 
-    def _at(self, k: Any, years: Any) -> tuple[Floats, tuple[int, ...]]:
+    def _predict(self, k: Any, years: Any, deviation: bool) -> Floats:
+        """Mean or deviation of the process; NaN at times not above 0 and where a number is not finite."""
         place, times = np.broadcast_arrays(floats(k, "k"), floats(years, "years"))
-        points = np.stack([place / np.sqrt(times) / self.scale[0], np.log(times) / self.scale[1]], axis=-1)
-        return points.reshape(-1, 2), place.shape
+        good = np.isfinite(place) & np.isfinite(times) & (times > 0)
+        made = np.full(place.shape, np.nan)
+        if good.any():
+            x, t = place[good], times[good]
+            points = np.stack([x / np.sqrt(t) / self.scale[0], np.log(t) / self.scale[1]], axis=-1)
+            found = self.regressor.predict(points, return_std=deviation)
+            made[good] = self.unit * found[1] if deviation else self.centre + self.unit * found
+        return made
 
     def vol(self, k: Any, years: Any) -> Any:
         """Volatility at k = ln(strike / forward) and a time in years: the mean of the process."""
-        points, shape = self._at(k, years)
-        return plain((self.centre + self.unit * self.regressor.predict(points)).reshape(shape))
+        return plain(self._predict(k, years, False))
 
     def total_variance(self, k: Any, years: Any) -> Any:
         """Total variance at k and a time in years."""
@@ -70,8 +80,7 @@ class Kriging:
 
     def deviation(self, k: Any, years: Any) -> Any:
         """Standard deviation of the volatility."""
-        points, shape = self._at(k, years)
-        return plain((self.unit * self.regressor.predict(points, return_std=True)[1]).reshape(shape))
+        return plain(self._predict(k, years, True))
 
 
 def krige(k: Any, years: Any, vol: Any, spread: Any = None, *, most: int = 600) -> Kriging:
@@ -82,7 +91,8 @@ def krige(k: Any, years: Any, vol: Any, spread: Any = None, *, most: int = 600) 
     Parameters
     ----------
     k, years, vol : array of float, shape (quotes,)
-        ln(strike / forward), time to expiry and volatility; rows with a number that is not finite stay out.
+        ln(strike / forward), time to expiry and volatility; rows stay out that have a number which is not finite, a
+        time or a volatility not above 0, or a negative spread.
     spread : array of float, shape (quotes,), optional
         Deviation of each volatility, such as its spread over the root of 12, whose square is the nugget. Without it
         one noise of all quotes is found.
@@ -120,7 +130,8 @@ def krige(k: Any, years: Any, vol: Any, spread: Any = None, *, most: int = 600) 
     width = np.full(place.shape, 1.0) if spread is None else floats(spread, "spread")
     if place.ndim != 1 or not place.shape == times.shape == value.shape == width.shape:
         raise ShapeError("k, years, vol, spread: must have one dimension and be alike")
-    good = np.isfinite(place) & np.isfinite(times) & np.isfinite(value) & np.isfinite(width) & (times > 0)
+    good = np.isfinite(place) & np.isfinite(times) & np.isfinite(value) & np.isfinite(width)
+    good &= (times > 0) & (value > 0) & (width >= 0)
     rows = np.nonzero(good)[0]
     if len(rows) < 3:
         raise ParameterError(f"vol: {len(rows)} quotes have finite numbers; at least 3 are needed")
@@ -128,7 +139,8 @@ def krige(k: Any, years: Any, vol: Any, spread: Any = None, *, most: int = 600) 
     place, times, value, width = place[rows], times[rows], value[rows], width[rows]
     points = np.stack([place / np.sqrt(times), np.log(times)], axis=-1)
     scale = np.maximum(points.std(axis=0), 1e-3)
-    centre, unit = float(value.mean()), max(float(value.std()), 1e-6)
+    noise = 0.0 if spread is None else float(np.sqrt(np.mean(np.square(width))))
+    centre, unit = float(value.mean()), max(float(value.std()), noise, 1e-6)
     nugget = None if spread is None else np.square(width / unit)
     made = process(points / scale, (value - centre) / unit, nugget, (1.0, 1.0))
     return Kriging(made, centre, unit, (float(scale[0]), float(scale[1])))

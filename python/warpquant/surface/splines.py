@@ -22,6 +22,8 @@ __all__ = ["KINDS", "Curve", "PriceSmile", "Slice", "Smile", "interpolate", "rbf
 #: Ways to interpolate, of `interpolate`.
 KINDS = ("pchip", "fritsch_carlson", "hyman", "steffen", "natural", "tension", "rational", "convex")
 _RBF = ("thin_plate", "gaussian", "matern")
+#: What a curve of radial functions may be off its own points, beside the range of their values.
+_MISSED = 1e-4
 #: Slopes of total variance stay below 2 (Lee, 2004).
 _STEEPEST = 2.0 - 1e-6
 
@@ -320,7 +322,8 @@ def rbf(
     Raises
     ------
     ParameterError
-        If an argument is out of range, or points repeat or are too few.
+        If an argument is out of range, points repeat or are too few, or the scale is so wide beside their distances
+        that the curve would not go through them.
 
     Examples
     --------
@@ -346,7 +349,17 @@ def rbf(
     matrix = np.zeros((n + tail, n + tail))
     matrix[:n, :n] = _radial(kind, (place[:, None] - place[None, :]) / length, 0) + ridge * np.identity(n)
     matrix[:n, n:], matrix[n:, :n] = tails(place), tails(place).T
-    factors = np.linalg.solve(matrix, np.concatenate([value, np.zeros(tail)]))
+    wanted = np.concatenate([value, np.zeros(tail)])
+    try:
+        factors = np.linalg.solve(matrix, wanted)
+        missed = float(np.abs(matrix @ factors - wanted).max())
+    except np.linalg.LinAlgError:
+        missed = np.inf
+    if not missed <= _MISSED * max(float(np.ptp(value)), 1e-6 * float(np.abs(value).max())):
+        raise ParameterError(
+            f"scale: {length:.6g} is too wide for points {np.diff(place).min():.3g} apart: doubles cannot tell their "
+            "functions from each other; accepted are smaller ones, or a ridge above 0"
+        )
 
     def call(at: Floats, order: int) -> Floats:
         made = _radial(kind, (at[..., None] - place) / length, order) @ factors[:n] / length**order
@@ -495,7 +508,7 @@ def smile(k: Any, w: Any, years: float, kind: str = "natural", **options: Any) -
     Raises
     ------
     ParameterError
-        If the kind is unknown, or points repeat or are too few.
+        If the kind is unknown, points repeat or are too few, years are not above 0 or a total variance is below 0.
 
     Examples
     --------
@@ -507,7 +520,10 @@ def smile(k: Any, w: Any, years: float, kind: str = "natural", **options: Any) -
     (True, True)
     """
     _checks.choice("kind", kind, (*KINDS, *_RBF))
-    _checks.number("years", years, 0.0)
+    if not _checks.number("years", years, 0.0) > 0:
+        raise ParameterError("years: is 0; accepted are numbers above 0")
+    if (floats(w, "w") < 0).any():
+        raise ParameterError(f"w: has {float(np.nanmin(floats(w, 'w')))}; accepted are total variances from 0")
     curve = rbf(k, w, kind, **options) if kind in _RBF else interpolate(k, w, kind, **options)
     return Smile(curve, float(years))
 
@@ -574,6 +590,10 @@ def smooth_prices(
     high = np.ones(n) if most is None else np.minimum(1.0, floats(most, "most"))
     if weight.shape != (n,) or low.shape != (n,) or high.shape != (n,) or not (weight >= 0).all():
         raise ParameterError(f"weights, least, most: accepted are {n} numbers, weights from 0")
+    if not (np.isfinite(weight).all() and weight.any()):
+        raise ParameterError("weights: accepted are finite numbers from 0, not all of them 0")
+    if not _checks.number("years", years, 0.0) > 0:
+        raise ParameterError("years: is 0; accepted are numbers above 0")
     h = np.diff(x)
     # Unknowns: values and, in units of the mean distance squared, second derivatives inside: Q'g = R gamma.
     unit = float(h.mean())
