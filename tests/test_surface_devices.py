@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import warpquant
-from test_surface import simulated
+from test_surface import degenerate, noisy, simulated
 from warpquant import config, surface
 from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError
 
@@ -55,6 +55,16 @@ def test_fits_on_a_device_have_the_bits_of_the_cpu(device):
         assert np.isnan(there.certificate.bound).all()
 
 
+@pytest.mark.parametrize("kind", [noisy, degenerate])
+def test_hard_fits_on_a_device_have_the_bits_of_the_cpu(device, kind):
+    """Smiles of one warp that go ways of their own: some on to kinks, some from edge to edge of the diamond."""
+    k, w, weight = (list(column) for column in zip(*kind(50, 5), strict=True))
+    here, there = surface.fit_svi(k, w, weight), surface.fit_svi(k, w, weight, device=device)
+    assert (abs(here.b * (1 + abs(here.rho)) - 2.0) < 1e-6).any()  # on Lee's bound
+    for name in NUMBERS:
+        assert getattr(here, name).tobytes() == getattr(there, name).tobytes(), name
+
+
 def test_fits_on_a_device_from_a_start_and_of_odd_smiles(device):
     k, w, weight, offsets = flat_smiles(9, 4)
     k, w = k.copy(), w.copy()
@@ -88,6 +98,10 @@ def test_fits_of_device_arrays(device):
         assert not isinstance(getattr(there, name), np.ndarray)
         np.testing.assert_array_equal(values.astype(getattr(here, name).dtype), getattr(here, name), err_msg=name)
     assert "20 smiles" in repr(there)
+    # A look proves nothing.
+    assert there.certificate.free.tolist() == [False] * 20
+    with pytest.raises(DTypeError, match=r"offsets: .* use to_numpy"):
+        surface.fit_svi(*placed, warpquant.to_device(offsets, device))
     # A table of smiles, without weights.
     table = np.tile(k[:10], (3, 1)), np.tile(w[:10], (3, 1))
     table[1][1, 3] = -1.0  # left out, as on the CPU

@@ -56,6 +56,11 @@ def floats(values: Any, name: str) -> Floats:
         raise DTypeError(f"{name}: cannot read numbers from {type(values).__name__} ({error})") from error
 
 
+def _host(values: Any) -> Any:
+    """An array, of a device a copy."""
+    return values.to_numpy() if hasattr(values, "to_numpy") else values
+
+
 def plain(values: Any) -> Any:
     """A number where there is one."""
     return float(values) if np.ndim(values) == 0 else values
@@ -85,8 +90,8 @@ def begins(shape: tuple[int, ...], name: str, offsets: Any) -> npt.NDArray[np.in
 
     Raises
     ------
-    ShapeError
-        If offsets do not fit.
+    ShapeError, DTypeError
+        If offsets do not fit, or are no numbers of the host.
     """
     if offsets is None:
         if len(shape) not in (1, 2):
@@ -96,7 +101,10 @@ def begins(shape: tuple[int, ...], name: str, offsets: Any) -> npt.NDArray[np.in
         return np.arange(shape[0] + 1, dtype=np.int64) * shape[1]
     if len(shape) != 1:
         raise ShapeError(f"{name}: has {len(shape)} dimensions; with offsets it must be one flat array")
-    starts = np.ascontiguousarray(offsets)
+    try:
+        starts = np.ascontiguousarray(offsets)
+    except (TypeError, ValueError) as error:
+        raise DTypeError(f"offsets: cannot read numbers from {type(offsets).__name__} ({error})") from error
     if starts.ndim != 1 or starts.dtype.kind not in "iu" or len(starts) == 0:
         raise ShapeError("offsets: must be whole numbers in one dimension, one more than there are smiles")
     starts = starts.astype(np.int64)
@@ -183,8 +191,8 @@ class Certificate:
 
     @property
     def free(self) -> npt.NDArray[np.bool_]:
-        """Whether there is no butterfly arbitrage."""
-        return np.asarray(self.status == 0)
+        """Whether there is no butterfly arbitrage, by a proof; in memory of the host."""
+        return np.asarray(_host(self.status) == 0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -252,8 +260,7 @@ class SviFit:
         return models.svi(k, *self.parameters[smile].tolist())["w"]
 
     def __repr__(self) -> str:
-        status, proof = (x.to_numpy() if hasattr(x, "to_numpy") else x for x in (self.status, self.certificate.status))
-        fitted, free = int(np.sum(status != 2)), int(np.sum(proof == 0))
+        fitted, free = int(np.sum(_host(self.status) != 2)), int(np.sum(self.certificate.free))
         return f"SviFit({len(self):,} smiles, {fitted:,} fitted, {free:,} without arbitrage)"
 
 
