@@ -485,14 +485,27 @@ WQ_HD Found search(const Smile& smile, const Scaled& p, const Team& team) {
                          team.of([most](int j) { return j == 3 ? most : (j == 4 || j == 7 ? -most : 0.0); }),
                          team.of([most](int j) { return j == 7 ? most : 0.5 * most; }),
                          team.of([](int j) { return j == 0 ? 2.0 : (j < 5 ? 1.0 : 0.0); })};
+    // Every other time from places farther and farther along the last move, on the part that made it.
+    const V along = team.of([](int j) { return j == 0 ? 0.0 : pow2(j - 1.0); });
+    double move_m = 0, move_l = 0;
+    OnPart<V> last = part;
     for (int round = 0; round < 12; ++round) {
-      const Place<V> to = descend(p.quotes, p.box, V(f.m), V(f.s), 24, team, part, f);
+      const bool ahead = round % 2 == 1;
+      const V from_m = max(min(V(f.m) + along * V(ahead ? move_m : 0.0), V(p.box.m_to)), V(p.box.m_from));
+      const V from_s = max(min(V(f.s) * plain_exp(along * V(ahead ? move_l : 0.0)), V(p.box.s_to)), V(p.box.s_from));
+      const Place<V> to = descend(p.quotes, p.box, from_m, from_s, 24, team, ahead ? last : part, f);
       const V costs = inner(p.quotes, products(p.quotes, to.m, to.s)).cost;
       const int best = team.first_of(costs);
       const double cost = team.at(costs, best), before = f.cost;
       f.rounds += to.rounds;
       if (!(cost < before)) break;
-      f = {team.at(to.m, best), team.at(to.s, best), cost, f.rounds};
+      const double to_m = team.at(to.m, best), to_s = team.at(to.s, best);
+      move_m = to_m - f.m;
+      move_l = plain_log(to_s / f.s);
+      if (!ahead)
+        last = {V(team.at(part.run, best)), V(team.at(part.start, best)), V(team.at(part.b, best)),
+                V(team.at(part.free, best))};
+      f = {to_m, to_s, cost, f.rounds};
       if (cost > (1.0 - 1e-6) * before) break;
     }
   }
