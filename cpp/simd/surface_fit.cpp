@@ -99,11 +99,12 @@ void sabr_one(const SabrJob& job, std::int64_t smile, double* scratch) {
   const double forward = job.forward[smile], expiry = job.expiry[smile], beta = job.beta[smile];
   double* const y = job.parameters + 3 * smile;
   for (int p = 0; p < 3; ++p) y[p] = kMissing;
-  job.rmse[smile] = job.rounds[smile] = kMissing;
+  job.rmse[smile] = kMissing;
+  job.rounds[smile] = 0;
   job.status[smile] = kSabrInvalid;
   if (!(forward > 0) || !is_finite(forward) || !(expiry > 0) || !is_finite(expiry) || !(beta >= 0 && beta <= 1)) return;
-  int count = 0;
-  double total = 0, nearest = HUGE_VAL, level = 0;
+  int count = 0, different = 0;
+  double total = 0, nearest = HUGE_VAL, level = 0, seen[2] = {};
   for (std::int64_t i = job.offsets[smile]; i < job.offsets[smile + 1]; ++i) {
     const double strike = job.strike[i], vol = job.vol[i], weight = job.weight[i];
     if (!(strike > 0) || !is_finite(strike) || !(vol > 0) || !is_finite(vol) || !(weight > 0) || !is_finite(weight))
@@ -116,9 +117,12 @@ void sabr_one(const SabrJob& job, std::int64_t smile, double* scratch) {
     }
     total += weight;
     ++count;
+    if ((different > 0 && strike == seen[0]) || (different > 1 && strike == seen[1])) continue;
+    if (different < 2) seen[different] = strike;
+    ++different;
   }
   job.status[smile] = kSabrTooFew;
-  if (count < 3) return;
+  if (different < 3) return;
   for (int i = 0; i < count; ++i) quotes[i].weight /= total;
   const double* start = job.start == nullptr ? nullptr : job.start + 3 * smile;
   if (start != nullptr && !(start[0] > 0 && std::fabs(start[1]) < 1 && start[2] > 0)) start = nullptr;

@@ -160,6 +160,8 @@ def each_smile(values: Any, name: str, smiles: int) -> Floats:
     ShapeError
         If they are neither one number nor one for each.
     """
+    if values.__class__ is float or values.__class__ is int:
+        return np.full(smiles, values, dtype=np.float64)
     try:
         return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
     except ValueError as error:
@@ -476,24 +478,14 @@ def fit_sabr(
             raise ShapeError(f"start: has shape {first.shape}; accepted is ({smiles}, 3)")
         first = first.reshape(-1)
     threads, simd = config._execution(num_threads)
-    place = flat + np.repeat(moved, np.diff(starts))
-    weight = _of_three(place, (place > 0) & (vols > 0) & np.isfinite(vols), weight, starts)
+    place = flat + (moved[0] if smiles == 1 else np.repeat(moved, np.diff(starts)))
     parameters, rmse, status, rounds = _core.sabr_fit(
         place, vols, weight, starts.tolist(), price + moved, years, power, first,
         _VARIANTS.index(variant), threads, simd,
     )  # fmt: skip
     alpha, rho, nu = (np.ascontiguousarray(column) for column in parameters.T)
-    return SabrFit(alpha, rho, nu, power, moved, variant, rmse, status.astype(np.int8),
-                   np.nan_to_num(rounds).astype(np.int64), price, years)  # fmt: skip
-
-
-def _of_three(strike: Floats, good: npt.NDArray[np.bool_], weight: Floats, starts: npt.NDArray[np.int64]) -> Floats:
-    """Weights; 0 in smiles without three different strikes."""
-    good = good & np.isfinite(strike) & np.isfinite(weight) & (weight > 0)
-    low = -_largest(np.where(good, -strike, -np.inf), starts)
-    high = _largest(np.where(good, strike, -np.inf), starts)
-    between = _largest((good & (strike > low) & (strike < high)).astype(np.float64), starts)
-    return np.where(between > 0, weight, 0.0)
+    return SabrFit(alpha, rho, nu, power, moved, variant, rmse, status.astype(np.int8), rounds.astype(np.int64), price,
+                   years)  # fmt: skip
 
 
 def certify_svi(a: Any, b: Any, rho: Any, m: Any, sigma: Any, *, num_threads: int | None = None) -> Certificate:
