@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 
 import hypothesis.strategies as st
@@ -478,7 +479,7 @@ def test_awkward_rows_do_not_touch_their_neighbours():
         ((0.0, 90.0, 1.0, 0.05, 0.0, 0.2, "p"), 90.0, 1),
         ((0.0, 90.0, 1.0, 0.05, 0.0, 0.2, "c"), 0.0, 0),
         ((100.0, 0.0, 1.0, 0.05, 0.1, 0.2, "c"), 100.0, 1),
-        ((100.0, 90.0, 1.0, 0.05, 0.0, 0.0, "c"), 100.0 - 90.0 * np.exp(-0.05), 0),
+        ((100.0, 90.0, 1.0, 0.05, 0.0, 0.0, "c"), 100.0 - 90.0 * np.exp(-0.05), 2),
         ((0.0, 0.0, 1.0, 0.05, 0.0, 0.2, "p"), 0.0, 0),
     ],
 )
@@ -486,6 +487,169 @@ def test_without_randomness(option, price, status):
     got = options.american(*option, return_status=True)
     assert got["price"] == pytest.approx(price, rel=1e-15)
     assert got["status"] == status
+
+
+def certain(spot, strike, expiry, rate, dividend, call, dividends=(), model="piecewise", american=True):
+    """Vol 0: the greatest discounted payoff on the only path, by looking at many times."""
+    sign = 1.0 if call else -1.0
+    paid = [(time, cash) for time, cash in dividends if 0 < time <= expiry]
+    cuts = [0.0, *(time for time, _ in paid), expiry]
+    best, own, left = -np.inf, spot, sum(cash * np.exp(-rate * time) for time, cash in paid)
+    if model == "escrowed":
+        own -= left
+    for k, (start, end) in enumerate(itertools.pairwise(cuts)):
+        times = np.linspace(start, end, 20001)
+        growth = own * np.exp((rate - dividend) * (times - start))
+        escrowed = own * np.exp(-dividend * times) + left
+        discounted = escrowed if model == "escrowed" else growth * np.exp(-rate * times)
+        if american:
+            best = max(best, (sign * (discounted - strike * np.exp(-rate * times))).max())
+        if k < len(paid):
+            if model == "escrowed":
+                left -= paid[k][1] * np.exp(-rate * paid[k][0])
+            else:
+                own = max(growth[-1] - paid[k][1], 0.0)
+        elif not american:
+            best = sign * (discounted[-1] - strike * np.exp(-rate * expiry))
+    if american and paid and paid[-1][0] == expiry:
+        best = max(best, sign * (own - strike) * np.exp(-rate * expiry))
+    return max(best, 0.0)
+
+
+def test_without_vol_trees_and_grids_give_the_only_path():
+    rng = np.random.default_rng(41)
+    for _ in range(40):
+        at = (rng.uniform(60, 160), 100.0, rng.uniform(0.1, 5), rng.uniform(-0.05, 0.1), rng.uniform(-0.05, 0.1))
+        call, american = bool(rng.random() < 0.5), bool(rng.random() < 0.7)
+        dividends = sorted((rng.uniform(-0.5, 6), rng.uniform(0, 15)) for _ in range(rng.integers(0, 4)))
+        plain = certain(*at, call, american=american)
+        for method in ("crr", "leisen_reimer"):
+            got = options.lattice(*at, 0.0, call, method=method, american=american, outputs="all")
+            assert got["price"] == pytest.approx(plain, abs=1e-6)
+            assert got["status"] == 0
+        for model in ("piecewise", "escrowed"):
+            price = functools.partial(
+                options.finite_difference, strike=at[1], expiry=at[2], rate=at[3], dividend=at[4], vol=0.0,
+                is_call=call, dividends=dividends, american=american, model=model,
+            )  # fmt: skip
+            got = price(at[0], outputs="all")
+            paid = sum(cash * np.exp(-at[3] * time) for time, cash in dividends if 0 < time <= at[2])
+            if model == "escrowed" and paid >= at[0]:
+                assert got["status"] == 4
+                continue
+            assert got["price"] == pytest.approx(certain(*at, call, dividends, model, american), abs=1e-6)
+            slope = (price(at[0] + 1e-5)["price"] - price(at[0] - 1e-5)["price"]) / 2e-5
+            assert got["delta"] == pytest.approx(slope, abs=1e-6)
+            assert got["gamma"] == 0.0
+        if american:
+            got = options.american(*at, 0.0, call, outputs="all")
+            assert got["price"] == pytest.approx(plain, abs=1e-6)
+            for k, name in ((0, "delta"), (1, "dual_delta"), (3, "rho"), (4, "epsilon")):
+                up, down = list(at), list(at)
+                up[k], down[k] = at[k] + 1e-7, at[k] - 1e-7
+                slope = options.american(*up, 0.0, call)["price"] - options.american(*down, 0.0, call)["price"]
+                assert got[name] == pytest.approx(slope / 2e-7, abs=1e-4), name
+    for function in (options.lattice, options.finite_difference, options.american):
+        assert function(100.0, 110.0, 0.0, 0.05, 0.0, 0.2, "p")["price"] == 10.0
+        kink = function(100.0, 100.0, 1.0, 0.05, 0.0, 0.0, "p", outputs=("price", "delta", "gamma"))
+        assert list(kink.values()) == [0.0, -0.5, np.inf]
+
+
+def endless_put(spot, strike, rate, dividend, vol):
+    """A put without expiry, by Merton (1973)."""
+    slope = rate - dividend - vol**2 / 2
+    root = np.sqrt(slope**2 + 2 * rate * vol**2)
+    power = -np.where(slope > 0, (slope + root) / vol**2, 2 * rate / (root - slope))
+    boundary = strike * power / (power - 1)
+    held = (strike - boundary) * np.exp(np.minimum(power * np.log(spot / boundary), 0.0))
+    return np.where(spot <= boundary, strike - spot, held), boundary
+
+
+def small_vols(count, seed, up):
+    """Puts with rates above 0 and a drift, up or down, that is many times the vol."""
+    rng = np.random.default_rng(seed)
+    expiry, low = np.exp(rng.uniform(np.log(0.1), np.log(30), count)), rng.uniform(0.005, 0.06, count)
+    high = low + rng.uniform(0.005, 0.06, count)
+    rate, dividend = (high, low) if up else (low, high)
+    vol = (high - low) * np.sqrt(expiry) / np.exp(rng.uniform(np.log(12), np.log(1e4), count))
+    return rng, expiry, rate, dividend, vol
+
+
+@pytest.mark.parametrize("accuracy", LIMITS)
+def test_small_vols_that_drift_away_are_options_without_end(accuracy):
+    """What is not exercised soon never is: but for e^(-70) the price is that of an option without end."""
+    rng, expiry, rate, dividend, vol = small_vols(300, 43, up=True)
+    near = vol**2 / (rate - dividend)
+    spot = np.where(rng.random(300) < 0.3, rng.uniform(50, 200, 300), 100 * (1 + rng.normal(0, 1, 300) * near))
+    want, boundary = endless_put(spot, 100.0, rate, dividend, vol)
+    got = options.american(spot, 100.0, expiry, rate, dividend, vol, "p", accuracy=accuracy, outputs="all")
+    assert set(np.unique(got["status"])) == {0, 1}
+    np.testing.assert_allclose(got["price"], want, rtol=0, atol=LIMITS[accuracy] * 100)
+    np.testing.assert_allclose(got["boundary"], boundary, rtol=LIMITS[accuracy])
+    call = options.american(100.0, spot, expiry, dividend, rate, vol, "c", accuracy=accuracy)["price"]
+    np.testing.assert_allclose(call, want, rtol=0, atol=LIMITS[accuracy] * 100)
+
+
+def test_small_vols_that_drift_to_the_boundary_are_knocked_out_there():
+    """Exercise at the boundary of an option without end is as good as at the right one, but next to expiry."""
+    rng, expiry, rate, dividend, vol = small_vols(200, 47, up=False)
+    vol = np.minimum(vol, (dividend - rate) * np.sqrt(expiry) / 60)
+    level = endless_put(100.0, 100.0, rate, dividend, vol)[1]
+    spot = level * np.exp((dividend - rate) * expiry * rng.uniform(0.02, 1.2, 200) + 5 * vol**2 / (dividend - rate))
+    spot = np.minimum(spot, 200.0)
+    want = options.barrier(
+        spot, 100.0, expiry, rate, dividend, vol, "p", level, "down-out", rebate=100.0 - level, outputs="price"
+    )["price"]
+    for accuracy, limit in LIMITS.items():
+        got = options.american(spot, 100.0, expiry, rate, dividend, vol, "p", accuracy=accuracy, outputs="all")
+        assert (got["status"] == 0).all()
+        np.testing.assert_allclose(got["price"], want, rtol=0, atol=limit * 100)
+        assert (got["boundary"] <= 100 * rate / dividend).all()
+
+
+@pytest.mark.parametrize("accuracy", LIMITS)
+def test_vanishing_vol_has_a_price_and_greeks(accuracy):
+    """No row is lost on the way to vol 0, where the price is that of the only path, within the spread of the paths."""
+    spot = np.array([50.0, 90.0, 99.0, 100.0, 101.0, 120.0, 200.0])
+    for rate, dividend in ((0.03, 0.01), (0.01, 0.03), (0.03, 0.03), (0.03, 0.0), (0.0, 0.02), (0.05, 0.051),
+                           (0.1, -0.05), (-0.01, -0.02), (-0.02, -0.01), (0.0, 0.0)):  # fmt: skip
+        for expiry, vol, call in itertools.product((0.1, 5.0, 30.0), (0.01, 0.002, 1e-4, 1e-6, 1e-8), (True, False)):
+            at = (spot, 100.0, expiry, rate, dividend)
+            got = options.american(*at, vol, call, accuracy=accuracy, outputs="all")
+            assert (got["status"] <= 2).all()
+            for name in EVERY[:8]:
+                assert np.isfinite(got[name]).all(), (name, at, vol, call)
+            path = np.array([certain(s, *at[1:], call) for s in spot]) if vol < 1e-3 else None
+            if path is not None:
+                assert (np.abs(got["price"] - path) <= 200 * vol * np.sqrt(expiry) + 1e-6).all(), (at, vol, call)
+
+
+def test_greeks_of_small_vols():
+    rng = np.random.default_rng(53)
+    expiry, rate, dividend = rng.uniform(0.5, 20, 150), rng.uniform(-0.03, 0.1, 150), rng.uniform(-0.03, 0.1, 150)
+    drift = rate - dividend
+    vol = np.abs(drift) * np.sqrt(expiry) / np.exp(rng.uniform(np.log(6), np.log(300), 150))
+    ok = np.abs(drift) > 0.005
+    spread = np.minimum(vol * np.sqrt(expiry), vol**2 / np.abs(drift))
+    spot = 100 * np.exp(-drift * expiry * rng.uniform(0, 1, 150) + rng.normal(0, 1, 150) * spread)
+    ok &= (spot > 40) & (spot < 250)
+    at = [x[ok] for x in (spot, np.full(150, 100.0), expiry, rate, dividend, vol)]
+    call, spread = (rng.random(150) < 0.5)[ok], spread[ok]
+    got = options.american(*at, call, accuracy="high", outputs="all")
+    held = got["status"] != 1
+    for name in ("boundary", "far_boundary"):
+        held &= ~(np.abs(np.log(at[0] / np.where(got[name] > 0, got[name], 1e-9))) < 0.2 * spread)
+    assert held.sum() > 60
+    steps = {
+        "delta": (0, at[0] * spread * 1e-2), "dual_delta": (1, 100 * spread * 1e-2), "rho": (3, spread * 1e-3),
+        "epsilon": (4, spread * 1e-3), "vega": (5, at[5] * 1e-3),
+    }  # fmt: skip
+    for name, (k, step) in steps.items():
+        up, down = list(at), list(at)
+        up[k], down[k] = at[k] + step, at[k] - step
+        slope = (options.american(*up, call, accuracy="high")["price"]
+                 - options.american(*down, call, accuracy="high")["price"]) / (2 * step)  # fmt: skip
+        np.testing.assert_allclose(got[name][held], slope[held], rtol=1e-3, atol=1e-2, err_msg=name)
 
 
 @given(
@@ -655,5 +819,5 @@ def test_grid_awkward_rows():
         [100.0, np.nan, 100.0, 1.0, 150.0], 100.0, 1.0, 0.05, 0.0, [0.2, 0.2, 0.0, 0.2, 0.2], "p",
         dividends=[(0.5, 3.0)], model="escrowed", outputs="all", nodes=101, steps=50,
     )  # fmt: skip
-    assert got["status"].tolist() == [0, 4, 4, 4, 0]
-    assert np.isnan(got["price"]).tolist() == [False, True, True, True, False]
+    assert got["status"].tolist() == [0, 4, 0, 4, 0]
+    assert np.isnan(got["price"]).tolist() == [False, True, False, True, False]

@@ -81,7 +81,7 @@ def finite_difference(
     Notes
     -----
     TR-BDF2 in time with steps that grow from expiry and from each dividend, nodes that crowd around the strike, early
-    exercise by the method of Brennan and Schwartz.
+    exercise by the method of Brennan and Schwartz. With a vol or time of 0 results are those of the only path.
 
     Examples
     --------

@@ -54,7 +54,7 @@ def lattice(
         Of ``price``, ``delta``, ``gamma``, ``theta`` (per year of calendar time) and ``status``.
     return_status : bool
         Whether ``status`` is added: 0, or 4 where an argument is invalid or the tree has no probability between 0 and 1
-        (a drift too large for the step); such rows are NaN.
+        (a drift too large for the step); such rows are NaN. With a vol or time of 0 results are those of the only path.
     out, num_threads, device, stream
         As in :func:`american`.
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "warpquant/options/american_pair.h"
+#include "warpquant/options/certain.h"
 #include "warpquant/options/vanilla.h"
 
 namespace wq::options::inline WQ_LEVEL {
@@ -26,7 +27,8 @@ inline constexpr const char* kAmericanNames =
 /// What becomes of an option.
 enum AmericanStatus : int { kHeld, kExercised, kEuropean, kUnresolved, kInvalid };
 
-/// Where nothing is random: the exercise at the time of the greatest value. One row at a time.
+/// Where nothing is random: the exercise at the best time, or the European option where that is the last one. One row
+/// at a time.
 template <class Put>
 WQ_HD_CALL void american_limits(double spot, double strike, double expiry, double rate, double dividend, double vol,
                                 double sign, Put put) {
@@ -36,30 +38,34 @@ WQ_HD_CALL void american_limits(double spot, double strike, double expiry, doubl
   if (!(spot >= 0 && strike >= 0 && expiry >= 0 && vol >= 0) || sign == 0 ||
       !is_finite(((spot + strike) + (rate + dividend)) + (expiry + vol)))
     return;
-  double best = sign * (spot - strike), when = 0.0;
-  const auto consider = [&](double time) {
-    const double value = sign * (spot * exp_of(-dividend * time) - strike * exp_of(-rate * time));
-    if (value > best) best = value, when = time;
-  };
-  consider(expiry);
-  if (rate * strike > 0 && dividend * spot > 0 && rate != dividend) {
-    const double time = log_ratio(rate * strike, dividend * spot) / (rate - dividend);
-    if (time > 0 && time < expiry) consider(time);
-  } else if (rate * strike < 0 && dividend * spot < 0 && rate != dividend) {
-    const double time = log_ratio(-rate * strike, -dividend * spot) / (rate - dividend);
-    if (time > 0 && time < expiry) consider(time);
+  const double gain = sign > 0 ? dividend : rate, loss = sign > 0 ? rate : dividend;
+  if (spot > 0 && strike > 0 && expiry > 0 && gain <= 0 && loss >= gain) {
+    black_limits<false>(spot, strike, expiry, rate, dividend, 0.0, sign, [&](int k, double value) {
+      constexpr Output kOf[] = {kPrice, kDelta, kGamma, kVega, kTheta, kRho, kEpsilon, kDualDelta};
+      for (int to = 0; to < kAmericanBoundary; ++to)
+        if (k == kOf[to]) put(to, value);
+    });
+    put(kAmericanStatus, kEuropean);
+    return;
   }
-  const bool worthless = !(best > 0), last = when == expiry && expiry > 0;
-  const double fade = worthless ? 0.0 : exp_of(-dividend * when), discount = worthless ? 0.0 : exp_of(-rate * when);
-  put(kAmericanPrice, worthless ? 0.0 : best);
-  put(kAmericanDelta, sign * fade + 0.0);
-  put(kAmericanDualDelta, -sign * discount + 0.0);
-  put(kAmericanGamma, 0.0);
-  put(kAmericanVega, 0.0);
-  put(kAmericanTheta, last ? sign * (dividend * spot * fade - rate * strike * discount) + 0.0 : 0.0);
-  put(kAmericanRho, sign * strike * when * discount + 0.0);
-  put(kAmericanEpsilon, -sign * spot * when * fade + 0.0);
-  put(kAmericanStatus, worthless || when > 0 ? kHeld : kExercised);
+  CertainExercise best{sign, strike, rate, dividend};
+  best.stretch(spot, 0.0, 0.0, expiry, true);
+  const double share = best.share() * sign, when = best.when, discount = exp_of(-rate * when);
+  const bool kink = best.best == 0, last = when == expiry && expiry > 0;
+  const double spot_then = spot * best.slope, strike_then = strike * discount;
+  put(kAmericanPrice, best.price());
+  put(kAmericanDelta, best.delta());
+  put(kAmericanDualDelta, -share * discount + 0.0);
+  put(kAmericanGamma, best.gamma());
+  // With r = q and spot = strike all times are as good, and what a little vol adds has no closed form.
+  const bool any_time = kink && !last && expiry > 0 && rate == dividend;
+  put(kAmericanVega, any_time ? nan : kink && last ? spot_then * sqrt(expiry) * kInvSqrtTwoPi : 0.0);
+  put(kAmericanTheta, kink && expiry == 0 && vol > 0 ? -kInfinity
+                      : last                         ? share * (dividend * spot_then - rate * strike_then) + 0.0
+                                                     : 0.0);
+  put(kAmericanRho, share * when * strike_then + 0.0);
+  put(kAmericanEpsilon, -share * when * spot_then + 0.0);
+  put(kAmericanStatus, best.best > 0 && when == 0 ? kExercised : kHeld);
 }
 
 /// With the nodes of a rule, which is number `kRule`, and finer ones where those do not resolve the boundary.
@@ -67,7 +73,7 @@ template <int kRule, class Rule>
 struct American {
   using Rules = AmericanRules<AmericanStart, AmericanFast, AmericanAccurate, AmericanHigh, AmericanExtra>;
   static constexpr rows::Info kInfo = {Rule::kName, kOptionInputs, kAmericanNames, Rule::kNanoseconds};
-  static constexpr double kRandom = 1e-5;  // sigma sqrt(T) below which nothing is
+  static constexpr double kRandom = 2e-9;  // sigma sqrt(T) below which nothing is
   static constexpr double kLayer = 1e-3;
 
   // With two boundaries: one size fits all; those of `accurate` and `fast` could do with less.
@@ -107,7 +113,9 @@ struct American {
     auto unresolved = but_not(early, early);
     if (any(early)) {
       const auto terms = AmericanTerms<V>::of(select(early, expiry, one), select(early, gain, V(0.05)),
-                                              select(early, loss, zero), select(early, vol, V(0.2)));
+                                              select(early, loss, zero), select(early, vol, V(0.2)), early);
+      const auto still = both(early, terms.still(select(terms.capped, terms.deepest, one)));
+      if (any(still)) premium = choose(still, american_still(terms, s, still), premium);
       const auto by_rule = [&]<int kNumber>(auto wanted, double near, std::integral_constant<int, kNumber>) {
         if (!any(wanted)) return;
         AmericanValue<V> found;
@@ -119,8 +127,9 @@ struct American {
       };
       // Where q is just above r the boundary has a layer next to expiry, which weighs nothing, but which fine nodes see
       // and do not resolve.
-      const auto layered = both(early, both(gt(loss, gain), le(loss, gain * V(kRule == 3 ? 1.0 + kLayer : 0.0))));
-      by_rule(but_not(early, layered), Rule::kNear, std::integral_constant<int, kRule>{});
+      const auto solved = but_not(early, still);
+      const auto layered = both(solved, both(gt(loss, gain), le(loss, gain * V(kRule == 3 ? 1.0 + kLayer : 0.0))));
+      by_rule(but_not(solved, layered), Rule::kNear, std::integral_constant<int, kRule>{});
       if constexpr (kRule == 3) by_rule(layered, AmericanAccurate::kNear, std::integral_constant<int, 2>{});
     }
     V far(__builtin_nan(""));

@@ -25,9 +25,9 @@ struct AmericanPair {
   Numbers spare;  // for boundaries with fewer nodes
 
   WQ_HD AmericanPair(V horizon, V rate, V dividend, V vol, Numbers memory)
-      : above(AmericanTerms<V>::of(horizon, rate, dividend, vol)),
-        below(AmericanTerms<V>::of(horizon, dividend, rate, vol)), gap(log_ratio(V(0.0) - dividend, V(0.0) - rate)),
-        upper(above, memory, memory + N * (2 + Put::kParameters)),
+      : above(AmericanTerms<V>::of(horizon, rate, dividend, vol, never_meet(rate, dividend, vol))),
+        below(AmericanTerms<V>::of(horizon, dividend, rate, vol, never_meet(rate, dividend, vol))),
+        gap(log_ratio(V(0.0) - dividend, V(0.0) - rate)), upper(above, memory, memory + N * (2 + Put::kParameters)),
         lower(below, memory + N, memory + N * (2 + Put::kParameters)), kept(memory + 2 * N), spare(memory + kOwn) {
     below.strike = V(0.0);
     const auto apart = never_meet(rate, dividend, vol);
@@ -69,6 +69,30 @@ struct AmericanPair {
     return above.root * V(Put::nodes().root[k] / __builtin_sqrt(place)) * depths / gap;
   }
 
+  /// Derivatives of -ln(B) of the lower boundary from those in 1 / S.
+  WQ_HD static void swap_sides(V (&slopes)[Put::kParameters]) {
+    const V by_rate = slopes[Put::kByRate];
+    slopes[Put::kByVol] = V(0.0) - slopes[Put::kByVol];
+    slopes[Put::kByRate] = V(0.0) - slopes[Put::kByDividend];
+    slopes[Put::kByDividend] = V(0.0) - by_rate;
+  }
+
+  /// Both boundaries are those of an option without end at all times.
+  WQ_HD auto still() const { return above.still(max(above.deepest, below.deepest)); }
+  /// The premium where they are, with the lower boundary in `far`.
+  template <class M>
+  WQ_HD_CALL AmericanValue<V> premium_still(V s, M wanted, M two, V& far) const {
+    const V zero(0.0), time = above.standing + above.expiry, log_far = below.deepest - gap;
+    V slopes[Put::kParameters];
+    below.endless_slopes(slopes);
+    swap_sides(slopes);
+    AmericanValue<V> out = american_still(above, s, wanted);
+    AmericanMoment<typename Put::Math, V>(above, s).template add_standing<true, true>(both(wanted, two), V(-1.0), time,
+                                                                                      log_of(s) - log_far, slopes, out);
+    far = select(two, exp_of(log_far), zero);
+    return out;
+  }
+
   /// The premium for spot s of an option with time `expiry`, of which the boundaries take the last part; `two`: where
   /// there is a lower one.
   template <bool kSlopes, bool kTangents, class M>
@@ -91,13 +115,22 @@ struct AmericanPair {
     lower.template each_depth<kTangents>([&](int j, V deep, const V(&mirrored)[Put::kParameters]) {
       V slopes[Put::kParameters];
       if constexpr (kTangents) {
-        slopes[Put::kByVol] = zero - mirrored[Put::kByVol];
-        slopes[Put::kByRate] = zero - mirrored[Put::kByDividend];
-        slopes[Put::kByDividend] = zero - mirrored[Put::kByRate];
+        for (int p = 0; p < Put::kParameters; ++p) slopes[p] = mirrored[p];
+        swap_sides(slopes);
       }
       add(j, -1.0, select(two, deep, zero) - gap, slopes);
     });
     moment.finish(above.expiry, out);
+    const auto stands = gt(above.standing, zero);
+    if (any(stands)) {
+      V slopes[Put::kParameters], mirrored[Put::kParameters];
+      above.endless_slopes(slopes), below.endless_slopes(mirrored);
+      swap_sides(mirrored);
+      moment.template add_standing<kSlopes, kTangents>(stands, V(1.0), above.standing, log_spot + above.deepest, slopes,
+                                                       out);
+      moment.template add_standing<kSlopes, kTangents>(both(stands, two), V(-1.0), above.standing,
+                                                       log_spot - below.deepest + gap, mirrored, out);
+    }
     return out;
   }
 };
@@ -153,13 +186,19 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
     horizon = select(searching, select(but_not(inside, lost), meeting, middle), horizon);
   }
   auto left = searching;
-  const auto found = but_not(but_not(wanted, searching), brief);
+  AmericanPair<Rule, V, Numbers> pair(horizon, rate, dividend, vol, memory);
+  const auto still = both(both(wanted, apart), but_not(pair.still(), brief));
+  V far_still = nan;
+  AmericanValue<V> of_still = premium;
+  if (any(still)) of_still = pair.premium_still(s, still, two, far_still);
+  const auto found = but_not(but_not(but_not(wanted, searching), brief), still);
   if (!any(found)) {
     premium = choose(brief, {zero, zero, zero, zero, zero, zero, nan}, premium);
+    premium = choose(still, of_still, premium);
+    far = far_still;
     return left;
   }
 
-  AmericanPair<Rule, V, Numbers> pair(horizon, rate, dividend, vol, memory);
   left = either(left, pair.settle(pair.upper, found, Rule::kNear));
   if (wants == AmericanWants::tangents) {
     pair.upper.template step<true>(found);
@@ -180,6 +219,8 @@ WQ_HD_NOINLINE M american_pair(const V& s, const V& expiry, const V& rate, const
   premium = choose(brief, {zero, zero, zero, zero, zero, zero, nan}, premium);
   premium.boundary = select(gone, nan, exp_of(zero - pair.upper.depth()));
   far = select(gone, nan, select(two, exp_of(pair.lower.depth() - gap), zero));
+  premium = choose(still, of_still, premium);
+  far = select(still, far_still, far);
   return left;
 }
 

@@ -4,6 +4,7 @@
 #include "warpquant/core/near.h"
 #include "warpquant/core/normal.h"
 #include "warpquant/options/american_rules.h"
+#include "warpquant/options/american_standing.h"
 
 namespace wq::options::inline WQ_LEVEL {
 
@@ -15,7 +16,9 @@ namespace wq::options::inline WQ_LEVEL {
 /// - the equation is smooth pasting, delta(B) = -1, in logarithms of its two sides, and all nodes are solved together
 /// by
 ///   Newton's method, which also gives the derivatives of the boundary; it starts from the boundary on fewer nodes;
-/// - integrals are over theta with u = tau sin^2(theta), which takes the root out of both ends.
+/// - integrals are over theta with u = tau sin^2(theta), which takes the root out of both ends;
+/// - where the drift is great against the vol, the boundary is solved for until it stands still, and what exercise at
+///   one that stands adds is known in closed form (american_standing.h).
 
 /// The value of a put on a strike of 1 and its derivatives, or a part of them.
 template <class V>
@@ -96,6 +99,9 @@ struct AmericanMath {
 template <class V>
 struct AmericanTerms {
   V expiry, rate, dividend, vol, variance;
+  V standing;            // the time before, in which the boundary stands still
+  V pace;                // sqrt(((r - q) / sigma - sigma / 2)^2 + 2 r)
+  V power;               // of the spot, in the price of an option without end
   V root;                // sqrt(T)
   V per_vol, per_width;  // 1 / sigma, 1 / (sigma sqrt(T))
   V drift;               // (r - q) / sigma + sigma / 2: what d+ gains per sqrt(time)
@@ -105,14 +111,35 @@ struct AmericanTerms {
   V rate_cap, dividend_cap;  // derivatives of ln(X) by r and q
   V strike;                  // 1, or 0 where there is none beyond the boundary (american_pair.h)
   decltype(gt(V(), V())) capped;
+  static constexpr double kStill = 64.0;
 
-  WQ_HD static AmericanTerms of(V expiry, V rate, V dividend, V vol) {
+  /// Lanes where the boundary may be taken for that of an option without end at all times: it stands still but for a
+  /// last moment, in which few paths are near it, or it begins where it ends to a billionth, of `range`.
+  WQ_HD auto still(V range) const {
+    return both(gt(standing, V(0.0)), either(gt(standing, V(2e5) * expiry), lt(range, V(1e-9))));
+  }
+  /// Derivatives of -ln(B) of an option without end by vol, rate and dividend.
+  WQ_HD void endless_slopes(V (&slopes)[3]) const {
+    const V per_pace = V(1.0) / pace;
+    slopes[0] = per_pace;
+    slopes[1] = per_pace * per_vol / power;
+    slopes[2] = V(0.0) - per_pace * per_vol / (power - V(1.0));
+  }
+  /// `stands`: where the boundary ends at that of an option without end.
+  template <class M>
+  WQ_HD static AmericanTerms of(V time, V rate, V dividend, V vol, M stands) {
     AmericanTerms t;
-    t.expiry = expiry, t.rate = rate, t.dividend = dividend, t.vol = vol;
-    t.root = sqrt(expiry);
+    t.rate = rate, t.dividend = dividend, t.vol = vol;
     const V carry = rate - dividend;
     t.variance = vol * vol;
-    t.per_vol = V(1.0) / vol, t.per_width = V(1.0) / (vol * t.root);
+    t.per_vol = V(1.0) / vol;
+    // A boundary of today that stands until tau before expiry is missed by e^(-pace^2 tau / 2): here 1e-14.
+    const V under = carry * t.per_vol - V(0.5) * vol, square = mul_add(under, under, V(2.0) * rate);
+    t.expiry = select(both(stands, gt(square * time, V(kStill))), V(kStill) / square, time);
+    t.standing = time - t.expiry;
+    t.pace = sqrt(square);
+    t.root = sqrt(t.expiry);
+    t.per_width = V(1.0) / (vol * t.root);
     t.drift = mul_add(carry, t.per_vol, V(0.5) * vol);
     t.capped = gt(dividend, rate);
     t.cap = select(t.capped, rate / dividend, V(1.0));
@@ -121,8 +148,8 @@ struct AmericanTerms {
     t.dividend_cap = select(t.capped, V(-1.0) / dividend, V(0.0));
     t.strike = V(1.0);
     const V slope = carry - V(0.5) * t.variance, spread = sqrt(slope * slope + V(2.0) * rate * t.variance);
-    const V power = V(0.0) - select(gt(slope, V(0.0)), (slope + spread) / t.variance, V(2.0) * rate / (spread - slope));
-    const V lowest = power / (power - V(1.0));
+    t.power = V(0.0) - select(gt(slope, V(0.0)), (slope + spread) / t.variance, V(2.0) * rate / (spread - slope));
+    const V lowest = t.power / (t.power - V(1.0));
     t.deepest = max(log_of(t.cap / max(lowest, V(1e-300))), V(1e-12));
     return t;
   }
@@ -166,6 +193,30 @@ struct AmericanMoment {
                    flow * per * slopes[0];
         sum.rho = sum.rho + paid * (V(1.0) - o.rate * time) - flow * mul_add(slopes[1], per, turn);
         sum.epsilon = sum.epsilon - s * lost * (V(1.0) - o.dividend * time) + flow * (turn - slopes[2] * per);
+      }
+    }
+  }
+  /// Exercise for a time in which the boundary stands still, at a distance ln(s / B), with the slopes of `add`; after
+  /// `finish`.
+  template <bool kSlopes, bool kTangents, class M>
+  WQ_HD_CALL void add_standing(M wanted, V sign, V standing, V away, const V (&slopes)[3],
+                               AmericanValue<V>& sum) const {
+    const V time = select(wanted, standing, V(1.0)), distance = away * o.per_vol;
+    const auto paid = StandingFlow<V>::of(distance, under, o.rate, o.pace, time);
+    const auto lost = StandingFlow<V>::of(distance, o.drift, o.dividend, o.pace, time);
+    const auto plus = [&](V& total, V part) { total = select(wanted, mul_add(sign, part, total), total); };
+    plus(sum.price, paid.value - s * lost.value);
+    if constexpr (kSlopes) {
+      const V per = o.per_vol * per_spot, slope = paid.slope - s * lost.slope;
+      plus(sum.delta, slope * per - lost.value);
+      plus(sum.gamma, ((paid.curve - s * lost.curve) * per - (paid.slope + s * lost.slope) * per_spot) * per);
+      if constexpr (kTangents) {
+        const V turn = paid.by_drift - s * lost.by_drift, half(0.5),
+                pull = (o.rate - o.dividend) * o.per_vol * o.per_vol;
+        plus(sum.vega,
+             slope * (slopes[0] - distance) * o.per_vol - pull * turn - half * (paid.by_drift + s * lost.by_drift));
+        plus(sum.rho, (slope * slopes[1] + turn) * o.per_vol + paid.by_rate);
+        plus(sum.epsilon, (slope * slopes[2] - turn) * o.per_vol - s * lost.by_rate);
       }
     }
   }
@@ -541,16 +592,42 @@ struct AmericanPut : AmericanMath<Rule> {
     const V zero(0.0), log_spot = log_of(s) - o.log_cap;
     const AmericanMoment<Math, V> moment(o, s);
     AmericanValue<V> out{zero, zero, zero, zero, zero, zero, o.cap * Math::exponential(zero - depth())};
+    const auto stands = gt(o.standing, zero);
+    const bool some = any(stands);
     each_depth<kTangents>([&](int j, V deep, const V(&slopes)[kParameters]) {
       const double left = nodes().outer_left[j];
-      const V boundary = o.cap * Math::exponential(zero - deep), per = o.per_width * V(nodes().outer_per_left[j]);
-      moment.template add<kSlopes, kTangents>(V(nodes().outer_weight[j]), o.root * V(left), per, log_spot + deep,
-                                              boundary, slopes, out);
+      const V boundary = o.cap * Math::exponential(zero - deep);
+      V w = o.root * V(left), per = o.per_width * V(nodes().outer_per_left[j]);
+      if (some) {
+        w = select(stands, sqrt(mul_add(o.expiry, V(left * left), o.standing)), w);
+        per = select(stands, o.per_vol / w, per);
+      }
+      moment.template add<kSlopes, kTangents>(V(nodes().outer_weight[j]), w, per, log_spot + deep, boundary, slopes,
+                                              out);
     });
     moment.finish(o.expiry, out);
+    if (some) {
+      // The boundary that stands is known better than the rule's nodes tell.
+      V slopes[kParameters];
+      o.endless_slopes(slopes);
+      moment.template add_standing<kSlopes, kTangents>(stands, V(1.0), o.standing, log_spot + o.deepest, slopes, out);
+      out.boundary = select(stands, o.cap * exp_of(zero - o.deepest), out.boundary);
+    }
     return out;
   }
 };
+
+/// The premium of early exercise for a spot s above the boundary of an option without end.
+template <class V, class M>
+WQ_HD_NOINLINE AmericanValue<V> american_still(const AmericanTerms<V>& terms, const V& s, M wanted) {
+  const V zero(0.0), depth = terms.deepest - terms.log_cap;
+  V slopes[3];
+  terms.endless_slopes(slopes);
+  AmericanValue<V> out{zero, zero, zero, zero, zero, zero, exp_of(zero - depth)};
+  AmericanMoment<AmericanMath<AmericanHigh>, V>(terms, s).template add_standing<true, true>(
+      wanted, V(1.0), terms.standing + terms.expiry, log_of(s) + depth, slopes, out);
+  return out;
+}
 
 /// Which results are wanted: those that a cheaper way gives may be had by it.
 enum class AmericanWants { price, slopes, tangents };

@@ -48,16 +48,60 @@ struct Grid {
     const V drift = mul_add(carry, p.spot, rate * select(good, paid, V(0.0)));
     const V decay = rate * at[0] - drift * at[1] - V(0.5) * (vol * p.spot) * (vol * p.spot) * at[2];
     const auto exercised = r.parameter(kEarly) != 0 ? le(at[0], intrinsic) : negate(eq(V(0.0), V(0.0)));
-    const V nan(__builtin_nan("")), zero(0.0);
-    r.put(kGridPrice, select(good, price, nan));
-    r.put(kGridDelta, select(good, select(exercised, sign, at[1]), nan));
-    r.put(kGridGamma, select(good, select(exercised, zero, at[2]), nan));
-    r.put(kGridTheta, select(good, select(exercised, zero, decay), nan));
-    r.put(kGridStatus, select(good, select(exercised, V(kExercised), V(kHeld)), V(kInvalid)));
+    const V zero(0.0);
+    V results[kGridOutputs];
+    results[kGridPrice] = price;
+    results[kGridDelta] = select(exercised, sign, at[1]);
+    results[kGridGamma] = select(exercised, zero, at[2]);
+    results[kGridTheta] = select(exercised, zero, decay);
+    results[kGridStatus] = select(exercised, V(kExercised), V(kHeld));
+    rows::put_with_limits(r, results, good, [&](int j, auto put) {
+      limits(r, lane(in.spot, j), lane(in.strike, j), lane(in.expiry, j), lane(in.rate, j), lane(in.dividend, j),
+             lane(in.vol, j), in.sign_at(j), put);
+    });
   }
 
  private:
   enum Array : int { kSpots, kValues, kStage, kRight, kBelow, kAbove, kPivot, kArrays };
+
+  /// Without vol or time: what exercise gives along the only path. The pricing equation gives theta.
+  template <class Row, class Put>
+  WQ_HD_CALL static void limits(const Row& r, double spot, double strike, double expiry, double rate, double dividend,
+                                double vol, double sign, Put put) {
+    const double nan = __builtin_nan("");
+    for (int k = 0; k < kGridOutputs; ++k) put(k, nan);
+    put(kGridStatus, kInvalid);
+    const double finite = ((spot + strike) + (rate + dividend)) + (expiry + vol);
+    if (!(spot > 0 && strike > 0 && expiry >= 0 && vol >= 0) || sign == 0 || !is_finite(finite)) return;
+    const double paid = kEscrowed ? worth(r, expiry, rate, 0.0, 0.0) : 0.0;
+    if (!(spot - paid > 0)) return;
+    const bool early = r.parameter(kEarly) != 0;
+    CertainExercise best{sign, strike, rate, dividend};
+    double now = spot - paid, extra = paid, from = 0.0;
+    for (int i = 0; i < static_cast<int>(r.parameter(kCount)); ++i) {
+      const double due = r.parameter(kSchedule + 2 * i),
+                   worth_now = r.parameter(kSchedule + 2 * i + 1) * exp_of(-rate * due);
+      if (!(due > 0 && due <= expiry)) continue;
+      if (early) best.stretch(now, extra, from, due, true);
+      if constexpr (kEscrowed) {
+        extra -= worth_now;
+      } else {
+        now -= worth_now * exp_of(dividend * due);
+        if (now <= 0) now = best.own = 0.0;
+      }
+      from = due;
+    }
+    best.stretch(now, kEscrowed ? 0.0 : extra, from, expiry, early);
+    const bool exercised = early && best.best > 0 && best.when == 0;
+    put(kGridPrice, best.price());
+    put(kGridDelta, best.delta());
+    put(kGridGamma, best.gamma());
+    const double drift = (rate - dividend) * (spot - paid) + rate * paid;
+    put(kGridTheta, exercised                                  ? 0.0
+                    : best.best == 0 && expiry == 0 && vol > 0 ? -kInfinity
+                                                               : rate * best.price() - drift * best.delta() + 0.0);
+    put(kGridStatus, exercised ? kExercised : kHeld);
+  }
 
   template <class V>
   struct Problem {

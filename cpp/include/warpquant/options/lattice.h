@@ -24,6 +24,7 @@ enum LatticeOutput : int {
 ///
 /// The tree begins two steps before today, with today's spot on the middle one of its nodes today: the outer two give
 /// delta and gamma, the middle one two steps later theta (Pelsser and Vorst, The binomial model and the Greeks, 1994).
+/// Without vol or time there is no tree, but a limit.
 template <LatticeKind kKind>
 struct Lattice {
   static constexpr bool kCrr = kKind == LatticeKind::crr;
@@ -57,7 +58,8 @@ struct Lattice {
     const V rate = in.rate, dividend = in.dividend, vol = in.vol;
     const int steps = static_cast<int>(r.parameter(0));
     const bool american = r.parameter(1) != 0;
-    auto good = both(in.meaningful(), gt(vol, V(0.0)));
+    const auto random = both(in.meaningful(), gt(vol, V(0.0)));
+    auto good = random;
     const V step = expiry / V(static_cast<double>(steps)), carry = rate - dividend;
     const V growth = exp_of(carry * step), discount = exp_of(V(0.0) - rate * step);
     Tree<V> tree{{}, {}, {}, {}, spot, strike, sign};
@@ -97,11 +99,40 @@ struct Lattice {
       value(r, tree, step, steps, steps + 2, american, all_nodes);
       for (int k = 0; k < kLatticeStatus; ++k) results[k] = select(central, results[k], all_nodes[k]);
     }
-    for (int k = 0; k < kLatticeStatus; ++k) r.put(k, select(good, results[k], V(__builtin_nan(""))));
-    r.put(kLatticeStatus, select(good, V(kHeld), V(kInvalid)));
+    for (int k = 0; k < kLatticeStatus; ++k) results[k] = select(good, results[k], V(__builtin_nan("")));
+    results[kLatticeStatus] = select(good, V(kHeld), V(kInvalid));
+    rows::put_with_limits(r, results, random, [&](int j, auto put) {
+      limits(lane(spot, j), lane(strike, j), lane(expiry, j), lane(rate, j), lane(dividend, j), lane(vol, j),
+             in.sign_at(j), american, put);
+    });
   }
 
  private:
+  /// Where nothing is random.
+  template <class Put>
+  WQ_HD_CALL static void limits(double spot, double strike, double expiry, double rate, double dividend, double vol,
+                                double sign, bool american, Put put) {
+    double status = kInvalid;
+    const auto of_american = [&](int k, double value) {
+      constexpr int kOf[] = {kAmericanPrice, kAmericanDelta, kAmericanGamma, kAmericanTheta};
+      for (int to = 0; to < kLatticeStatus; ++to)
+        if (k == kOf[to]) put(to, value);
+      if (k == kAmericanStatus) status = value == double(kInvalid) ? kInvalid : kHeld;
+    };
+    const auto of_european = [&](int k, double value) {
+      constexpr int kOf[] = {kPrice, kDelta, kGamma, kTheta};
+      for (int to = 0; to < kLatticeStatus; ++to)
+        if (k == kOf[to]) put(to, value);
+      if (k == kPrice && !is_nan(value)) status = kHeld;
+    };
+    if (american)
+      american_limits(spot, strike, expiry, rate, dividend, vol, sign, of_american);
+    else
+      black_limits<false>(spot, strike, expiry, rate, dividend, is_finite(expiry + vol) ? vol : __builtin_nan(""), sign,
+                          of_european);
+    put(kLatticeStatus, status);
+  }
+
   template <class V>
   WQ_HD static V peizer_pratt(V z, int steps) {
     const double n = steps;
