@@ -173,6 +173,60 @@ def test_infinite_volatility():
     assert all_of(100.0, 90.0, 1.0, 0.03, 0.01, INF, -1)["price"] == pytest.approx(90 * math.exp(-0.03), rel=1e-15)
 
 
+@pytest.mark.parametrize("model", ["bsm", "black76"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_infinite_volatility_is_the_limit(model, sign):
+    at = (100.0, 90.0, 1.5, 0.03, 0.01)
+    got, wild = all_of(*at, INF, sign, model=model), all_of(*at, 60.0, sign, model=model)
+    for name, value in wild.items():
+        assert got[name] == pytest.approx(value, rel=1e-12, abs=1e-12, nan_ok=model == "black76"), name
+    assert all(math.isnan(x) for x in all_of(*at, INF, sign, model="bachelier").values())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("model", ["bsm", "black76", "bachelier"])
+def test_infinite_time_is_the_limit(model, sign):
+    """Of the formulas with 50 digits, whose prices and derivatives at a great time are near it or grow."""
+    values = (-0.3, -0.02, 0.0, 0.02, 0.3)
+    for rate, dividend, vol in itertools.product(values, values if model == "bsm" else (0.0,), (0.3, 1.0)):
+        got = all_of(100.0, 90.0, INF, rate, dividend, vol, sign, model=model)
+        prices = [reference.greeks(model, sign, 100.0, 90.0, t, rate, dividend, vol) for t in (4e4, 8e4)]
+        label = (rate, dividend, vol)
+        if math.isnan(got["price"]):
+            assert abs(prices[1]["price"]) > 1.1 * abs(prices[0]["price"]), label
+            assert all(math.isnan(x) for x in got.values())
+            continue
+        for name, value in got.items():
+            if (name == "lambda_" and got["price"] == 0) or (name == "epsilon" and model != "bsm"):
+                continue
+            late, later = (at[name] for at in prices)
+            if math.isnan(value):
+                assert abs(later) > 1.1 * abs(late), (name, label)
+            else:
+                assert abs(value - later) < 1e-2 * max(1.0, abs(value)), (name, label, later)
+
+
+@pytest.mark.parametrize("model", ["bsm", "black76"])
+@pytest.mark.parametrize("power", [-1072, -1000, -940, 1018])
+def test_extreme_units_of_money(model, power):
+    """Prices are in proportion to the unit, to the last bit where no number is subnormal."""
+    rng = np.random.default_rng(3)
+    spot, strike = rng.integers(40, 63, (2, 40)).astype(float)
+    rest = (rng.uniform(0.1, 3, 40), rng.uniform(-0.05, 0.1, 40), rng.uniform(-0.05, 0.1, 40), rng.uniform(0.1, 1, 40))
+    call = rng.random(40) < 0.5
+    plain = all_of(spot, strike, *rest, call, model=model)
+    there = all_of(np.ldexp(spot, power), np.ldexp(strike, power), *rest, call, model=model)
+    powers = dict.fromkeys(("delta", "lambda_", "dual_delta", "vanna", "charm"), 0) | {"speed": -2}
+    powers |= dict.fromkeys(("gamma", "dual_gamma", "zomma", "color"), -1)
+    for name, value in plain.items():
+        with np.errstate(over="ignore", under="ignore"):
+            want = np.ldexp(value, powers.get(name, 1) * power)
+        np.testing.assert_allclose(there[name], want, rtol=1e-12, atol=1e-320, err_msg=name)
+    tiny = all_of(100.0, 1e-320, 1.0, 0.05, 0.02, 0.2, 1)
+    assert tiny["dual_delta"] == pytest.approx(-math.exp(-0.05), rel=1e-15)
+    assert all(math.isfinite(x) for x in tiny.values())
+
+
 @pytest.mark.parametrize(
     "at",
     [

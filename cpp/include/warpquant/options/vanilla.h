@@ -183,6 +183,42 @@ struct Black {
   }
 };
 
+/// The limit of e^(-rate T) N(slope sqrt(T)) as T grows, NaN where there is none; `decay` is that of e^(-rate T) times
+/// the density.
+WQ_HD double endless_share(double rate, double slope, double decay) {
+  if (rate > 0) return 0.0;
+  if (rate == 0) return slope > 0 ? 1.0 : slope == 0 ? 0.5 : 0.0;
+  return slope < 0 && decay > 0 ? 0.0 : __builtin_nan("");
+}
+
+/// Limits for T = inf. What decays does so exponentially: no power of T makes up for it.
+template <bool kForward, class Put>
+WQ_HD_CALL void black_endless(double spot, double strike, double rate, double q, double vol, double sign, Put put) {
+  const double nan = __builtin_nan(""), b = rate - q;
+  const double moneyness = b != 0 ? b : spot - strike;  // of the only path, without vol
+  if (vol == 0 && moneyness == 0) return put(kPrice, rate >= 0 ? 0.0 : nan);
+  // d1 and d2 per sqrt(T).
+  const double far = moneyness > 0 ? kInfinity : -kInfinity;
+  const double a1 = vol == 0 ? far : vol == kInfinity ? vol : b / vol + 0.5 * vol;
+  const double a2 = vol == 0 ? far : vol == kInfinity ? -vol : b / vol - 0.5 * vol;
+  const double decay = q + 0.5 * a1 * a1;
+  const double of_spot = endless_share(q, sign * a1, decay), of_strike = endless_share(rate, sign * a2, decay);
+  // A sum of two parts that grow has its own limit: that of what is out of the money.
+  const double tail = sign * a1 < 0 && sign * a2 < 0 && decay > 0 ? 0.0 : nan;
+  const double parts = sign * (spot * of_spot - strike * of_strike);
+  const double price = (is_nan(parts) ? tail : parts) + 0.0;
+  if (is_nan(price)) return;
+  put(kPrice, price);
+  put(kDelta, sign * of_spot + 0.0);
+  put(kDualDelta, -sign * of_strike + 0.0);
+  put(kRho, kForward ? (price == 0 ? 0.0 : nan) : of_strike == 0 ? 0.0 : nan);
+  if (!kForward) put(kEpsilon, of_spot == 0 ? 0.0 : nan);
+  put(kLambda, price > 0 ? spot * (sign * of_spot) / price : nan);
+  if (!(decay > 0)) return;
+  put(kVega, 0.0), put(kTheta, 0.0), put(kGamma, 0.0), put(kDualGamma, 0.0);
+  for (int k = kVanna; k < kOutputs; ++k) put(k, 0.0);
+}
+
 /// What the limit gives where sigma sqrt(T), S or K are 0 or infinite; NaN for arguments without a meaning. One row at
 /// a time: such rows are few. `kForward` as above.
 template <bool kForward, class Put>
@@ -195,45 +231,39 @@ WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double r
   if (invalid) return;
   const double q = kForward ? rate : dividend;
   if (spot == 0 && strike == 0) return put(kPrice, 0.0);
+  if (expiry == kInfinity && spot > 0 && strike > 0)
+    return black_endless<kForward>(spot, strike, rate, q, vol, sign, put);
   // Products with 0 are 0: T may be infinite.
   const double discount = rate == 0 ? 1.0 : exp_of(-rate * expiry), carry = q == 0 ? 1.0 : exp_of(-q * expiry);
   const double spot_now = spot * carry, strike_now = strike * discount;
   double in_money;  // the share of the intrinsic value that the option is worth: 1 or 0, at the forward 1/2
-  bool at_forward = false;
+  bool half = false;
   if (spot == 0 || strike == 0) {
     in_money = (spot == 0) == (sign < 0) ? 1.0 : 0.0;
   } else if (vol == kInfinity && expiry > 0) {
-    // d1 = inf, d2 = -inf: a call is worth the spot, a put the strike.
-    if (expiry == kInfinity && (is_nan(spot_now) || is_nan(strike_now))) return;
+    // d1 = inf, d2 = -inf: a call is worth the spot, a put the strike, and no density is left.
+    for (int k = kVanna; k < kOutputs; ++k) put(k, 0.0);
     put(kPrice, sign > 0 ? spot_now : strike_now);
     put(kDelta, sign > 0 ? carry : 0.0);
     put(kDualDelta, sign > 0 ? 0.0 : discount);
     put(kVega, 0.0);
     put(kGamma, 0.0);
     put(kDualGamma, 0.0);
-    if (expiry == kInfinity) return;
     put(kTheta, sign > 0 ? q * spot_now : rate * strike_now);
     put(kRho, kForward   ? (sign > 0 ? -expiry * spot_now : -expiry * strike_now)
               : sign > 0 ? 0.0
                          : -expiry * strike_now);
     if (!kForward) put(kEpsilon, sign > 0 ? -expiry * spot_now : 0.0);
     put(kLambda, sign > 0 ? 1.0 : 0.0);
+    put(kCharm, sign > 0 ? q * carry : 0.0);
     return;
-  } else if (expiry == kInfinity) {
-    // The limit of the price, where it exists; derivatives are left out.
-    const double call = q > 0 ? 0.0 : q == 0 && (rate > 0 || vol > 0) ? spot : nan;
-    const double parity = (q > 0 ? 0.0 : q == 0 ? spot : nan) - (rate > 0 ? 0.0 : rate == 0 ? strike : nan);
-    const double bounded = rate >= 0 && q >= 0 ? call : nan;
-    if (kForward && rate == 0) return put(kPrice, vol > 0 ? (sign > 0 ? spot : strike) : nan);
-    return put(kPrice, sign > 0 ? bounded : bounded - parity);
   } else if (vol * sqrt(expiry) == 0 || vol == 0 || expiry == 0) {
     const double log = kForward ? log_ratio(spot, strike) : mul_add(rate - q, expiry, log_ratio(spot, strike));
-    at_forward = log == 0;
-    in_money = at_forward ? 0.5 : sign * log > 0 ? 1.0 : 0.0;
+    half = log == 0;
+    in_money = half ? 0.5 : sign * log > 0 ? 1.0 : 0.0;
   } else {
     return;
   }
-  const bool half = at_forward;
   const double intrinsic = sign * (spot_now - strike_now);
   const double price = half ? 0.0 : in_money * (spot == 0 || strike == 0 ? abs(intrinsic) : intrinsic) + 0.0;
   const double zero_or_nan = half ? nan : 0.0;
@@ -248,7 +278,6 @@ WQ_HD_CALL void black_limits(double spot, double strike, double expiry, double r
   put(kTheta, half && expiry == 0 && vol > 0 ? -kInfinity : slope);
   put(kRho, kForward ? -expiry * price + 0.0 : in_money * sign * strike_now * expiry + 0.0);
   put(kEpsilon, kForward ? nan : in_money * -sign * spot_now * expiry + 0.0);
-  if (kForward && !half) put(kVera, -expiry * 0.0 + 0.0);
   put(kLambda, price > 0 ? spot * (in_money * sign * carry) / price : nan);
 }
 
@@ -273,13 +302,14 @@ struct BlackGreeks {
   template <class V, class Row>
   WQ_HD static void finish(const Row& r, const typename Black<V>::Place& at) {
     const Terms<V> t(r);
-    const V v = t.vol * at.root;
-    if (!all(both(both(ge(min(min(t.spot, t.strike), v), V(0x1p-1022)), t.finite(v)), t.known)))
-      return with_limits<V>(r);
-    greeks<V, false>(t.template whole<false>(at), [&](int k) { return r.wants(k); }, [&](int k, V x) { r.put(k, x); });
+    if (!all(t.ordinary(at))) return with_limits<V>(r);
+    greeks<V>(t.whole(at), [&](int k) { return r.wants(k); }, [&](int k, V x) { r.put(k, x); });
   }
 
  private:
+  /// Below this, as above 1e308, products leave the range of doubles.
+  static constexpr double kLeast = 1e-280;
+
   /// The arguments of a row.
   template <class V>
   struct Terms {
@@ -297,33 +327,61 @@ struct BlackGreeks {
       vol = r.template in<V>(5);
       sign = sign_of(r.template in<V>(6), known);
     }
-    WQ_HD auto finite(V v) const { return is_finite(((spot + strike) + (rate + dividend)) + v); }
     WQ_HD auto place() const {
       return Black<V>::Place::template of<kForward>(spot, strike, expiry, rate, dividend, vol);
     }
-    template <bool kTiny>
+    WQ_HD auto ordinary(const typename Black<V>::Place& at) const {
+      const V v = vol * at.root, sum = ((spot + strike) + (rate + dividend)) + v;
+      return both(both(gt(min(min(spot, strike), v), V(kLeast)), is_finite(sum)), known);
+    }
     WQ_HD auto whole(const typename Black<V>::Place& at) const {
-      return Black<V>::template of<kForward, kTiny>(at, spot, strike, expiry, rate, dividend, vol, sign);
+      return Black<V>::template of<kForward, false>(at, spot, strike, expiry, rate, dividend, vol, sign);
     }
   };
 
-  /// Rows of which some are at a limit, or have a tiny spot or strike. Apart, so that a compiler does not mix it with
-  /// the usual case.
+  /// Rows of which some are not ordinary. Apart, so that a compiler does not mix it with the usual case.
   template <class V, class Row>
   WQ_HD_NOINLINE static void with_limits(const Row& r) {
     const Terms<V> t(r);
-    const auto o = t.template whole<true>(t.place());
-    const V v = o.vol * o.root;
-    const auto positive = both(both(gt(o.spot, V(0.0)), gt(o.strike, V(0.0))), gt(v, V(0.0)));
+    const auto at = t.place();
     V results[kOutputs];
-    greeks<V, true>(o, [](int) { return true; }, [&](int k, V x) { results[k] = x; });
-    rows::put_with_limits(r, results, both(both(positive, t.finite(v)), t.known), [&](int j, auto put) {
-      black_limits<kForward>(lane(o.spot, j), lane(o.strike, j), lane(o.expiry, j), lane(o.rate, j),
-                             lane(o.dividend, j), lane(o.vol, j), lane(t.known, j) ? lane(o.sign, j) : 0.0, put);
+    greeks<V>(t.whole(at), [](int) { return true; }, [&](int k, V x) { results[k] = x; });
+    rows::put_with_limits(r, results, t.ordinary(at), [&](int j, auto put) {
+      special(lane(t.spot, j), lane(t.strike, j), lane(t.expiry, j), lane(t.rate, j), lane(t.dividend, j),
+              lane(t.vol, j), lane(t.known, j) ? lane(t.sign, j) : 0.0, put);
     });
   }
 
-  template <class V, bool kTiny, class Wants, class Put>
+  /// A row that is not ordinary: its limit, or in another unit of money, a power of two, the formulas.
+  template <class Put>
+  WQ_HD_CALL static void special(double spot, double strike, double expiry, double rate, double dividend, double vol,
+                                 double sign, Put put) {
+    const double q = kForward ? rate : dividend, v = vol * sqrt(expiry);
+    if (!(spot > 0 && strike > 0 && v > 0 && sign != 0 && is_finite(spot) && is_finite(strike) &&
+          is_finite((rate + q) + v)))
+      return black_limits<kForward>(spot, strike, expiry, rate, dividend, vol, sign, put);
+    double of_spot, of_strike;
+    const double high = split(spot, of_spot), low = split(strike, of_strike);
+    const double unit = abs(high - low) < 1800.0 ? rint(0.5 * (high + low)) : 0.0;
+    const auto in_unit = [&](double x) {
+      const double once = rint(-0.5 * unit);
+      return scale(scale(x, once), -unit - once);
+    };
+    const auto o =
+        Black<double>::template of<kForward>(in_unit(spot), in_unit(strike), expiry, rate, dividend, vol, sign);
+    greeks<double>(
+        o, [](int) { return true; },
+        [&](int k, double x) {
+          constexpr std::uint32_t kPer = bit(kGamma) | bit(kDualGamma) | bit(kZomma) | bit(kColor) | bit(kSpeed);
+          constexpr std::uint32_t kFree = bit(kDelta) | bit(kLambda) | bit(kDualDelta) | bit(kVanna) | bit(kCharm);
+          double power = (kPer >> k & 1) != 0 ? -unit : (kFree >> k & 1) != 0 ? 0.0 : unit;
+          if (k == kSpeed) power = -2.0 * unit;
+          for (; abs(power) > 900.0; power -= power > 0 ? 900.0 : -900.0) x = scale(x, power > 0 ? 900.0 : -900.0);
+          put(k, scale(x, power));
+        });
+  }
+
+  template <class V, class Wants, class Put>
   WQ_HD static void greeks(const Black<V>& o, Wants wants, Put put) {
     const V one(1.0), half(0.5), price = o.price();
     const V b = o.rate - o.dividend;
@@ -349,7 +407,7 @@ struct BlackGreeks {
       put(kLambda, o.sign * select(outside, tail, spot_share / price));
     }
     const V by_vol = inverse_of(o.vol), by_strike = inverse_of(o.strike), slope = o.slope;
-    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * quotient<kTiny>(strike_share, o.strike, by_strike));
+    if (wants(kDualDelta)) put(kDualDelta, V(0.0) - o.sign * strike_share * by_strike);
     const V gamma = slope * o.inverse_v * o.by_spot, d12 = o.d1 * o.d2;
     if (wants(kGamma)) put(kGamma, gamma);
     if (wants(kDualGamma)) put(kDualGamma, o.spot_density * by_strike * o.inverse_v * by_strike);
@@ -386,7 +444,10 @@ WQ_HD_CALL void bachelier_limits(double forward, double strike, double expiry, d
   for (int k = 0; k < kOutputs; ++k) put(k, nan);
   if (!(expiry >= 0 && vol >= 0 && vol < kInfinity) || !is_finite((forward + strike) + rate) || sign == 0) return;
   if (expiry == kInfinity) {
-    if (rate > 0) put(kPrice, 0.0);
+    // Everything is discounted to 0; without interest the price grows with the root of time.
+    if (rate > 0)
+      for (int k = 0; k < kOutputs; ++k)
+        if (k != kEpsilon) put(k, 0.0);
     return;
   }
   const double discount = exp_of(-rate * expiry), money = sign * (forward - strike);
