@@ -164,6 +164,30 @@ def test_the_order_and_the_part_of_some_expiries():
         chain.only(["7"])
 
 
+def test_a_part_keeps_its_terms_where_american_options_become_european(monkeypatch):
+    surface = pytest.importorskip("warpquant.surface")
+    table, _ = made_chain()
+    chain = read_chain(table)
+    part = chain.only(["0.5"])
+    assert part.keeps_terms
+    assert not chain.keeps_terms
+    asked = []
+    plain = options.Chain._terms
+    monkeypatch.setattr(options.Chain, "_terms", lambda self, *given: (asked.append(len(self)), plain(self, *given))[1])
+    kept = surface.clean(part, exercise="american")
+    assert asked == []
+    assert kept.chain.terms == part.terms
+    again = chain.only(["0.5"], ask_again=True)
+    assert asked == [26]
+    assert not again.keeps_terms
+    assert again.terms["0.5"].source == "parity"
+    asked.clear()
+    surface.clean(again, exercise="american")
+    assert asked == [26, 26]
+    with pytest.raises(ParameterError, match="ask_again"):
+        chain.only(["0.5"], ask_again=1)
+
+
 def test_rates_of_short_expiries_are_those_of_long_ones():
     table, _ = made_chain()
     rng = np.random.default_rng(2)

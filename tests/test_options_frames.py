@@ -156,6 +156,40 @@ def test_expiries_as_dates():
     assert np.isnan(past["price"]).all()
 
 
+def test_dates_end_at_the_close():
+    """Of a moment with a time of day, as in chains: also on the day itself."""
+    frame = pd.DataFrame({"strike": [100.0, 100.0], "right": ["C", "P"], "expiry": ["2024-03-01", "2024-03-15"]})
+    more = {"spot": 100.0, "vol": 0.2, "rate": 0.03}
+    for close, hours in (("16:00", 6.0), ("10:30", 0.5), ("24:00", 14.0)):
+        made = options.price_dataframe(frame, as_of="2024-03-01T10:00", close=close, **more)
+        years = (np.array([0.0, 14.0]) + hours / 24) / 365
+        np.testing.assert_allclose(
+            made["price"], options.price(100.0, 100.0, years, 0.03, 0.0, 0.2, ["c", "p"])["price"]
+        )
+    chain = options.read_chain(
+        frame.assign(bid=1.0, ask=1.1), as_of="2024-03-01T10:00", spot=100.0, rate=0.03, dividend=0
+    )
+    assert chain.years.tolist() == pytest.approx([6 / 24 / 365, (14 + 6 / 24) / 365])
+    whole = options.price_dataframe(frame, as_of="2024-03-01", **more)["price"]
+    np.testing.assert_allclose(whole, options.price(100.0, 100.0, [0.0, 14 / 365], 0.03, 0.0, 0.2, ["c", "p"])["price"])
+    with pytest.raises(ParameterError, match="close: 'late' is no time of day"):
+        options.price_dataframe(frame, as_of="2024-03-01T10:00", close="late", **more)
+
+
+def test_numbers_instead_of_columns():
+    frame = pd.DataFrame(
+        {"strike": [90.0, 100.0], "right": ["C", "P"], "sigma": [0.5, 0.6], "mine": [0.2, 0.3]}, index=[4, 2]
+    )
+    made = options.price_dataframe(frame, spot=100.0, expiry=0.5, rate=0.03, vol="mine")
+    np.testing.assert_array_equal(
+        made["price"], options.price(100.0, [90.0, 100.0], 0.5, 0.03, 0.0, [0.2, 0.3], ["c", "p"])["price"]
+    )
+    assert made.index.tolist() == [4, 2]
+    assert made[list(frame.columns)].equals(frame)
+    other = options.price_dataframe(pl.DataFrame(frame), spot=[100.0, 101.0], expiry=0.5, rate=0.03)
+    assert other["price"][1] == options.price(101.0, 100.0, 0.5, 0.03, 0.0, 0.6, "p")["price"]
+
+
 def test_parts_by_name_number_array_and_column():
     table = {"S": 100.0, "K": [90.0, 100.0], "tau": [1.0, 1.0], "flag": ["c", "p"], "x": [0.2, 0.2], "y": [0.01, 0.02]}
     names = {"spot": "S", "strike": "K", "expiry": "tau", "vol": "x", "is_call": "flag"}

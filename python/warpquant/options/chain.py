@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _prices, options
-from warpquant._checks import choice
+from warpquant._checks import choice, flag
 from warpquant.errors import ParameterError, WarpquantError
 
-from .frames import Floats, Frame, Roles, _moment, moments
+from .frames import Floats, Frame, Roles, _moment, ends, moments, time_of_day
 from .vanilla import greeks
 
 __all__ = ["STATUSES", "Chain", "Terms", "parity", "read_chain"]
@@ -223,12 +223,16 @@ class Chain:
         'bsm', or 'black76' where no spot is known, or 'bachelier'.
     as_of : datetime64 or None
         The moment.
+    keeps_terms : bool
+        Whether the terms stay as they are where American options are turned into European ones
+        (:func:`warpquant.surface.clean`): those of quotes that were picked from a chain (`only`). Otherwise parity is
+        asked again then, of the European prices.
     """
 
     def __init__(
         self, *, expiry: npt.NDArray[np.str_], years: Floats, strike: Floats, is_call: npt.NDArray[np.bool_],
         bid: Floats, ask: Floats, price: Floats, spot: Floats, model: str, as_of: np.datetime64 | None, rate: Any,
-        dividend: Any, row: npt.NDArray[np.intp] | None = None,
+        dividend: Any, row: npt.NDArray[np.intp] | None = None, terms: Mapping[str, Terms] | None = None,
     ) -> None:  # fmt: skip
         order = np.lexsort((~is_call, strike, expiry, years))
         self.row = order if row is None else row[order]
@@ -243,7 +247,8 @@ class Chain:
         self.quote = self._quotes()
         #: For each quote the number of its expiry, in the order of time.
         self.number = _numbers(self.expiry)
-        self.terms = self._terms(self.rate, self.dividend)
+        self.keeps_terms = terms is not None
+        self.terms = self._terms(self.rate, self.dividend) if terms is None else dict(terms)
 
     def __len__(self) -> int:
         return len(self.strike)
@@ -264,11 +269,20 @@ class Chain:
         code[~(np.isfinite(self.years) & np.isfinite(self.strike))] = _CODE["invalid"]
         return code
 
-    def only(self, expiries: Iterable[str]) -> Chain:
+    def only(self, expiries: Iterable[str], *, ask_again: bool = False) -> Chain:
         """The quotes of some expiries, with the terms that they have here.
 
-        Where American options are turned into European ones (:func:`warpquant.surface.clean`), parity is asked again,
-        of the quotes that are left alone.
+        Parameters
+        ----------
+        expiries : iterable of str
+            As in `terms`.
+        ask_again : bool
+            Whether put-call parity is asked again, of these quotes alone: a rate that all expiries have in common is
+            not that of the others then, and of American options forwards are those of the European prices.
+
+        Returns
+        -------
+        Chain
 
         Raises
         ------
@@ -286,7 +300,10 @@ class Chain:
             if isinstance(values, np.ndarray):
                 part.__dict__[name] = values[keep]
         part.number = _numbers(part.expiry)
-        part.terms = {name: t for name, t in self.terms.items() if name in names}
+        if flag("ask_again", ask_again):
+            part.terms, part.keeps_terms = part._terms(part.rate, part.dividend), False
+        else:
+            part.terms, part.keeps_terms = {name: t for name, t in self.terms.items() if name in names}, True
         return part
 
     def mid(self) -> Floats:
@@ -771,15 +788,8 @@ def _chosen(at: str, times: npt.NDArray[np.datetime64]) -> np.datetime64:
     """The time that was asked for: on the last day, if no day was named."""
     if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", at):
         midnight: np.datetime64 = times.max().astype("datetime64[D]")
-        return midnight + _time_of_day(at, "at")
+        return midnight + time_of_day(at, "at")
     return _moment(at, "at")
-
-
-def _time_of_day(text: str, name: str) -> np.timedelta64:
-    match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text)
-    if match is None or int(match[1]) > 24 or int(match[2]) > 59:
-        raise ParameterError(f"{name}: {text!r} is no time of day; accepted is HH:MM")
-    return np.timedelta64(1000 * (3600 * int(match[1]) + 60 * int(match[2]) + int(match[3] or 0)), "ms")
 
 
 def _distinct(numbers: Floats) -> list[str]:
@@ -815,10 +825,7 @@ def _expiries(
         raise ParameterError(f"expiry: column {name!r} holds neither dates nor years, such as {values[:1].tolist()}")
     if moment is None:
         raise ParameterError(f"as_of: is needed to make years of the dates in column {name!r}")
-    days = when.astype("datetime64[D]")
-    is_date = when == days
-    if moment != moment.astype("datetime64[D]"):
-        when = np.where(is_date, when + _time_of_day(close, "close"), when)
+    days, when = when.astype("datetime64[D]"), ends(when, moment, close)
     # Where options of one day end at several times, the time is part of the name.
     moments_of_day = np.unique(when[~np.isnat(when)]).astype("datetime64[D]")
     twice = moments_of_day[1:][moments_of_day[1:] == moments_of_day[:-1]]

@@ -301,13 +301,26 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def years_between(as_of: Any, expiry: npt.NDArray[Any], day_count: float = 365.0) -> Floats:
-    """Years from a time to others, in days of 24 hours by `day_count`; NaN where the other is missing.
+def time_of_day(text: str, name: str) -> np.timedelta64:
+    """Hours and minutes as milliseconds."""
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text)
+    if match is None or int(match[1]) > 24 or int(match[2]) > 59:
+        raise ParameterError(f"{name}: {text!r} is no time of day; accepted is HH:MM")
+    return np.timedelta64(1000 * (3600 * int(match[1]) + 60 * int(match[2]) + int(match[3] or 0)), "ms")
 
-    A date without a time of day is the end of no day: both count from midnight.
-    """
+
+def ends(when: npt.NDArray[np.datetime64], start: np.datetime64, close: str) -> npt.NDArray[np.datetime64]:
+    """When options end: a date at the `close` of that day if `start` has a time of day, so that days are whole."""
+    at = time_of_day(close, "close")
+    if start == start.astype("datetime64[D]"):
+        return when
+    return np.where(when == when.astype("datetime64[D]"), when + at, when)
+
+
+def years_between(as_of: Any, expiry: npt.NDArray[Any], close: str, day_count: float = 365.0) -> Floats:
+    """Years from a time to others, in days of 24 hours by `day_count`; NaN where the other is missing."""
     start = _moment(as_of)
-    span = (expiry.astype("datetime64[ms]") - start) / np.timedelta64(1, "D")
+    span = (ends(expiry.astype("datetime64[ms]"), start, close) - start) / np.timedelta64(1, "D")
     return np.asarray(span, dtype=np.float64) / day_count
 
 
@@ -402,17 +415,19 @@ class Roles:
             f"columns={{{part!r}: ...}}; known names are {', '.join(self._synonyms[part])}"
         )
 
-    def years(self, as_of: Any, day_count: float = 365.0) -> Any:
-        """The expiry in years, which a column has as such or as dates."""
-        if "expiry" not in self.columns:
+    def years(self, as_of: Any, given: Any = None, close: str = "16:00", day_count: float = 365.0) -> Any:
+        """The expiry in years, which was given, or which a column has as such or as dates."""
+        if given is not None and not isinstance(given, str):
+            return self.numbers("expiry", given)
+        if given is None and "expiry" not in self.columns:
             return self.numbers("expiry")
-        name = self.columns["expiry"]
+        name = self.columns["expiry"] if given is None else given
         when = moments(self.frame.array(name))
         if when is None:
             return self.frame.numbers(name)
         if as_of is None:
             raise ParameterError(f"as_of: is needed to make years of the dates in column {name!r}")
-        return years_between(as_of, when, day_count)
+        return years_between(as_of, when, close, day_count)
 
 
 def price_dataframe(
@@ -421,10 +436,14 @@ def price_dataframe(
     columns: Mapping[str, str] | None = None,
     model: str = "bsm",
     outputs: str | Iterable[str] = ("price",),
+    spot: Any = None,
+    expiry: Any = None,
     rate: Any = None,
     dividend: Any = None,
+    vol: Any = None,
     shift: Any = None,
     as_of: Any = None,
+    close: str = "16:00",
     prefix: str = "",
     num_threads: int | None = None,
 ) -> Any:
@@ -442,12 +461,15 @@ def price_dataframe(
         As in `greeks`; but for 'bsm' the spot is a forward price.
     outputs : str or iterable of str, default 'price'
         As in `greeks`.
-    rate, dividend, shift : float, array or str, optional
+    spot, expiry, rate, dividend, vol, shift : float, array or str, optional
         For all rows, or for each, or the name of a column, instead of a column. Without any the dividend and the shift
-        are 0; a rate has to be there.
+        are 0; the others have to be there.
     as_of : date, datetime or str, optional
-        When the options are priced, if the expiry is a date: years are days of 24 hours over 365, from there to
-        midnight at the beginning of that date, or to its time of day.
+        When the options are priced, if the expiry is a date: years are days of 24 hours over 365. From a date to a date
+        they are whole days.
+    close : str, default '16:00'
+        Time of day at which options end whose expiry is a date without one, in the zone of ``as_of``, if that has a
+        time of day; as in `read_chain`.
     prefix : str, optional
         Before the names of the new columns.
     num_threads : int, optional
@@ -456,7 +478,8 @@ def price_dataframe(
     Returns
     -------
     The kind of `frame`
-        With a column of float64 for each output behind its own. Rows that are no option have NaN.
+        With a column of float64 for each output behind its own, of which none is changed. Rows that are no option,
+        such as those where something is missing, have NaN.
 
     Raises
     ------
@@ -483,8 +506,9 @@ def price_dataframe(
     if "is_call" not in roles.columns:
         raise ParameterError(f"is_call: no column says call or put; columns are {', '.join(table.names)}")
     found = greeks(
-        roles.numbers("spot"), roles.numbers("strike"), roles.years(as_of), roles.numbers("rate", rate),
-        roles.numbers("dividend", dividend, 0.0), roles.numbers("vol"), table.array(roles.columns["is_call"]),
+        roles.numbers("spot", spot), roles.numbers("strike"), roles.years(as_of, expiry, close),
+        roles.numbers("rate", rate), roles.numbers("dividend", dividend, 0.0), roles.numbers("vol", vol),
+        table.array(roles.columns["is_call"]),
         model=model, outputs=names, shift=roles.numbers("shift", shift, 0.0) if model == "displaced" else 0.0,
         num_threads=num_threads,
     )  # fmt: skip

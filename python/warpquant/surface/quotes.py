@@ -458,11 +458,14 @@ def _cliffs(chain: Chain, kept: npt.NDArray[np.bool_], k: Floats, vol: Floats, w
 
 
 def _as_european(chain: Chain, num_threads: int | None) -> Chain:
-    """The same chain with the prices of European options: less the premium for early exercise."""
+    """The same chain with the prices of European options: less the premium for early exercise.
+
+    Its terms are those that parity gives of such prices, unless it keeps them.
+    """
     if chain.model != "bsm":
         raise ParameterError("exercise: American options need the spot, of which the chain has none")
     now = chain
-    for _ in range(2):
+    for _ in range(1 if chain.keeps_terms else 2):
         rate, dividend, mid = now.of("rate"), now.of("dividend"), chain.mid()
         # Of one-sided quotes the side that there is.
         one = np.isin(chain.quote, (_CODE["no_bid"], _CODE["no_ask"]))
@@ -477,6 +480,7 @@ def _as_european(chain: Chain, num_threads: int | None) -> Chain:
             expiry=chain.expiry, years=chain.years, strike=chain.strike, is_call=chain.is_call,
             bid=chain.bid - premium, ask=chain.ask - premium, price=chain.price - premium, spot=chain.spot,
             model=chain.model, as_of=chain.as_of, rate=chain.rate, dividend=chain.dividend, row=chain.row,
+            terms=chain.terms if chain.keeps_terms else None,
         )  # fmt: skip
     return now
 
