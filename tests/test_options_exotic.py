@@ -839,3 +839,55 @@ def test_devices(name, device):
     got = CALLS[name](*m, outputs="all", device=device)
     for output in want:
         assert np.max(np.abs(np.asarray(got[output]) - want[output]) / (1.0 + np.abs(want[output]))) < 1e-10, output
+
+
+# ------------------------------------------------------------------------------------------------ edges
+
+
+@pytest.mark.parametrize("call", [True, False])
+def test_compound_strikes_of_nothing(call):
+    """What costs nothing is the option under it; an option under it that costs nothing is the asset, or nothing."""
+    at, under = (100.0, 0.3, 0.03, 0.01, 0.25), (95.0, 0.7)
+    spot, expiry, rate, dividend, vol = at
+    for daughter in (True, False):
+        plain = options.price(spot, under[0], under[1], rate, dividend, vol, daughter)["price"]
+        got = options.compound(spot, 0.0, expiry, rate, dividend, vol, call, *under, daughter)
+        assert got["price"] == pytest.approx(plain if call else 0.0, abs=1e-9)
+        asset = options.price(spot * np.exp(-dividend * 0.4), 4.0, expiry, rate, dividend, vol, call)["price"]
+        worthless = 0.0 if call else 4.0 * np.exp(-rate * expiry)
+        free = options.compound(spot, 4.0, expiry, rate, dividend, vol, call, 0.0, under[1], daughter)["price"]
+        assert free == pytest.approx(asset if daughter else worthless, abs=1e-9)
+
+
+@pytest.mark.parametrize("call", [True, False])
+@pytest.mark.parametrize("strike", [None, 90.0, 110.0])
+def test_lookbacks_without_randomness(call, strike):
+    """The extremes of the only path, to the last digit also where they are today's spot."""
+    sign = 1.0 if call else -1.0
+    for expiry, vol, rate, dividend in ((0.0, 0.3, 0.05, 0.01), (1.5, 0.0, 0.05, 0.01), (1.5, 0.0, 0.01, 0.05),
+                                        (1.5, 0.0, 0.02, 0.02)):  # fmt: skip
+        path = 100.0 * np.exp((rate - dividend) * np.linspace(0.0, expiry, 11))
+        for so_far in (None, 99.0, 101.0):
+            low = call if strike is None else not call
+            if so_far is not None and (so_far < 100.0) != low:
+                continue
+            seen = path if so_far is None else np.append(path, so_far)
+            extreme = seen.min() if low else seen.max()
+            payoff = sign * (path[-1] - extreme) if strike is None else max(sign * (extreme - strike), 0.0)
+            got = options.lookback(100.0, strike, expiry, rate, dividend, vol, call, extreme=so_far)["price"]
+            assert got == pytest.approx(payoff * np.exp(-rate * expiry), rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize("rho", [-1.0, 0.4, 1.0])
+def test_one_asset_of_two_without_vol(rho):
+    """Against Black and Scholes with the certain asset as the strike."""
+    forward = 95.0 * np.exp((0.03 - 0.02) * 0.7)
+    want = options.greeks(100.0, forward, 0.7, 0.03, 0.01, 0.25, True)
+    got = options.exchange(100.0, 95.0, 0.7, 0.03, 0.01, 0.02, 0.25, 0.0, rho)
+    assert got["price"] == pytest.approx(want["price"], rel=1e-13)
+    assert got["delta1"] == pytest.approx(want["delta"], rel=1e-12)
+    assert got["vega1"] == pytest.approx(want["vega"], rel=1e-12)
+    spread = options.spread(100.0, 95.0, 0.0, 0.7, 0.03, 0.01, 0.02, 0.25, 0.0, rho, True)
+    assert spread["price"] == pytest.approx(want["price"], rel=1e-13)
+    mirrored = options.exchange(95.0, 100.0, 0.7, 0.03, 0.02, 0.01, 0.0, 0.25, rho)["price"]
+    assert mirrored == pytest.approx(options.price(100.0, forward, 0.7, 0.03, 0.01, 0.25, False)["price"], rel=1e-12)

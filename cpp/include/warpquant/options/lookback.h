@@ -57,7 +57,29 @@ struct Lookback : OneAsset {
     const R turn = select(fixed, sign, zero - sign);
     const T bonus = turn * (d.spot * d.discount * slope(turn, c, log, d1, d.v));
     const T certain = max(sign * (extreme - strike), T(zero)) * d.discount;
-    return not_below_0(part + bonus + select(fixed, certain, T(zero)));
+    T sum = not_below_0(part + bonus + select(fixed, certain, T(zero)));
+    // At the floors of vol and time the path is the only one, and its extremes are at its ends.
+    const auto only = either(le(in[5], R(kLeastVol)), le(in[2], R(kLeastTime)));
+    if (any(only)) set_value(sum, select(only, certain_path(in, sign, fixed, is_call), value_of(sum)));
+    return sum;
+  }
+
+  /// The price where nothing is random.
+  template <class V, class M>
+  WQ_HD_CALL static V certain_path(const V* in, V sign, M fixed, M is_call) {
+    const V end = in[0] * exp_at((in[3] - in[4]) * in[2]), zero(0.0);
+    const V lowest = min(in[7], min(in[0], end)), highest = max(in[7], max(in[0], end));
+    const V floating = sign * (end - select(is_call, lowest, highest));
+    const V by_strike = max(sign * (select(is_call, highest, lowest) - in[1]), zero);
+    return select(fixed, by_strike, floating) * exp_at(zero - in[3] * in[2]) + zero;
+  }
+  template <class V>
+  WQ_HD static void set_value(V& x, V value) {
+    x = value;
+  }
+  template <class V, int N, int M>
+  WQ_HD static void set_value(Dual<V, N, M>& x, V value) {
+    x.value = value;
   }
 };
 

@@ -44,7 +44,7 @@ struct Compound {
     auto known = eq(V(0.0), V(0.0));
     (void)sign_of(in[9], known);
     return both(both(valid_asset(in), known),
-                both(both(positive(in[1]), positive(in[7])), both(is_finite(in[8]), ge(in[8], in[2]))));
+                both(both(amount(in[1]), amount(in[7])), both(is_finite(in[8]), ge(in[8], in[2]))));
   }
   template <class T>
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
@@ -52,14 +52,15 @@ struct Compound {
     const auto d = Diffusion<T>::of(x);
     const R mother = call_or_put(in[6]), daughter = call_or_put(in[9]), zero(0.0),
             gap = max(in[8] - in[2], R(kLeastTime));
-    const T& under = x[6];
+    const T own = at_least(x[5], kLeastPrice), under = at_least(x[6], kLeastPrice);
     const T end = d.expiry + gap, v = d.vol * sqrt(end);
     const T discount = exp_at(zero - d.rate * end), spot = d.spot * exp_at(zero - d.dividend * end);
     // The spot at which the option is worth what it is bought or sold for: Newton's method within a bracket.
     const R carry = exp_at(zero - value_of(d.dividend) * gap), then = exp_at(zero - value_of(d.rate) * gap);
-    const R left = value_of(d.vol) * sqrt(gap), strike = value_of(x[5]), paid = value_of(under) * then;
+    const R left = value_of(d.vol) * sqrt(gap), strike = value_of(own), paid = value_of(under) * then;
     auto found = eq(strike, R(0.0));
-    R low = log_at(paid, carry) - R(60.0), high = low + R(120.0), at = low + R(60.0);
+    const R centre = log_at(paid, carry), apart = log_at(strike, paid);
+    R low = centre + min(apart, R(0.0)) - R(60.0), high = centre + max(apart, R(0.0)) + R(60.0), at = centre;
     for (int i = 0; i < 100; ++i) {
       BlackParts<R> y;
       const R s = exp_at(at);
@@ -84,7 +85,7 @@ struct Compound {
     black_parts(value_of(edge) * carry, paid, left, daughter, true, y);
     const R slope = y.slope[0] * carry;
     const auto steep = gt(abs(slope) * value_of(edge), R(1e-12) * strike);
-    edge = select(steep, edge - (worth - x[5]) * (R(1.0) / select(steep, slope, R(1.0))), edge);
+    edge = select(steep, edge - (worth - own) * (R(1.0) / select(steep, slope, R(1.0))), edge);
     edge = max(edge, T(R(kLeastPrice)));
     const T z = log_at(d.spot, edge) / d.v + (d.drift + R(1.0)) * d.v;
     const T w = log_at(d.spot, under) / v + (d.drift + R(1.0)) * v;
@@ -92,7 +93,7 @@ struct Compound {
     const R turn = mother * daughter;
     return not_below_0(turn * (spot * bivariate_cdf(daughter * w, turn * z, together) -
                                under * discount * bivariate_cdf(daughter * (w - v), turn * (z - d.v), together)) -
-                       mother * (x[5] * d.discount * cdf_at(turn * (z - d.v))));
+                       mother * (own * d.discount * cdf_at(turn * (z - d.v))));
   }
 };
 
@@ -158,11 +159,11 @@ struct TwoAssets {
       a.correlation = x[8];
       return a;
     }
-    /// Volatility of S1 / S2^weight.
-    WQ_HD_CALL T spread_vol(const T& weight) const {
+    /// Volatility of S1 / S2^weight. Of `vols` each may be 0: a floor would show in the correlation's term.
+    WQ_HD_CALL T spread_vol(const T& weight, const T* vols) const {
       using R = Number<T>;
-      const T other = weight * vol[1];
-      const T square = vol[0] * vol[0] - R(2.0) * (correlation * vol[0] * other) + other * other;
+      const T other = weight * vols[1];
+      const T square = vols[0] * vols[0] - R(2.0) * (correlation * vols[0] * other) + other * other;
       return sqrt(at_least(square, 1e-24));
     }
   };
@@ -181,7 +182,7 @@ struct Exchange : TwoAssets {
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
     const auto a = Assets<T>::of(x);
-    return black(a.now[0], a.now[1], a.spread_vol(T(R(1.0))) * a.root, call_or_put(in[10]));
+    return black(a.now[0], a.now[1], a.spread_vol(T(R(1.0)), x + 2) * a.root, call_or_put(in[10]));
   }
 };
 
@@ -196,7 +197,7 @@ struct Spread : TwoAssets {
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     const auto a = Assets<T>::of(x);
     const T paid = a.now[1] + x[9] * a.discount;
-    return black(a.now[0], paid, a.spread_vol(a.now[1] / paid) * a.root, call_or_put(in[10]));
+    return black(a.now[0], paid, a.spread_vol(a.now[1] / paid, x + 2) * a.root, call_or_put(in[10]));
   }
 };
 
@@ -214,7 +215,7 @@ struct Rainbow : TwoAssets {
     using R = Number<T>;
     const auto a = Assets<T>::of(x);
     const R one(1.0), zero(0.0);
-    const T vol = a.spread_vol(T(one)), v = vol * a.root, strike = at_least(x[9], kLeastPrice) * a.discount;
+    const T vol = a.spread_vol(T(one), a.vol), v = vol * a.root, strike = at_least(x[9], kLeastPrice) * a.discount;
     const T d = log_at(a.now[0], a.now[1]) / v + R(0.5) * v;
     T y[2], w[2], near[2];
     const T limit(one), below(R(-1.0));
