@@ -300,6 +300,23 @@ def test_positions_without_a_value_are_counted_and_stop_nobody():
     assert "4 positions have no value" in book.report().markdown
 
 
+def test_positions_of_nothing_count_nothing():
+    """At the strike on the last day gamma is infinite, which nobody has who holds none."""
+    table = {
+        "kind": ["call", "put"],
+        "spot": [100.0] * 2,
+        "strike": [100.0, 95.0],
+        "expiry": [0.0, 0.5],
+        "vol": [0.2] * 2,
+    }
+    both = Portfolio.from_frame({**table, "quantity": [0, 3]}, rate=0.03)
+    one = Portfolio.from_frame({name: values[1:] for name, values in {**table, "quantity": [0, 3]}.items()}, rate=0.03)
+    assert both.greeks("all") == one.greeks("all")
+    held = Portfolio.from_frame({**table, "quantity": [1, 3]}, rate=0.03).greeks()
+    assert held["gamma"] == np.inf
+    assert held["theta"] == -np.inf
+
+
 def test_underlyings_give_what_positions_lack():
     positions = {"underlying": ["X", "Y", "X"], "kind": ["c", "p", "stock"], "strike": [100.0, 50.0, None],
                  "expiry": [0.5, 0.5, None], "quantity": [1, 2, 3], "vol": [0.3, None, None]}  # fmt: skip

@@ -362,6 +362,11 @@ class Portfolio:
         called = {name: [row[i] for row in numbers] for i, name in enumerate(names)}
         return group, called, len(numbers)
 
+    def _weighted(self, values: Floats) -> Floats:
+        """Values times quantity and multiplier: of what nobody holds nothing, whatever its gamma is at the strike."""
+        with np.errstate(invalid="ignore"):
+            return np.where(self.weight == 0, 0.0, values * self.weight)
+
     def _sum(self, values: Floats, group: npt.NDArray[np.intp], count: int) -> Floats:
         weighted = np.where(self.invalid, 0.0, values)
         return np.asarray(np.bincount(group, weighted, minlength=count), dtype=np.float64)
@@ -419,7 +424,7 @@ class Portfolio:
         if "gamma_cash" in asked:
             each["gamma_cash"] = each["gamma"] * spot * spot / 100.0
         group, called, count = self._groups(by)
-        sums = {name: self._sum(each[name] * self.weight, group, count) for name in asked}
+        sums = {name: self._sum(self._weighted(each[name]), group, count) for name in asked}
         if called is None:
             return {**{name: float(values[0]) for name, values in sums.items()}, "excluded": int(self.invalid.sum())}
         labels = {name: np.asarray(values, dtype=object) for name, values in called.items()}
@@ -644,7 +649,7 @@ class Portfolio:
         group, called, count = self._groups(by)
 
         def total(values: Floats) -> Any:
-            sums = np.bincount(group, np.where(skip, 0.0, values * self.weight), minlength=count)
+            sums = np.bincount(group, np.where(skip, 0.0, self._weighted(values)), minlength=count)
             return float(sums[0]) if called is None else sums
 
         terms: dict[str, Any] = {}
