@@ -319,6 +319,27 @@ def test_without_interest_there_is_no_wrong_price(accuracy):
     np.testing.assert_allclose(calls["price"], puts["price"], rtol=1e-12)
 
 
+def test_the_boundary_that_means_nothing_is_no_price():
+    """Next to no interest over decades: a root of the equation at the boundary of an option without end."""
+    spot, expiry, dividend, vol, rate = np.array([
+        (177.405, 39.105, -0.0790, 0.577, 1e-15), (99.072, 39.941, -0.0763, 0.533, 1e-13),
+        (99.072, 39.941, -0.0763, 0.533, 1e-12), (149.410, 35.332, -0.0769, 0.523, 1e-11),
+    ]).T  # fmt: skip
+    tree = options.lattice(spot, 100.0, expiry, rate, dividend, vol, "p", method="leisen_reimer", steps=1001)["price"]
+    rng = np.random.default_rng(5)
+    more = (rng.uniform(60, 200, 400), 100.0, rng.uniform(30, 40, 400), 10 ** rng.uniform(-16, -9, 400),
+            -rng.uniform(0.06, 0.08, 400), rng.uniform(0.4, 0.6, 400), "p")  # fmt: skip
+    most = options.lattice(*more, method="leisen_reimer", steps=201)["price"]
+    for accuracy in LIMITS:
+        got = options.american(spot, 100.0, expiry, rate, dividend, vol, "p", accuracy=accuracy, return_status=True)
+        found = got["status"] != 3
+        np.testing.assert_allclose(got["price"][found], tree[found], atol=0.02)
+        got = options.american(*more, accuracy=accuracy, return_status=True)
+        found = got["status"] != 3
+        assert found.sum() > 100
+        np.testing.assert_allclose(got["price"][found], most[found], atol=0.2)
+
+
 def test_yields_just_above_the_rate():
     """A layer of the boundary next to expiry, which weighs nothing: prices go on smoothly to those of q = r."""
     above = np.r_[0.0, np.logspace(-9, -3, 25)]

@@ -530,12 +530,14 @@ struct AmericanPut : AmericanMath<Rule> {
                   both(wanted, negate(le(depth(), furthest()))));
   }
 
-  /// ln(X / B) beyond which no boundary is: with q < 0, that of q = 0, next to expiry (as in `open`), and some room.
+  /// ln(X / B) beyond which no boundary is: with q < 0, that of q = 0, next to expiry (as in `open`), and some room;
+  /// with hardly any interest until expiry also what comes near to that of an option without end.
   WQ_HD V furthest() const {
     constexpr double kSixteenPi = 50.26548245743669;
     const V stake = o.rate * o.expiry, level = log_of(max(stake * stake * V(kSixteenPi), V(1e-300)));
     const V bound = V(1.2) * o.vol * o.root * sqrt(max(V(0.0) - level, V(4.0)));
-    return select(both(lt(o.dividend, V(0.0)), gt(o.rate, V(0.0))), min(bound, V(69.0)), V(69.0));
+    const V end = select(lt(stake, V(1e-6)), V(0.95) * o.deepest, V(69.0));
+    return select(both(lt(o.dividend, V(0.0)), gt(o.rate, V(0.0))), min(min(bound, end), V(69.0)), V(69.0));
   }
 
   /// Whether the nodes are too few: the last coefficients of the shape, as a series of Chebyshev polynomials, are not
