@@ -84,7 +84,8 @@ WQ_HD V softplus_of(V x) {
   return max(x, V(0.0)) + select(large, log + V(0.6931471805599453), log);
 }
 
-/// sin(x) and cos(x), for doubles. Beyond a magnitude of 10^6, where three parts of pi / 2 are not enough, lane by lane.
+/// sin(x) and cos(x), for doubles; beyond a magnitude of 10^6, where three parts of pi / 2 are not enough, lane by
+/// lane.
 template <class V>
 WQ_HD void sin_cos(V x, V& sine, V& cosine) {
   const V n = rint(x * V(0.63661977236758134308));
