@@ -1416,3 +1416,14 @@ class TestSchedules:
         ]:
             with pytest.raises(errors.ParameterError, match=name):
                 call()
+
+
+def test_parameters_whose_property_changes_their_list():
+    class Odd:
+        @property
+        def grad(self):
+            listed.clear()
+
+    listed = []
+    listed += [Odd() for _ in range(4)]
+    assert _core.optim_carried(listed) == [None] * 4

@@ -842,3 +842,24 @@ def test_grid_awkward_rows():
     )  # fmt: skip
     assert got["status"].tolist() == [0, 4, 0, 4, 0]
     assert np.isnan(got["price"]).tolist() == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("accuracy", ["fast", "accurate", "high"])
+def test_at_the_money_next_to_no_vol(accuracy):
+    """The price is a multiple of the variance then, and Delta a constant."""
+    vol = np.array([1e-6, 2e-7, 1e-7, 3e-8, 1e-8, 3e-9])
+    found = options.american(100.0, 100.0, 1.0, 0.05, 0.03, vol, False, accuracy=accuracy, outputs="all")
+    assert (found["status"] == 0).all()
+    np.testing.assert_allclose(found["price"] / vol**2, 100.0 / (0.04 * np.e), rtol=1e-6)
+    np.testing.assert_allclose(found["delta"], -np.exp(-1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("vol", [0.0, 0.001, 0.01, 0.2, 0.6])
+def test_a_dividend_that_leaves_nothing(vol):
+    """What is left of the spot is next to nothing: the put is worth at most the strike, discounted."""
+    paid = [(0.25, 30.0), (1.0, 5.0)]
+    made = options.finite_difference(25.0, 100.0, 1.0, 0.05, 0.02, vol, False, dividends=paid, model="piecewise",
+                                     american=False, outputs="all")  # fmt: skip
+    assert made["status"] == 0
+    most = 100.0 * np.exp(-0.05)
+    assert 0.98 * most < made["price"] <= most * (1.0 + 1e-6)

@@ -891,3 +891,14 @@ def test_one_asset_of_two_without_vol(rho):
     assert spread["price"] == pytest.approx(want["price"], rel=1e-13)
     mirrored = options.exchange(95.0, 100.0, 0.7, 0.03, 0.02, 0.01, 0.0, 0.25, rho)["price"]
     assert mirrored == pytest.approx(options.price(100.0, forward, 0.7, 0.03, 0.01, 0.25, False)["price"], rel=1e-12)
+
+
+@pytest.mark.parametrize("strike", [None, 100.0])
+def test_lookbacks_go_to_the_only_path(strike):
+    for scale in ("vol", "expiry"):
+        sizes = np.array([1.0, 1.01, 2.0]) * (1e-6 if scale == "vol" else 1e-12)
+        sizes = np.concatenate([[0.0], 0.5 * sizes[:1], 0.99 * sizes[:1], sizes])
+        at = {"vol": 0.5, "expiry": 1.0, scale: sizes}
+        prices = options.lookback(100.0, strike, at["expiry"], 0.0, 0.0, at["vol"], True)["price"]
+        root = sizes if scale == "vol" else np.sqrt(sizes)
+        np.testing.assert_allclose(prices, prices[-1] * root / root[-1], rtol=1e-3, atol=1e-15)

@@ -241,3 +241,16 @@ def test_no_table_and_double_names():
     twice = pd.DataFrame([[1.0, 2.0]], columns=["strike", "strike"])
     with pytest.raises(ParameterError, match="several columns named 'strike'"):
         options.price_dataframe(twice)
+
+
+def test_expiries_given_as_dates():
+    frame = {"spot": [100.0, 100.0], "strike": [100.0, 110.0], "vol": [0.2, 0.2], "type": ["c", "p"]}
+    more = {"rate": 0.03, "as_of": "2026-07-01"}
+    expected = options.price_dataframe({**frame, "expiry": ["2027-01-01"] * 2}, **more)["price"]
+    days = np.array(["2027-01-01"] * 2, "M8[D]")
+    for given in (days, days.astype("M8[ns]"), ["2027-01-01"] * 2, datetime.date(2027, 1, 1), days[0]):
+        np.testing.assert_array_equal(options.price_dataframe(frame, expiry=given, **more)["price"], expected)
+    with pytest.raises(ParameterError, match="as_of: is needed"):
+        options.price_dataframe(frame, expiry=days, rate=0.03)
+    with pytest.raises(DTypeError, match=r"rate: holds datetime64\[D\] values"):
+        options.price_dataframe(frame, expiry=1.0, rate=days)

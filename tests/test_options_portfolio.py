@@ -671,3 +671,18 @@ def test_a_book_of_many_is_summed_within_little_memory():
     sums, size = one_by_one(book, 0.3, 0.1, 0.5)
     base, _ = one_by_one(book, 0.0, 0.0, 0.0)
     assert abs(grid["pnl"][1, 10, 60] - (sums["value"] - base["value"])) <= 1e-13 * size["value"]
+
+
+def test_dates_of_a_book_end_at_the_close():
+    frame = {
+        "kind": ["call"],
+        "strike": [100.0],
+        "spot": [100.0],
+        "vol": [0.2],
+        "expiry": ["2026-11-23"],
+        "quantity": [1],
+    }
+    for close, hours in (("16:00", 40.0), ("09:30", 33.5)):
+        book = Portfolio.from_frame(frame, rate=0.0, as_of="2026-11-22T00:00:01", close=close)
+        expected = options.price(100.0, 100.0, (hours * 3600 - 1) / (365 * 86400), 0.0, 0.0, 0.2, True)["price"]
+        np.testing.assert_allclose(book.greeks()["price"], expected, rtol=1e-12)

@@ -879,3 +879,11 @@ def test_domains():
         PinnModel.from_layers(model.layers, features=model.features, ansatz="barrier", domain={"v": (0.0, 0.04)})
     with pytest.raises(ParameterError, match="ansatz"):
         PinnModel.from_layers(model.layers, features=model.features, ansatz="asian", domain=model.domain)
+
+
+def test_results_that_would_lie_over_each_other():
+    model, spot = ProductModel.load("american"), np.array([90.0, 100.0, 110.0])
+    for strides, size in (((0,), 1), ((4,), 2)):
+        shared = np.lib.stride_tricks.as_strided(np.empty(size), (3,), strides)
+        with pytest.raises(LayoutError, match="share one place"):
+            model.price(spot, 100.0, 0.5, 0.3, 0.05, out=shared)

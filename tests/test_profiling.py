@@ -64,7 +64,7 @@ def test_memory():
     size = 64 * 2**20
     with warpquant.profile() as report:
         block = np.ones(size // 8)
-        time.sleep(0.05)
+        time.sleep(0.5)  # also where there is other work
         del block
     assert 0.9 * size < report.peak_bytes < 2 * size
     with warpquant.profile() as kept:

@@ -169,6 +169,17 @@ def test_forwards_and_time(model):
         stream.update("a", 100.0, 0.2)
 
 
+def test_quotes_that_are_no_numbers_change_nothing(model):
+    stream = begun(model)
+    for strike in (None, ["100"], np.array(["2024-01-01"], "M8[D]"), np.array([1j])):
+        with pytest.raises(DTypeError, match="strike: cannot read numbers"):
+            stream.update("a", strike, [0.2], forward=7.0)
+    with pytest.raises(ShapeError, match="vol: has 1 quotes, but strike has 2"):
+        stream.update("a", [90.0, 110.0], [0.2], forward=7.0)
+    assert stream.surface().forward[0] == 100.0
+    assert stream.update("a", STRIKE[0].astype(np.float32), vol_of(0.04)[0].astype(np.float32)) == 25
+
+
 def test_streams_of_nonsense(model):
     stream = begun(model)
     before = stream.surface().parameters

@@ -315,10 +315,11 @@ class OptimBuffers {
 };
 
 /// What tensors of PyTorch carry in `grad`, in memory of its own where it is a negated view.
-py::list carried(const py::list& params) {
+py::list carried(const py::list& listed) {
+  const py::tuple params(listed);  // a property of theirs may change the list
   static PyObject* const grad = PyUnicode_InternFromString("grad");
   static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
-  py::list grads(params.size());
+  py::list grads;
   for (std::size_t i = 0; i < params.size(); ++i) {
     py::object g = py::reinterpret_steal<py::object>(PyObject_GetAttr(params[i].ptr(), grad));
     if (!g) {
@@ -335,7 +336,7 @@ py::list carried(const py::list& params) {
         g = g.attr("resolve_neg")();
       }
     }
-    grads[i] = std::move(g);
+    grads.append(std::move(g));
   }
   return grads;
 }

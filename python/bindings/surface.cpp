@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <mutex>
 
 #include "arrays.h"
@@ -347,11 +348,13 @@ class SurfaceStream {
           (array.flags() & kPlain) == kPlain)
         return py::reinterpret_borrow<Numbers>(object);
     }
-    Numbers made = Numbers::ensure(object);
-    WQ_EXPECT(made, DTypeError,
+    const py::array found = py::array::ensure(object);
+    const bool has_numbers = found && std::strchr("biuf", found.dtype().kind()) != nullptr;
+    WQ_EXPECT(has_numbers, DTypeError,
               std::string(name) + ": cannot read numbers from " +
-                  std::string(py::str(py::type::of(object).attr("__name__"))));
-    return made;
+                  std::string(py::str(py::type::of(object).attr("__name__"))) +
+                  (found ? " of dtype " + std::string(py::str(found.dtype())) : std::string()));
+    return Numbers(found);
   }
 
   bool essvi_;

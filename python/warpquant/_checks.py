@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of arguments that are single values. Each returns the value, or raises ParameterError by its name."""
+"""Checks of arguments. Of single values each returns the value, or raises ParameterError by its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import ParameterError
 
-__all__ = ["choice", "flag", "number", "whole"]
+__all__ = ["choice", "flag", "number", "overlaps_itself", "whole"]
 
 
 def choice(name: str, value: Any, accepted: Collection[str]) -> str:
@@ -54,3 +54,17 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ParameterError(f"{name}: {value!r} is not True or False")
     return bool(value)
+
+
+def overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
+    """Whether elements of an array share a place in memory."""
+    if array.size == 0:
+        return False
+    extent = array.itemsize
+    for step, size in sorted(
+        (abs(step), size) for step, size in zip(array.strides, array.shape, strict=True) if size > 1
+    ):
+        if step < extent:
+            return True
+        extent = step * (size - 1) + extent
+    return False

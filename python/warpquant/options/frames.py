@@ -400,9 +400,12 @@ class Roles:
         if isinstance(given, str):
             return self.frame.numbers(given)
         if given is not None:
-            if np.ndim(given) == 0:
-                return float(given)
-            array = np.ascontiguousarray(unpack(given, part).data, dtype=np.float64)
+            found = np.asarray(given if np.ndim(given) == 0 else unpack(given, part).data)
+            if found.dtype.kind not in "biuf":
+                raise DTypeError(f"{part}: holds {found.dtype} values; accepted are numbers")
+            if found.ndim == 0:
+                return float(found)
+            array = np.ascontiguousarray(found, dtype=np.float64)
             if array.shape != (self.frame.rows,):
                 raise ShapeError(f"{part}: has shape {array.shape}, but the table has {self.frame.rows} rows")
             return array
@@ -418,7 +421,14 @@ class Roles:
     def years(self, as_of: Any, given: Any = None, close: str = "16:00", day_count: float = 365.0) -> Any:
         """The expiry in years, which was given, or which a column has as such or as dates."""
         if given is not None and not isinstance(given, str):
-            return self.numbers("expiry", given)
+            found = np.asarray(given)
+            when = moments(np.atleast_1d(found)) if found.dtype.kind in "MOUS" else None
+            if when is None:
+                return self.numbers("expiry", given)
+            if as_of is None:
+                raise ParameterError("as_of: is needed to make years of the dates in expiry")
+            years = years_between(as_of, when, close, day_count)
+            return self.numbers("expiry", float(years[0]) if found.ndim == 0 else years)
         if given is None and "expiry" not in self.columns:
             return self.numbers("expiry")
         name = self.columns["expiry"] if given is None else given
@@ -462,8 +472,8 @@ def price_dataframe(
     outputs : str or iterable of str, default 'price'
         As in `greeks`.
     spot, expiry, rate, dividend, vol, shift : float, array or str, optional
-        For all rows, or for each, or the name of a column, instead of a column. Without any the dividend and the shift
-        are 0; the others have to be there.
+        For all rows, or for each, or the name of a column, instead of a column; expiries may be dates, as in a column.
+        Without any the dividend and the shift are 0; the others have to be there.
     as_of : date, datetime or str, optional
         When the options are priced, if the expiry is a date: years are days of 24 hours over 365. From a date to a date
         they are whole days.

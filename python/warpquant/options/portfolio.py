@@ -212,6 +212,7 @@ class Portfolio:
         dividend: Any = None,
         shift: Any = None,
         as_of: Any = None,
+        close: str = "16:00",
         num_threads: int | None = None,
     ) -> Portfolio:
         """A book from a table with one position in a row.
@@ -229,8 +230,9 @@ class Portfolio:
             own is missing: ``{"SPY": {"spot": 500.0, "dividend": 0.012}}``, or a table with a column 'underlying'.
         model : {'bsm', 'black76', 'bachelier', 'displaced'}
             As in `greeks`, for all positions. But for 'bsm' spots are forward prices.
-        rate, dividend, shift, as_of
-            As in `price_dataframe`.
+        rate, dividend, shift, as_of, close
+            As in `price_dataframe`: dates are whole days from an ``as_of`` without a time of day, and end at ``close``
+            from one that has it.
         num_threads : int, optional
             CPU threads of all methods.
 
@@ -268,7 +270,7 @@ class Portfolio:
             own = given is not None or name in roles.columns
             values = np.full(table.rows, np.nan)
             if own:
-                values[:] = roles.years(as_of) if name == "expiry" else roles.numbers(name, given)
+                values[:] = roles.years(as_of, close=close) if name == "expiry" else roles.numbers(name, given)
             if name in market:
                 values = np.where(np.isnan(values), market[name], values)
             elif not own and default is None and table.rows and (not options_only or bool(np.any(kind != 0))):

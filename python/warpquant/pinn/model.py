@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from warpquant import _core, _rows, config
-from warpquant._checks import choice, flag, number, whole
+from warpquant._checks import choice, flag, number, overlaps_itself, whole
 from warpquant._containers import Unpacked, unpack
 from warpquant._devices import Choice, resolve
 from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, StateError
@@ -935,6 +935,8 @@ def write_out(given: Mapping[str, Any], made: Mapping[str, np.ndarray[Any, Any]]
             raise DTypeError(f"{label}: holds {to.dtype} values, but the result is {values.dtype}")
         if to.shape != values.shape:
             raise ShapeError(f"{label}: has shape {to.shape}, but the result has {values.shape}")
+        if overlaps_itself(to):
+            raise LayoutError(f"{label}: several elements share one place (by its strides), so results would be lost")
         if not to.flags.writeable or (to.size and not np.shares_memory(to, np.asarray(taken.data))):
             raise LayoutError(f"{label}: cannot be written to")
         for other, memory in targets.items():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -332,7 +333,7 @@ def _column(value: Any, shape: tuple[int, ...]) -> Array:
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _CHUNK = 32768
 _MOST = np.finfo(np.float64).max
-_ANY, _ABOVE, _FROM, _SIGNED = (-_MOST, _MOST), (math.ulp(0.0), _MOST), (0.0, _MOST), (-1.0, 1.0)
+_ANY, _ABOVE, _FROM, _SIGNED = (-_MOST, _MOST), (sys.float_info.min, _MOST), (0.0, _MOST), (-1.0, 1.0)
 #: What arguments of an option may be; others are any number.
 _RANGES = {
     "S": _ABOVE, "K": _ABOVE, "S1": _ABOVE, "S2": _ABOVE, "barrier": _ABOVE, "kappa": _ABOVE, "tau": _FROM,

@@ -161,7 +161,10 @@ def each_smile(values: Any, name: str, smiles: int) -> Floats:
         If they are neither one number nor one for each.
     """
     if values.__class__ is float or values.__class__ is int:
-        return np.full(smiles, values, dtype=np.float64)
+        try:
+            return np.full(smiles, float(values))
+        except OverflowError as error:
+            raise ParameterError(f"{name}: {error}") from None
     try:
         return np.ascontiguousarray(np.broadcast_to(floats(values, name), (smiles,)))
     except ValueError as error:

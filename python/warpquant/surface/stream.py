@@ -153,6 +153,7 @@ class Stream:
         place = self._places.get(expiry)
         if place is None:
             raise ParameterError(f"expiry: {expiry!r} is none of the surface's {len(self._places)}")
+        before = self._forward[place], self._log_forward[place]
         if forward is not None:
             if not 0 < forward < float("inf"):
                 raise ParameterError(f"forward: is {forward!r}; accepted are finite numbers above 0")
@@ -160,7 +161,11 @@ class Stream:
         decay = 1.0 if time is None else self._pass(place, time)
         core, at = self._homes[place]
         self._latest = core
-        self._last = last = core.update(at, (strike, vol, weights, spread), self._log_forward[place], decay)
+        try:
+            self._last = last = core.update(at, (strike, vol, weights, spread), self._log_forward[place], decay)
+        except Exception:
+            self._forward[place], self._log_forward[place] = before
+            raise
         if self._svi and last[0] and (last[3] < _NEAR_ARBITRAGE or not last[2] <= _RISE * self._rmse[place]):
             self._look(place, not last[2] <= _RISE * self._rmse[place])
         else:

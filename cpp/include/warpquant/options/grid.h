@@ -169,7 +169,10 @@ struct Grid {
       reached = end;
       const V falls = keep_if(both(gt(due, V(0.0)), le(due, p.expiry)), amount);
       if (i > 0 && any(gt(falls, V(0.0)))) {
-        if constexpr (!kEscrowed) pay(r, p, falls);
+        if constexpr (!kEscrowed) {
+          const V later = exp_of(V(0.0) - p.rate * reached), strike = p.strike * (early ? max(later, V(1.0)) : later);
+          pay(r, p, falls, keep_if(lt(p.sign, V(0.0)), strike));
+        }
         if (early) exercise(r, p, values, reached, due);
       }
     }
@@ -250,9 +253,10 @@ struct Grid {
     solve(values, stop);
   }
 
-  /// Spots fall by an amount: the value before is that of the lower spot. One row at a time.
+  /// Spots fall by an amount: the value before is that of the lower spot. One row at a time. `nothing_left`: the value
+  /// of a spot of 0, to which it goes in a line from the lowest node on.
   template <class V, class Row>
-  WQ_HD_CALL static void pay(const Row& r, const Problem<V>& p, V falls) {
+  WQ_HD_CALL static void pay(const Row& r, const Problem<V>& p, V falls, V nothing_left) {
     const auto spots = array<V>(r, kSpots, p.nodes);
     const auto values = array<V>(r, kValues, p.nodes);
     const auto after = array<V>(r, kStage, p.nodes);
@@ -263,10 +267,15 @@ struct Grid {
       if (!(fall > 0)) continue;
       const rows::Strided x = rows::lane_of(spots, l), y = rows::lane_of(after, l), to = rows::lane_of(values, l);
       const bool rising = x[1] > x[0];
+      const int lowest = rising ? 0 : n - 1;
       for (int k = 0, at = 0; k < n; ++k) {
         const int j = rising ? k : n - 1 - k;  // by rising spot
         double spot = x[j] - fall;
         if (spot < 0) spot = 0;
+        if (spot < x[lowest]) {
+          to[j] = y[lowest] + (lane(nothing_left, l) - y[lowest]) * (1.0 - spot / x[lowest]);
+          continue;
+        }
         double found[3];
         at = find(x, n, rising, spot, at);
         polynomial_at(x, y, n, rising, at, spot, found);

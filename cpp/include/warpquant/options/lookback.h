@@ -47,7 +47,7 @@ struct Lookback : OneAsset {
   WQ_HD_CALL static T price(const T* x, const Number<T>* in) {
     using R = Number<T>;
     const auto d = Diffusion<T>::of(x);
-    const R sign = call_or_put(in[6]), zero(0.0);
+    const R sign = call_or_put(in[6]), zero(0.0), one(1.0);
     const auto fixed = gt(in[8], zero), is_call = gt(sign, zero);
     const T extreme(in[7]), strike = at_least(x[5], kLeastPrice);
     const T beyond = select(is_call, max(strike, extreme), min(strike, extreme));
@@ -58,9 +58,13 @@ struct Lookback : OneAsset {
     const T bonus = turn * (d.spot * d.discount * slope(turn, c, log, d1, d.v));
     const T certain = max(sign * (extreme - strike), T(zero)) * d.discount;
     T sum = not_below_0(part + bonus + select(fixed, certain, T(zero)));
-    // At the floors of vol and time the path is the only one, and its extremes are at its ends.
-    const auto only = either(le(in[5], R(kLeastVol)), le(in[2], R(kLeastTime)));
-    if (any(only)) set_value(sum, select(only, certain_path(in, sign, fixed, is_call), value_of(sum)));
+    // Below the floors of vol and time the value goes to that of the only path, whose extremes are at its ends.
+    const auto low = either(lt(in[5], R(kLeastVol)), lt(in[2], R(kLeastTime)));
+    if (any(low)) {
+      const R share = min(in[5] / R(kLeastVol), one) * sqrt(min(in[2] / R(kLeastTime), one));
+      const R path = certain_path(in, sign, fixed, is_call);
+      set_value(sum, select(low, mul_add(share, value_of(sum) - path, path), value_of(sum)));
+    }
     return sum;
   }
 

@@ -444,10 +444,11 @@ WQ_HD_CALL void bachelier_limits(double forward, double strike, double expiry, d
   for (int k = 0; k < kOutputs; ++k) put(k, nan);
   if (!(expiry >= 0 && vol >= 0 && vol < kInfinity) || !is_finite((forward + strike) + rate) || sign == 0) return;
   if (expiry == kInfinity) {
-    // Everything is discounted to 0; without interest the price grows with the root of time.
+    // Everything is discounted to 0, and without vol so are both parts of lambda; without interest the price grows with
+    // the root of time.
     if (rate > 0)
       for (int k = 0; k < kOutputs; ++k)
-        if (k != kEpsilon) put(k, 0.0);
+        if (k != kEpsilon && !(k == kLambda && vol == 0)) put(k, 0.0);
     return;
   }
   const double discount = exp_of(-rate * expiry), money = sign * (forward - strike);
