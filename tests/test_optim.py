@@ -567,6 +567,34 @@ class TestTensors:
         optim.OneCycleLR(one, 0.5, total_steps=10)
         assert float(one.param_groups[0]["lr"]) == pytest.approx(0.02)
 
+    def test_rates_in_tensors_of_groups(self, torch):
+        """Each group has its own, so that a schedule of one does not set another's."""
+
+        def made(**flags):
+            return optim.SGD([{"params": np.ones(1)}, {"params": np.ones(2), **flags}], lr=torch.tensor(0.1))
+
+        sgd = made()
+        cycle = optim.OneCycleLR(sgd, max_lr=[0.1, 1.0], total_steps=10, cycle_momentum=False)
+        assert cycle.get_last_lr() == pytest.approx([0.004, 0.04])
+        own, given = torch.tensor(0.3), torch.tensor(0.1)
+        sgd = made(lr=own)
+        sgd.add_param_group({"params": np.ones(3)})
+        sgd.add_param_group({"params": np.ones(4)})
+        assert sgd.param_groups[1]["lr"] is own
+        plateau = optim.ReduceLROnPlateau(sgd, factor=0.5, patience=0)
+        for _ in range(2):
+            plateau.step(1.0)
+        assert plateau.get_last_lr() == pytest.approx([0.05, 0.15, 0.05, 0.05])
+        assert float(sgd.defaults["lr"]) == pytest.approx(0.1)
+        # The only group has the caller's, and later ones what that was at first.
+        for params in (np.ones(1), [{"params": np.ones(1)}]):
+            alone = optim.Adam(params, lr=given)
+            assert alone.param_groups[0]["lr"] is given
+            given.fill_(7.0)
+            alone.add_param_group({"params": np.ones(2)})
+            assert [float(group["lr"]) for group in alone.param_groups] == pytest.approx([7.0, 0.1])
+            given.fill_(0.1)
+
     def test_negated_views(self, torch):
         negated = torch.tensor([1j, 2j], dtype=torch.complex128).conj().imag
         assert negated.is_neg()
@@ -869,6 +897,16 @@ class TestAddedGroups:
                 cls([q, q[1:]])
             with pytest.raises(errors.LayoutError, match="several elements share"):
                 cls(np.lib.stride_tricks.as_strided(np.ones(1), (3,), (0,)))
+            for shape, strides in (((3, 2), (8, 8)), ((2, 2), (4, 16)), ((2, 3), (16, 8)), ((2, 2), (-8, 8))):
+                shared = np.lib.stride_tricks.as_strided(np.arange(9.0)[4:], shape, strides)
+                with pytest.raises(errors.LayoutError, match="several elements share"):
+                    cls([shared])
+            for apart in (
+                np.ones((3, 4)).T, np.ones((6, 8))[::-2, ::3], np.ones((3, 1, 2))[:, ::-1],
+                np.lib.stride_tricks.as_strided(np.ones(4), (2, 1, 2), (16, 0, 8)),
+            ):  # fmt: skip
+                cls([apart, np.ones((0, 3))]).step(lambda x=apart: (float((x * x).sum()), [2 * x, None]))
+                assert abs(apart).max() < 1.0
         with pytest.raises(errors.DTypeError, match="buffers: is a set"):
             optim.SGD(frozenset((1, 2)))
 
@@ -884,6 +922,13 @@ class TestAddedGroups:
         ):  # fmt: skip
             with pytest.raises(errors.StateError, match="state_dict: "):
                 adam.load_state_dict(wrong)
+        for step in (1e300, 2.0**53, 2.5, -1, math.nan, math.inf, None, True):
+            with pytest.raises(errors.StateError, match=r"step of parameter 0: .* is no number of steps"):
+                adam.load_state_dict({**saved, "state": {0: {**own, "step": step}}})
+        assert adam.state_dict()["state"][0]["step"] == 1.0
+        for step in (0, 7, 2**53 - 1):
+            adam.load_state_dict({**saved, "state": {0: {**own, "step": step}}})
+            assert step == 0 or adam.state_dict()["state"][0]["step"] == step
 
     def test_names(self, torch):
         """As `named_parameters` gives them; they go with the state."""
@@ -894,6 +939,18 @@ class TestAddedGroups:
         ours.load_state_dict(peer.state_dict())
         ours.add_param_group({"params": [("other", torch.ones(3))]})
         assert [group["param_names"] for group in ours.param_groups] == [["weight", "bias"], ["other"]]
+
+    def test_names_of_another(self, torch):
+        """A state with names, in an optimizer without: it stays one without, as PyTorch's does."""
+        layer = torch.nn.Linear(3, 2)
+        named, ours = optim.Adam(layer.named_parameters()), optim.Adam(layer.parameters())
+        ours.load_state_dict(named.state_dict())
+        assert "param_names" not in ours.param_groups[0]
+        ours.add_param_group({"params": torch.ones(3)})
+        plain = optim.Adam(layer.parameters(), lr=0.5)
+        named.load_state_dict(plain.state_dict())
+        assert named.param_groups[0]["param_names"] == ["weight", "bias"]
+        assert named.param_groups[0]["lr"] == 0.5
 
     def test_on_devices(self, device):
         if device == "cpu":
@@ -980,6 +1037,63 @@ class TestAddedGroups:
             both.step()
             rates.append(both.get_last_lr())
         np.testing.assert_allclose(np.array(rates)[:, 1], 0.5 * np.array(rates)[:, 0])
+
+    @pytest.mark.parametrize(
+        ("name", "flags", "at", "rate"),
+        [
+            ("CosineAnnealingLR", {"T_max": 100}, 99, 0.1), ("CosineAnnealingLR", {"T_max": 100}, 80, 0.1),
+            ("CosineAnnealingLR", {"T_max": 100, "eta_min": 0.2}, 90, 0.1),
+            ("LinearLR", {"start_factor": 0.01, "total_iters": 50}, 3, 0.1),
+            ("ConstantLR", {"factor": 0.05, "total_iters": 5}, 4, 0.1),
+        ],
+    )  # fmt: skip
+    def test_schedules_that_would_raise_a_rate(self, name, flags, at, rate):
+        """A group that comes where the others are far down, to rise again."""
+        sgd = optim.SGD(np.ones(1), lr=0.5)
+        parts = [getattr(optim, name)(sgd, **flags), optim.StepLR(sgd, 5)]
+        for schedule in (parts[0], optim.SequentialLR(sgd, parts, milestones=[200])):
+            while len(sgd.param_groups) > 1:
+                sgd.param_groups.pop()
+            while schedule.last_epoch < at:
+                schedule.step()
+            sgd.add_param_group({"params": np.ones(2), "lr": rate})
+            before = schedule.state_dict(), schedule.get_last_lr()
+            with pytest.raises(errors.ParameterError, match=r"group 1 .* make the schedule anew"):
+                schedule.step()
+            assert (schedule.state_dict(), schedule.get_last_lr()) == before
+            assert "initial_lr" not in sgd.param_groups[1]
+        # What the message says.
+        sgd.param_groups[1]["initial_lr"] = rate
+        again = getattr(optim, name)(sgd, **flags, last_epoch=at)
+        again.step()
+        assert again.get_last_lr() == [again.lr_at(at + 1, base) for base in (0.5, rate)]
+
+    @pytest.mark.parametrize(
+        ("name", "flags", "at", "factor"),
+        [
+            ("StepLR", {"step_size": 1, "gamma": 0.1}, 8, 0.1),
+            ("LinearLR", {"start_factor": 1.0, "end_factor": 0.01, "total_iters": 4}, 6, 1.0),
+            ("ConstantLR", {"factor": 0.01, "total_iters": 5}, 7, 1.0),
+        ],
+    )  # fmt: skip
+    def test_schedules_that_rise_no_more(self, name, flags, at, factor):
+        """However far down the others are, the group goes on from its own rate."""
+        sgd = optim.SGD(np.ones(1), lr=0.5)
+        schedule = getattr(optim, name)(sgd, **flags)
+        for _ in range(at):
+            schedule.step()
+        sgd.add_param_group({"params": np.ones(2), "lr": 0.3})
+        schedule.step()
+        assert schedule.get_last_lr()[1] == pytest.approx(0.3 * factor)
+        # After a warm-up, too.
+        sgd = optim.SGD(np.ones(1), lr=0.5)
+        warm = optim.LinearLR(sgd, 0.01, total_iters=2)
+        both = optim.SequentialLR(sgd, [warm, getattr(optim, name)(sgd, **flags)], milestones=[2])
+        for _ in range(at + 2):
+            both.step()
+        sgd.add_param_group({"params": np.ones(2), "lr": 0.3})
+        both.step()
+        assert both.get_last_lr()[1] == pytest.approx(0.3 * factor)
 
 
 class TestDevices:
@@ -1416,6 +1530,28 @@ class TestSchedules:
         ]:
             with pytest.raises(errors.ParameterError, match=name):
                 call()
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"base_lrs": []}, r"'base_lrs' are 0 rates; accepted are from 1 to 2"),
+            ({"base_lrs": [0.1] * 3}, r"'base_lrs' are 3 rates; accepted are from 1 to 2"),
+            ({"base_lrs": None}, "'base_lrs' are None"), ({"base_lrs": [0.1, "fast"]}, r"base_lrs\[1\]: 'fast'"),
+            ({"base_lrs": [math.nan]}, r"base_lrs\[0\]: nan"), ({"last_epoch": 2.5}, "last_epoch: 2.5"),
+            ({"last_epoch": -1}, "last_epoch: -1"),
+        ],
+    )  # fmt: skip
+    def test_states_that_are_none(self, change, message):
+        sgd = optim.SGD([{"params": np.ones(1)}, {"params": np.ones(2)}], lr=0.5)
+        schedule = optim.StepLR(sgd, 1)
+        schedule.step()
+        saved, rates = schedule.state_dict(), schedule.get_last_lr()
+        with pytest.raises(errors.StateError, match=f"state_dict: .*{message}"):
+            schedule.load_state_dict({**saved, **change})
+        for wrong in ({}, None, {"last_epoch": 3}):
+            with pytest.raises(errors.StateError, match="no mapping with 'last_epoch' and 'base_lrs'"):
+                schedule.load_state_dict(wrong)
+        assert (schedule.state_dict(), schedule.get_last_lr()) == (saved, rates)
 
 
 def test_parameters_whose_property_changes_their_list():

@@ -59,14 +59,15 @@ class Optimizer:
     buffers : array, iterable of arrays, or iterable of dicts
         Parameters, which steps change in place. Dicts have the arrays under ``params``, and flags of their own.
     defaults : dict
-        Flags of groups that do not say otherwise.
+        Flags of groups that do not say otherwise. Those in tensors are the caller's where there is one group; of
+        several, each has its own, as schedules change them in place.
     """
 
     #: Groups of parameters as dicts of flags; what is changed there holds from the next step on.
     param_groups: list[dict[str, Any]]
 
     def __init__(self, buffers: Any, defaults: dict[str, Any]) -> None:
-        self.defaults = dict(defaults)
+        self.defaults = {name: _own(flag) for name, flag in defaults.items()}
         if is_array(buffers):
             entries: Any = [buffers]
         elif isinstance(buffers, (str, bytes, Mapping)) or not isinstance(buffers, Iterable):
@@ -77,19 +78,23 @@ class Optimizer:
             entries = buffers if isinstance(buffers, (set, frozenset)) else list(buffers)
         check(bool(entries), "buffers: is empty")
         by_group = isinstance(entries, list) and isinstance(entries[0], Mapping)
+        listed = entries if by_group else [{"params": entries}]
         self.param_groups = []
-        for i, entry in enumerate(entries if by_group else [{"params": entries}]):
-            self.param_groups.append(self._group(entry, f"buffers[{i}]" if by_group else "buffers"))
+        for i, entry in enumerate(listed):
+            name = f"buffers[{i}]" if by_group else "buffers"
+            self.param_groups.append(self._group(entry, name, defaults if len(listed) == 1 else None))
         self._params = [p for group in self.param_groups for p in group["params"]]
 
-    def _group(self, entry: Any, name: str) -> dict[str, Any]:
-        """A group of its own, with all flags."""
+    def _group(self, entry: Any, name: str, defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A group of its own, with all flags: those in the entry, and others as given or, if None, copies of ours."""
         if not isinstance(entry, Mapping) or "params" not in entry:
             raise DTypeError(f"{name}: is no dict with 'params'")
         unknown = set(entry) - set(self.defaults) - {"params", "param_names", "initial_lr"}
         check(not unknown, f"{name}: {sorted(unknown, key=str)} are unknown; accepted are {', '.join(self.defaults)}")
         params, names = _listed_params(entry["params"], name)
-        group = {**self.defaults, **entry, "params": params}
+        if defaults is None:
+            defaults = {flag: _own(value) for flag, value in self.defaults.items()}
+        group = {**defaults, **entry, "params": params}
         if names is not None:
             group["param_names"] = names
         check(
@@ -189,7 +194,12 @@ class Optimizer:
         if [len(g["params"]) for g in theirs] != [len(g["params"]) for g in self.param_groups]:
             raise StateError("state_dict: has groups of other sizes than the optimizer")
         groups = [
-            {**ours, **{k: _own(v) for k, v in their.items()}, "params": ours["params"]}
+            # Names go over only to a group that has some: all groups have them, or none.
+            {
+                **ours,
+                **{k: _own(v) for k, v in their.items() if k != "param_names" or k in ours},
+                "params": ours["params"],
+            }
             for ours, their in zip(self.param_groups, theirs, strict=True)
         ]
         for group in groups:
@@ -207,7 +217,9 @@ class Optimizer:
 
 def _own(flag: Any) -> Any:
     """A flag that does not change with another optimizer's: rates may be tensors."""
-    return flag.detach().clone() if _kinds.is_torch(flag) else copy.copy(flag)
+    if _kinds.is_torch(flag):
+        return flag.detach().clone()
+    return copy.copy(flag) if isinstance(flag, (list, np.ndarray)) else flag
 
 
 def wishes(
@@ -237,6 +249,9 @@ def wishes(
         watch,
     )
 
+
+#: Steps are counted in float64, as PyTorch's are in a float.
+_MOST_STEPS = 2.0**53 - 1
 
 #: Flags that choose between implementations in PyTorch; they are kept, so that its optimizers find them.
 IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
@@ -527,11 +542,15 @@ class GroupedOptimizer(Optimizer):
     @staticmethod
     def _step_of(theirs: Mapping[str, Any], key: Any) -> float:
         try:
-            return real("step", theirs["step"], 0.0)
+            step = real("step", theirs["step"], 0.0, _MOST_STEPS)
         except (KeyError, ParameterError):
+            step = math.nan
+        if not step.is_integer():
             raise StateError(
-                f"state_dict: step of parameter {key}: {theirs.get('step')!r} is no number of steps"
-            ) from None
+                f"state_dict: step of parameter {key}: {theirs.get('step')!r} is no number of steps; accepted are "
+                "whole numbers from 0, below 2**53"
+            )
+        return step
 
     def __repr__(self) -> str:
         flags = ", ".join(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from warpquant import _core, config
-from warpquant._checks import choice, number, whole
+from warpquant._checks import choice, number, overlaps_itself, whole
 from warpquant.errors import DTypeError, LayoutError, ParameterError, ShapeError, StateError
 
 from . import _kinds
@@ -46,7 +46,7 @@ def _view(x: Any, name: str) -> np.ndarray[Any, Any]:
     view = memory.numpy() if _kinds.is_torch(x) else np.asarray(memory)
     if view.dtype not in (np.float64, np.float32):
         raise DTypeError(f"{name}: holds {view.dtype} values; accepted are float64, float32")
-    if any(n > 1 and step == 0 for n, step in zip(view.shape, view.strides, strict=True)):
+    if overlaps_itself(view):
         raise LayoutError(f"{name}: several elements share one place (by its strides)")
     if not view.flags.writeable:
         raise LayoutError(f"{name}: is read-only, but is to be changed in place")

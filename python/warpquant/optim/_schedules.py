@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from warpquant._checks import choice, number, whole
-from warpquant.errors import StateError
+from warpquant.errors import ParameterError, StateError
 
 from . import _kinds
-from ._base import Optimizer, check
+from ._base import Optimizer, check, real
 
 __all__ = [
     "ConstantLR",
@@ -28,6 +28,10 @@ __all__ = [
 
 def _rate(group: Mapping[str, Any], name: str) -> float:
     return float(_kinds.plain(group[name], name))
+
+
+#: By how much the rate of a group that came later may rise above the one it came with.
+_MOST_RISE = 10.0
 
 
 class Schedule:
@@ -77,18 +81,38 @@ class Schedule:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
             _kinds.set_number(group, "lr", self.lr_at(self.last_epoch, base))
 
+    def _rises(self, step: int) -> bool:
+        """Whether the rate may come nearer to the base again after a step."""
+        return True
+
     def _take_in(self) -> None:
         """Groups that the optimizer has got since, as if their rates had come about by this schedule."""
-        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+        known = len(self.base_lrs)
+        bases = []
+        for i, group in enumerate(self.optimizer.param_groups[known:], known):
             at_0, at_1 = (self.lr_at(self.last_epoch, base) for base in (0.0, 1.0))
             rate = _rate(group, "lr")
             # Every schedule is a straight line in the base.
             base = (rate - at_0) / (at_1 - at_0) if at_1 != at_0 else rate
+            check(
+                base >= 0.0 and (base <= _MOST_RISE * rate or not self._rises(self.last_epoch)),
+                f"optimizer: group {i} came with the rate {rate:g} at step {self.last_epoch}, to which "
+                f"{type(self).__name__} brings {base:g}; accepted are rates from 0 to {_MOST_RISE:g} times that of the "
+                "group; give the group an 'initial_lr' and make the schedule anew, with its last_epoch",
+            )
+            bases.append(base)
+        for group, base in zip(self.optimizer.param_groups[known:], bases, strict=True):
             group["initial_lr"] = base
-            self.base_lrs.append(base)
+        self.base_lrs += bases
 
     def step(self) -> None:
-        """Go on to the next step; called after that of the optimizer."""
+        """Go on to the next step; called after that of the optimizer.
+
+        Raises
+        ------
+        ParameterError
+            If the optimizer has got a group that cannot be taken in (see docs/optim.md); nothing is changed then.
+        """
         self._take_in()
         self.last_epoch += 1
         self._apply()
@@ -113,13 +137,20 @@ class Schedule:
         Raises
         ------
         StateError
-            If they are missing.
+            If they are missing, are no numbers, or are of no group or of more than there are; nothing is changed then.
         """
-        groups = len(self.optimizer.param_groups)
-        if not {"last_epoch", "base_lrs"} <= set(state_dict) or len(state_dict["base_lrs"]) > groups:
-            raise StateError("state_dict: is not that of a schedule over as many groups")
-        self.last_epoch = int(state_dict["last_epoch"])
-        self.base_lrs = [float(lr) for lr in state_dict["base_lrs"]]
+        if not isinstance(state_dict, Mapping) or not {"last_epoch", "base_lrs"} <= set(state_dict):
+            raise StateError("state_dict: is no mapping with 'last_epoch' and 'base_lrs'")
+        groups, theirs = len(self.optimizer.param_groups), state_dict["base_lrs"]
+        if not isinstance(theirs, (list, tuple)) or not 1 <= len(theirs) <= groups:
+            found = f"{len(theirs)} rates" if isinstance(theirs, (list, tuple)) else f"{theirs!r}"
+            raise StateError(f"state_dict: its 'base_lrs' are {found}; accepted are from 1 to {groups}, one a group")
+        try:
+            last_epoch = whole("last_epoch", state_dict["last_epoch"], 0)
+            base_lrs = [real(f"base_lrs[{i}]", lr) for i, lr in enumerate(theirs)]
+        except ParameterError as error:
+            raise StateError(f"state_dict: {error}") from None
+        self.last_epoch, self.base_lrs = last_epoch, base_lrs
         self._apply()
 
 
@@ -156,6 +187,9 @@ class ConstantLR(Schedule):
         """As `Schedule.lr_at`."""
         return base_lr * self.factor if step < self.total_iters else base_lr
 
+    def _rises(self, step: int) -> bool:
+        return step < self.total_iters
+
 
 class StepLR(Schedule):
     """The rate times ``gamma`` after every ``step_size`` steps.
@@ -187,6 +221,9 @@ class StepLR(Schedule):
     def lr_at(self, step: int, base_lr: float) -> float:
         """As `Schedule.lr_at`."""
         return float(base_lr * self.gamma ** (step // self.step_size))
+
+    def _rises(self, step: int) -> bool:
+        return self.gamma > 1.0
 
 
 class CosineAnnealingLR(Schedule):
@@ -259,6 +296,9 @@ class LinearLR(Schedule):
         """As `Schedule.lr_at`."""
         done = min(self.total_iters, step) / self.total_iters
         return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+    def _rises(self, step: int) -> bool:
+        return self.end_factor > self.start_factor and step < self.total_iters
 
 
 class OneCycleLR(Schedule):
@@ -428,6 +468,11 @@ class SequentialLR(Schedule):
         """As `Schedule.lr_at`."""
         i = bisect.bisect_right(self.milestones, step)
         return self.schedulers[i].lr_at(step - (self.milestones[i - 1] if i else 0), base_lr)
+
+    def _rises(self, step: int) -> bool:
+        i = bisect.bisect_right(self.milestones, step)
+        begun = self.milestones[i - 1] if i else 0
+        return i < len(self.milestones) or self.schedulers[i]._rises(step - begun)
 
 
 class ReduceLROnPlateau:
