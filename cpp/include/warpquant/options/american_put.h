@@ -150,9 +150,10 @@ struct AmericanTerms {
     const V slope = carry - V(0.5) * t.variance, spread = sqrt(slope * slope + V(2.0) * rate * t.variance);
     t.power = V(0.0) - select(gt(slope, V(0.0)), (slope + spread) / t.variance, V(2.0) * rate / (spread - slope));
     const V lowest = t.power / (t.power - V(1.0));
-    // ln(1 - 1 / power), which a quotient next to 1 has no digits of.
+    // ln(1 - 1 / power) of a boundary so close that a quotient next to 1 has no digits of it.
     const V part = V(-1.0) / t.power, close = t.log_cap + part * (V(1.0) - part * (V(0.5) - part * V(1.0 / 3)));
-    t.deepest = select(lt(part, V(1e-5)), max(close, V(1e-18)), max(log_of(t.cap / max(lowest, V(1e-300))), V(1e-12)));
+    const auto near = both(both(gt(part, V(0.0)), lt(part, V(1e-5))), gt(rate, V(0.0)));
+    t.deepest = select(near, max(close, V(1e-18)), max(log_of(t.cap / max(lowest, V(1e-300))), V(1e-12)));
     return t;
   }
 };
