@@ -49,15 +49,18 @@ def flops(widths: tuple[int, ...]) -> int:
 
 
 def product(operations: float, points: int, dtype: str) -> Any:
-    """One matrix product of as many operations for each point: what all layers cannot be faster than."""
-    width, rows = round(math.sqrt(operations / 2)), min(points, 1_000)
-    a, b, out = np.ones((rows, width), dtype), np.ones((width, width), dtype), np.empty((rows, width), dtype)
+    """Matrix products of as many operations, of sizes that suit libraries: what no code beats by much."""
+    width = 32 * max(round(math.sqrt(operations / 2) / 32), 1)
+    rows = points * operations / (2 * width * width)
+    times = math.ceil(rows / 1_024)
+    a, b = np.ones((round(rows / times), width), dtype), np.ones((width, width), dtype)
+    out = np.empty_like(a)
     multiply: Any = np.matmul
     if torch is not None:
         a, b, out, multiply = *map(torch.from_numpy, (a, b, out)), torch.mm
 
     def run() -> None:
-        for _ in range(points // rows):
+        for _ in range(times):
             multiply(a, b, out=out)
 
     return run
